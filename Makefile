@@ -1,0 +1,48 @@
+# Darkbloom: every target makes what it needs; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup run test lint format bench test-full test-twin fuzz soak clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## make .venv with everything that the other targets need
+	@sh scripts/setup_venv.sh
+
+run: setup ## start a coordinator, a provider and the demo model; stream a first answer; stay up
+	@$(BIN)/darkbloom dev $(ARGS)
+
+test: setup ## unit, property and end-to-end tests (a few minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, format check, mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## run all benchmarks and write docs/benchmarks.md
+	$(BIN)/python -m bench all --write docs/benchmarks.md
+
+test-twin: setup ## unit and property tests with the pure-Python twin
+	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-full: setup ## everything: nightly property profile, pump and twin, all scenarios
+	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest $(ARGS)
+	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest $(ARGS)
+
+fuzz: setup ## sanitizer build of the C code under the fuzz driver, 10 minutes (SECONDS=n for another time)
+	$(BIN)/python scripts/fuzz_native.py --seconds $(or $(SECONDS),600)
+
+soak: setup ## a coordinator and providers under load and faults, 10 minutes (SECONDS=n for another time)
+	$(BIN)/python -m tests.testbed.soak --seconds $(or $(SECONDS),600)
+
+clean: ## remove the virtual environment and all build products
+	rm -rf .venv build dist *.egg-info native/_speed*.so native/_speed*.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Tests of everything; importable support lives in tests/testbed."""

@@ -1,0 +1,35 @@
+"""Shared settings of all tests: property-test profiles and the rule that nothing reads the caller's environment."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+
+settings.register_profile("ordinary", max_examples=60, deadline=None, suppress_health_check=_QUIET, derandomize=True)
+settings.register_profile("nightly", max_examples=5_000, deadline=None, suppress_health_check=_QUIET)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
+
+FULL = os.environ.get("DARKBLOOM_TEST_FULL") == "1"
+_KEPT = {"DARKBLOOM_NATIVE", "DARKBLOOM_TEST_FULL"}
+
+
+@pytest.fixture(autouse=True)
+def _clean_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a developer's own DARKBLOOM_* settings away from the tests."""
+    for name in list(os.environ):
+        if name.startswith("DARKBLOOM_") and name not in _KEPT:
+            monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the long-running tests to `make test-full`."""
+    if FULL:
+        return
+    skip = pytest.mark.skip(reason="long-running: run by make test-full")
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(skip)
