@@ -1,0 +1,12 @@
+/* Checks of the parts below the pump on random input: scanners, base64, UTF-8 and masks. */
+#ifndef FUZZ_PARTS_H
+#define FUZZ_PARTS_H
+
+#include "random.h"
+
+void parts_check(rng *r);
+
+/* Gives every prefix of a text to the scanners. */
+void parts_check_prefixes(const uint8_t *text, size_t len, size_t step);
+
+#endif

@@ -1,0 +1,1 @@
+"""The wire: messages between coordinator and provider, sealing, attestation bytes, and shapes that both sides share."""

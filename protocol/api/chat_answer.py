@@ -1,0 +1,215 @@
+"""A provider's chat chunks collected into one complete answer; the counterpart of `chat_stream`.
+
+Invariant: deltas and one full object give the same answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from protocol.api import sse
+from protocol.api.chat_stream import Piece
+from protocol.api.chunk import WireChoice, read_chunk
+from protocol.api.ending import UsageReport, finish_reason, signature_members
+from protocol.api.reasoning import whole_detail
+from protocol.api.splice import TemplateKeeper
+from protocol.api.think import split_think
+from protocol.api.tool_calls import ToolCallNumbering, fragment_text_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from native import SpliceTemplate
+
+MAX_TEXT_BYTES: Final = 64 * 1024 * 1024
+"""Text that one answer may collect; a longer one fails, so that a provider cannot fill our memory."""
+
+MAX_LOGPROB_ENTRIES: Final = 262_144
+MAX_DETAILS: Final = 1024
+
+
+class AnswerTooLarge(Exception):
+    """A provider sent more text than one answer may hold."""
+
+
+class ChatAnswer:
+    """One answer that is not streamed. Feed plaintexts and runs in order, then call `finish` once. Sans-IO.
+
+    The pump's template of an answer has empty output sides: a run is a row of JSON string bodies, which simply join.
+    """
+
+    def __init__(
+        self,
+        *,
+        public_model: str,
+        completion_id: str,
+        created: int,
+        requested_max: int,
+        split_think: bool = False,
+    ) -> None:
+        self._public_model = public_model
+        self._completion_id = completion_id
+        self._created = created
+        self._requested_max = requested_max
+        self._split_think = split_think
+        self._content: list[bytes] = []
+        self._refusal: list[str] = []
+        self._reasoning: list[str] = []
+        self._details: list[dict[str, object]] = []
+        self._logprobs: list[object] = []
+        self._numbering = ToolCallNumbering(completion_id.removeprefix("chatcmpl-").replace("-", ""))
+        self._calls: list[dict[str, str]] = []
+        self._templates = TemplateKeeper(b"", b"")
+        self._reported_reason: str | None = None
+        self.deltas = 0
+        self.text_bytes = 0
+        self.dropped_events = 0
+
+    @property
+    def template(self) -> SpliceTemplate | None:
+        """What the pump may splice from now on; None until a plain content delta was seen."""
+        return self._templates.current
+
+    @property
+    def dropped_calls(self) -> int:
+        """Tool calls beyond the bound of one answer."""
+        return self._numbering.dropped
+
+    def feed(self, plaintext: bytes) -> list[Piece]:
+        """Collect one opened chunk; the pieces hold no bytes, only what they count for.
+
+        Raises AnswerTooLarge.
+        """
+        pieces: list[Piece] = []
+        for payload in sse.split_events(plaintext):
+            if payload.strip() == sse.DONE_PAYLOAD:
+                continue
+            choice = read_chunk(payload)
+            if choice is None:
+                self.dropped_events += 1
+                continue
+            pieces.append(self._collect(choice))
+        self._templates.saw(plaintext)
+        return pieces
+
+    def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
+        """Collect a run of the pump. Raises AnswerTooLarge."""
+        self._content.append(bodies)
+        self._count(deltas, text_bytes)
+
+    def finish(
+        self,
+        usage: UsageReport,
+        *,
+        response_hash: str | None = None,
+        se_signature: str | None = None,
+        stopped_by_caller: bool = False,
+        attachments: Mapping[str, object] | None = None,
+    ) -> dict[str, object]:
+        """The complete `chat.completion` object."""
+        content: str = msgspec.json.decode(b'"' + b"".join(self._content) + b'"', type=str)
+        reasoning = "".join(self._reasoning)
+        if self._split_think:
+            content, thought = split_think(content)
+            if thought and thought not in reasoning:
+                reasoning = f"{reasoning}\n\n{thought}" if reasoning else thought
+        message = self._message(content, reasoning)
+        choice: dict[str, object] = {"index": 0, "message": message}
+        if self._logprobs:
+            choice["logprobs"] = {"content": self._logprobs}
+        choice["finish_reason"] = finish_reason(
+            self._reported_reason,
+            completion_tokens=usage.completion_tokens,
+            requested_max=self._requested_max,
+            has_tool_calls=bool(self._calls),
+            stopped_by_caller=stopped_by_caller,
+        )
+        answer: dict[str, object] = {
+            "id": self._completion_id,
+            "object": "chat.completion",
+            "created": self._created,
+            "model": self._public_model,
+            "choices": [choice],
+            "usage": usage.as_json(reasoned=bool(reasoning)),
+        }
+        return answer | signature_members(response_hash, se_signature) | dict(attachments or {})
+
+    def _message(self, content: str, reasoning: str) -> dict[str, object]:
+        message: dict[str, object] = {"role": "assistant", "content": content}
+        if reasoning:
+            message["reasoning"] = reasoning
+            message["reasoning_content"] = reasoning
+            message["reasoning_details"] = [whole_detail(reasoning)]
+        elif self._details:
+            message["reasoning_details"] = self._details
+        if self._refusal:
+            message["refusal"] = "".join(self._refusal)
+        if self._calls:
+            message["tool_calls"] = [
+                {
+                    "id": call["id"],
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": call["arguments"]},
+                }
+                for call in self._calls
+            ]
+        return message
+
+    def _collect(self, choice: WireChoice) -> Piece:
+        if choice.finish_reason is not None:
+            self._reported_reason = choice.finish_reason
+        delta = choice.added()
+        text_bytes = 0
+        added = False
+        if delta.content:
+            self._content.append(msgspec.json.encode(delta.content)[1:-1])
+            text_bytes += len(delta.content.encode())
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+            text_bytes += len(delta.refusal.encode())
+        reasoning = delta.reasoning_text()
+        if reasoning:
+            self._reasoning.append(reasoning)
+            text_bytes += len(reasoning.encode())
+        elif delta.reasoning_details and len(self._details) < MAX_DETAILS:
+            self._details.extend(delta.reasoning_details[:MAX_DETAILS])
+            added = True
+        for call in delta.tool_calls or []:
+            placed = self._numbering.place(call)
+            if placed is not None:
+                added = True
+                text_bytes += fragment_text_bytes(placed)
+                self._merge(placed)
+        if not choice.logprobs_absent():
+            added = self._keep_logprobs(choice) or added
+        content = added or text_bytes > 0
+        if content:
+            self._count(1, text_bytes)
+        return Piece(b"", content=content, deltas=int(content), text_bytes=text_bytes)
+
+    def _merge(self, placed: dict[str, object]) -> None:
+        function = placed["function"]
+        number = placed["index"]
+        if not isinstance(function, dict) or not isinstance(number, int):
+            return
+        if number == len(self._calls):
+            self._calls.append({"id": str(placed["id"]), "name": "", "arguments": ""})
+        call = self._calls[number]
+        call["name"] += function.get("name", "")
+        call["arguments"] += function.get("arguments", "")
+
+    def _keep_logprobs(self, choice: WireChoice) -> bool:
+        encoded = choice.logprobs_json()
+        entries = msgspec.json.decode(encoded).get("content") if encoded else None
+        if not isinstance(entries, list) or len(self._logprobs) + len(entries) > MAX_LOGPROB_ENTRIES:
+            return False
+        self._logprobs.extend(entries)
+        return bool(entries)
+
+    def _count(self, deltas: int, text_bytes: int) -> None:
+        self.deltas += deltas
+        self.text_bytes += text_bytes
+        if self.text_bytes > MAX_TEXT_BYTES:
+            raise AnswerTooLarge

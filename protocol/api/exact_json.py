@@ -1,0 +1,42 @@
+"""JSON bodies whose numbers survive: every top-level value keeps its own bytes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from protocol.api.errors import ApiError, invalid_request
+
+_RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def decode_exact(text: bytes | msgspec.Raw) -> object:
+    """Any JSON value; integers stay exact and fractions become `Decimal`.
+
+    Raises ApiError 400 for text that is not one JSON value, is not UTF-8, holds a lone surrogate or nests too deeply.
+    """
+    try:
+        return _EXACT.decode(text)
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+        raise malformed_body() from None
+
+
+def split_object(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of one JSON object, each value as the very bytes that were sent; of equal keys the last one wins.
+
+    Raises ApiError 400 as `decode_exact` does, and for any value that is not an object.
+    """
+    try:
+        return _RAW_OBJECT.decode(body)
+    except msgspec.ValidationError:
+        raise invalid_request("The request body must be one JSON object.") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise malformed_body() from None
+
+
+def malformed_body() -> ApiError:
+    """The one text for every unreadable body; it never quotes the body."""
+    return invalid_request("The request body is not valid JSON; send one JSON object, encoded as UTF-8.")

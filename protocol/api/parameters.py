@@ -1,0 +1,95 @@
+"""Checks of the well-known request parameters: a deterministic client error must not burn a dispatch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from protocol.api.errors import invalid_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BOUND_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Names of the output bound, in order of precedence."""
+
+LARGEST_INTEGER: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    low: int
+    high: int
+    whole: bool = False
+
+
+_RANGES: Final = {
+    "temperature": _Range(0, 2),
+    "top_p": _Range(0, 1),
+    "min_p": _Range(0, 1),
+    "frequency_penalty": _Range(-2, 2),
+    "presence_penalty": _Range(-2, 2),
+    "top_logprobs": _Range(0, 20, whole=True),
+    "top_k": _Range(-1, LARGEST_INTEGER, whole=True),
+    "seed": _Range(-(2**63), LARGEST_INTEGER, whole=True),
+}
+_BOOLEANS: Final = ("logprobs", "parallel_tool_calls")
+
+
+def is_number(value: object) -> bool:
+    """True for a JSON number; `true` and `false` are not numbers."""
+    return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    """True for a JSON integer as written: `5`, not `5.0` and not `true`."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def output_bound(values: Mapping[str, object]) -> int | None:
+    """The first positive bound among `BOUND_FIELDS`; null and 0 count as unset.
+
+    Raises ApiError 400 with the `param` for a negative, fractional or non-numeric bound.
+    """
+    found: int | None = None
+    for name in BOUND_FIELDS:
+        value = values.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_INTEGER:
+            raise invalid_request(f"{name} must be a positive integer, or absent.", param=name)
+        if value > 0 and found is None:
+            found = value
+    return found
+
+
+def check_sampling(values: Mapping[str, object]) -> None:
+    """Raise ApiError 400 with the `param` for a known sampling parameter of the wrong type or out of range."""
+    for name, allowed in _RANGES.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if not (is_whole(value) if allowed.whole else is_number(value)) or not in_range(
+            value, allowed.low, allowed.high
+        ):
+            kind = "an integer" if allowed.whole else "a number"
+            raise invalid_request(f"{name} must be {kind} from {allowed.low} to {allowed.high}.", param=name)
+    for name in _BOOLEANS:
+        if not isinstance(values.get(name), bool | None):
+            raise invalid_request(f"{name} must be true or false.", param=name)
+    if values.get("top_logprobs") and values.get("logprobs") is not True:
+        raise invalid_request("top_logprobs needs logprobs: true.", param="top_logprobs")
+
+
+def in_range(value: object, low: int, high: int) -> bool:
+    """True if `value` is a number within the closed range."""
+    return isinstance(value, (int, Decimal)) and low <= value <= high
+
+
+def check_single_choice(values: Mapping[str, object]) -> None:
+    """Raise ApiError 400 unless `n` is absent, null or 1."""
+    value = values.get("n")
+    if value is None or (is_whole(value) and value == 1):
+        return
+    raise invalid_request("n must be 1; send several requests for several answers.", param="n")
