@@ -31,7 +31,7 @@ GENERATED_CODE_FLAGS = ("-Wno-unused-parameter", "-Wno-missing-field-initializer
 
 CDEF = """
     typedef struct { uint32_t id_start, id_end, key_start, key_end, ct_start, ct_end, has_escapes; } db_chunk;
-    typedef struct { int64_t *words; uint8_t *payload; size_t consumed; } db_view;
+    typedef struct { int64_t *words; char *payload; size_t consumed; } db_view;
     typedef struct db_pump db_pump;
 
     #define DB_MAX_DEPTH ...

@@ -119,13 +119,18 @@ class Pump:
             return []
         view = self._view
         words = _unpack(view.words, count * _EVENT_WORDS)
-        payloads = _buffer(view.payload, words[-3]) if words[-3] else b""
         owners = self._owners
-        word = iter(words)
-        events: list[Event] = [
-            (kind, owners[ticket], payloads[start:end], a, b)
-            for kind, ticket, start, end, a, b in zip(word, word, word, word, word, word, strict=True)
-        ]
+        events: list[Event]
+        if count == 1:
+            kind, ticket, _, end, a, b = words
+            events = [(kind, owners[ticket], _unpack(view.payload, end) if end else b"", a, b)]
+        else:
+            payloads = _buffer(view.payload, words[-3]) if words[-3] else b""
+            word = iter(words)
+            events = [
+                (kind, owners[ticket], payloads[start:end], a, b)
+                for kind, ticket, start, end, a, b in zip(word, word, word, word, word, word, strict=True)
+            ]
         if len(owners) == 1:
             _lib.db_pump_trim(self._pump)
         return events

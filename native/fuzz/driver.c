@@ -38,7 +38,7 @@ static void take_events(player *p, int64_t count)
             fail("an event that cannot be");
         }
         p->over = e[0] == DB_EV_CLOSE || e[0] == DB_EV_FATAL;
-        story_event(&p->told, e[0], e[1], e[3] > e[2] ? v->payload + e[2] : NULL, (size_t)(e[3] - e[2]), e[4], e[5]);
+        story_event(&p->told, e[0], e[1], e[3] > e[2] ? (const uint8_t *)v->payload + e[2] : NULL, (size_t)(e[3] - e[2]), e[4], e[5]);
     }
 }
 

@@ -87,6 +87,9 @@ static void make_other(bytes *out, rng *r)
     static const char *const texts[] = {"{\"type\":\"heartbeat\"}", "", "{}", "\xc3\xa4\xf0\x9f\x8c\x8d", "\xed\xa0\x80", "ok\xff"};
     size_t fill = rng_one_in(r, 6) ? rng_below(r, SCRIPT_MAX_MESSAGE - 100) : rng_below(r, 200);
     bytes_text(out, texts[rng_below(r, rng_one_in(r, 8) ? 6 : 4)]);
+    if (rng_one_in(r, 12)) {
+        fill = SCRIPT_MAX_MESSAGE - out->len; /* the largest message that is allowed */
+    }
     while (fill-- > 0) {
         bytes_byte(out, 'x');
     }

@@ -448,7 +448,7 @@ int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset)
     rc |= flush_all(p);
     p->view.consumed = pos;
     p->view.words = (int64_t *)p->events;
-    p->view.payload = p->payload.data;
+    p->view.payload = (char *)p->payload.data;
     if (rc != 0) {
         end(p);
         return DB_NO_MEMORY;

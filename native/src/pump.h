@@ -37,7 +37,7 @@ typedef struct {
 /* What the caller reads after a call of db_pump_feed; valid until the next call of any function of the pump. */
 typedef struct {
     int64_t *words; /* the events, six numbers each */
-    uint8_t *payload;
+    char *payload;
     size_t consumed;
 } db_view;
 

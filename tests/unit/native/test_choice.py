@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import native
 from native import pure, shapes
 
+ROOT = Path(__file__).parents[3]
 _PROGRAM = "import sys\n{before}\nimport native\nprint(native.IMPLEMENTATION)\nprint(native.WHY)\n{after}"
 
 
@@ -22,7 +24,13 @@ def chosen(setting: str | None, before: str = "", after: str = "") -> tuple[str,
         environment["DARKBLOOM_NATIVE"] = setting
     program = _PROGRAM.format(before=before, after=after)
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=ROOT,
     )
     implementation, why = done.stdout.split("\n")[:2]
     return implementation, why
@@ -49,9 +57,11 @@ def test_missing_extension_means_the_twin() -> None:
 
 def test_missing_libsodium_function_means_the_twin() -> None:
     pytest.importorskip("native._speed", reason="the extension is not built")
-    before = (
-        "import types, nacl._sodium as s\nsys.modules['nacl._sodium'] = types.SimpleNamespace(ffi=s.ffi, lib=object())"
-    )
+    lines = [
+        "import types, nacl.bindings, nacl._sodium as s",
+        "sys.modules['nacl._sodium'] = types.SimpleNamespace(ffi=s.ffi, lib=object())",
+    ]
+    before = "\n".join(lines)
     implementation, why = chosen(None, before=before)
     assert implementation == "python"
     assert "cannot be used" in why

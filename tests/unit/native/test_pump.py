@@ -334,6 +334,29 @@ def test_pump_close_and_fatal_come_after_runs_and_end_everything(native_impl: Mo
         assert pump.detach("a") is True
 
 
+@pytest.mark.parametrize("code", [1012, 1013, 1014])
+def test_pump_accepts_close_codes_registered_after_the_rfc(native_impl: ModuleType, code: int) -> None:
+    assert make_pump(native_impl).feed(frame(8, code.to_bytes(2))) == [(EV_CLOSE, None, b"", code, 0)]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x82\xfe\x00\x7d",
+        b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff",
+        b"\x82\xff\x80\x00\x00\x00\x00\x01\x00\x00",
+    ],
+)
+def test_pump_accepts_a_length_in_one_form_only(native_impl: ModuleType, head: bytes) -> None:
+    reason = b"length is not in its only valid form"
+    assert make_pump(native_impl).feed(head + b"mask") == [(EV_FATAL, None, reason, 1002, 0)]
+
+
+def test_pump_refuses_frames_without_a_mask(native_impl: ModuleType) -> None:
+    data = native_impl.encode_frame(1, b"hello")
+    assert make_pump(native_impl).feed(data) == [(EV_FATAL, None, b"frame is not masked", 1002, 0)]
+
+
 def test_pump_close_method_wipes_and_ends(native_impl: ModuleType) -> None:
     pump = make_pump(native_impl, "a")
     pump.feed(text(b"x" * 50)[:20])

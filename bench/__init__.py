@@ -1,0 +1,1 @@
+"""Benchmarks for performance engineers: figures are CPU per unit of work, judged as ratios within one run."""

@@ -1,0 +1,156 @@
+"""Engine throughput against mlx-lm's own batch generator, in interleaved pairs.
+
+Ours: requests submitted to `EngineFront`, text received by one trio task per request, until each has its terminal
+event. Peer: ``BatchGenerator.insert`` and a bare ``next()`` loop on a worker thread until all rows are finished; it
+makes token ids only, no text, no events, no accounting. Both get the same prompts, rows and token counts, prefill
+included, and end tokens are off on both sides, so that every run samples exactly the same number of tokens.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import trio
+
+from provider.engine import EngineFront, EngineLimits, GenerationRequest, LoadedModel
+from provider.engine.backend import Generator
+from provider.engine.own_thread import run_in_own_thread
+from provider.models.load import load_model
+from tests.testbed.tiny_model import EIGHT_MILLION, TINY, TinyShape, build_tiny_model
+
+DEMO_DIRECTORY = Path(__file__).parents[1] / "provider" / "demo" / "model"
+BATCHES = (1, 4, 16)
+PROMPT_TOKENS = 16
+PAIRS = 9
+QUICK_PAIRS = 3
+SWITCH_INTERVAL_SECONDS = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to measure, and how many tokens each row generates per batch size."""
+
+    key: str
+    label: str
+    model: LoadedModel
+    tokens: dict[int, int]
+
+
+def run(*, quick: bool = False) -> dict[str, object]:
+    """Measure and return the figures.
+
+    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by the
+    peer's; ``tps_*`` the median of ours; ``label_*`` says which model was measured; ``pairs`` how many.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            return trio.run(_measure, Path(scratch), quick)
+    finally:
+        sys.setswitchinterval(before)
+
+
+async def _measure(scratch: Path, quick: bool) -> dict[str, object]:
+    pairs = QUICK_PAIRS if quick else PAIRS
+    figures: dict[str, object] = {"pairs": pairs}
+    for subject in _subjects(scratch, quick):
+        ratios, speeds = {}, {}
+        for batch in BATCHES:
+            ratios[batch], speeds[batch] = await _compare(subject, batch, pairs)
+        figures[f"ratio_{subject.key}"] = ratios
+        figures[f"tps_{subject.key}"] = speeds
+        figures[f"label_{subject.key}"] = subject.label
+    return figures
+
+
+def _subjects(scratch: Path, quick: bool) -> list[Subject]:
+    scale = 3 if quick else 1
+    large = _random_model(scratch / "8m", EIGHT_MILLION)
+    if (DEMO_DIRECTORY / "config.json").is_file():
+        demo, label = load_model("demo", DEMO_DIRECTORY), "demo model"
+    else:
+        shape = replace(TINY, hidden_size=128, num_hidden_layers=4, intermediate_size=384)
+        demo, label = _random_model(scratch / "demo", shape), "random model of demo size"
+    return [
+        Subject("8m", "random 8 M parameters", large, {1: 96 // scale, 4: 48 // scale, 16: 32 // scale}),
+        Subject("demo", label, replace(demo, eos_ids=frozenset()), {1: 240 // scale, 4: 160 // scale, 16: 96 // scale}),
+    ]
+
+
+def _random_model(directory: Path, shape: TinyShape) -> LoadedModel:
+    return replace(load_model(directory.name, build_tiny_model(directory, shape=shape)), eos_ids=frozenset())
+
+
+async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[float, float]:
+    """Median ratio and our median tokens per second over `pairs` pairs, after one unmeasured pair."""
+    tokens = subject.tokens[batch]
+    ratios: list[float] = []
+    speeds: list[float] = []
+    limits = EngineLimits(max_concurrent=batch)
+    async with EngineFront.open(headroom=lambda: 1 << 34, limits=limits) as engine:
+        await engine.attach_model(subject.model)
+        for pair in range(pairs + 1):
+            if pair % 2:
+                ours = await _ours(engine, subject.model, batch, tokens)
+                peer = await run_in_own_thread(partial(_peer, subject.model, batch, tokens), name="peer")
+            else:
+                peer = await run_in_own_thread(partial(_peer, subject.model, batch, tokens), name="peer")
+                ours = await _ours(engine, subject.model, batch, tokens)
+            if pair:
+                ratios.append(peer / ours)
+                speeds.append(batch * tokens / ours)
+    return round(statistics.median(ratios), 3), round(statistics.median(speeds), 1)
+
+
+def _prompt(row: int) -> tuple[int, ...]:
+    return tuple(10 + (row * 7 + place * 3) % 200 for place in range(PROMPT_TOKENS))
+
+
+async def _ours(engine: EngineFront, model: LoadedModel, batch: int, tokens: int) -> float:
+    """Seconds for `batch` requests through the engine front."""
+
+    async def one(row: int) -> None:
+        request = GenerationRequest(model=model.model_id, prompt_tokens=_prompt(row), max_tokens=tokens)
+        async with engine.submit(request) as generation:
+            while generation.finished is None:
+                await generation.receive_batch()
+            assert generation.finished.usage.completion_tokens == tokens
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for row in range(batch):
+            nursery.start_soon(one, row)
+    return time.perf_counter() - began
+
+
+def _peer(model: LoadedModel, batch: int, tokens: int) -> float:
+    """Seconds for the same rows through the bare batch generator."""
+    import mlx.core as mx
+    from mlx_lm.generate import BatchGenerator
+
+    stream = mx.new_stream(mx.default_device())
+    generator = cast(
+        Generator,
+        BatchGenerator(model.network, completion_batch_size=batch, prefill_batch_size=min(batch, 8), stream=stream),
+    )
+    began = time.perf_counter()
+    generator.insert([list(_prompt(row)) for row in range(batch)], [tokens] * batch)
+    left = batch
+    while left:
+        for response in generator.next()[1]:
+            if response.finish_reason is not None:
+                left -= 1
+    seconds = time.perf_counter() - began
+    generator.close()
+    return seconds
+
+
+if __name__ == "__main__":
+    for name, value in run(quick="--quick" in sys.argv).items():
+        print(f"{name}: {value}")

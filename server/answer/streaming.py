@@ -1,0 +1,132 @@
+"""Streamed answers inside quart: a response whose body is written by a function through an AnswerWriter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import msgspec
+from quart.utils import encode_headers
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioResponse
+
+from protocol.api import sse
+from protocol.api.errors import internal_error, openai_envelope
+from server.answer.asgi import AsgiWriter
+from server.answer.direct import DirectWriter
+from server.answer.writer import AnswerAborted, AnswerWriter, ConsumerGone
+from server.listener import TRANSPORT_EXTENSION, AnswerTransport
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGISendCallable
+    from quart import Request
+    from quart.typing import ResponseTypes
+    from quart_trio import QuartTrio
+
+_log = logging.getLogger("darkbloom.answer")
+
+Producer: TypeAlias = Callable[[AnswerWriter], Awaitable[None]]
+
+WRITE_DEADLINE_CONFIG: Final = "DARKBLOOM_WRITE_DEADLINE_SECONDS"
+BODY_SECONDS_CONFIG: Final = "DARKBLOOM_BODY_SECONDS"
+# The slowest upload that is waited for, on top of the fixed time.
+MIN_UPLOAD_BYTES_PER_SECOND: Final = 128 * 1024
+
+EVENT_STREAM: Final = "text/event-stream"
+_CRASH_EVENT: Final = sse.encode_event(msgspec.json.encode(openai_envelope(internal_error())))
+_NO_CHUNKS: Final = ("Content-Length", "Transfer-Encoding")
+
+
+class StreamingAnswer(TrioResponse):
+    """A response that calls `produce(writer)` in the request's task once its head is on the wire.
+
+    A normal return of `produce` ends the body properly. AnswerAborted breaks the answer off: the consumer's connection
+    (on HTTP/2: the stream) is reset. So does any other exception, but an event stream ends with an error event instead.
+    Nothing times the stream out as a whole; each write has its own deadline. A consumer that disconnects, also by
+    half-closing, cancels the request's task.
+    """
+
+    def __init__(self, produce: Producer, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status=status, headers=dict(headers or {}))
+        self.produce = produce
+        self.timeout = None
+
+    def __repr__(self) -> str:
+        return f"<StreamingAnswer {self.status_code}>"
+
+
+class AnswerConnection(TrioASGIHTTPConnection):
+    """quart's side of one request, taught to run streamed answers and to wait longer for larger bodies."""
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        request = super()._create_request_from_scope(send)
+        fixed = cast(float | None, self.app.config.get(BODY_SECONDS_CONFIG))
+        if fixed is not None:
+            length = min(request.content_length or 0, request.max_content_length or 0)
+            request.body_timeout = cast(int, fixed + length / MIN_UPLOAD_BYTES_PER_SECOND)
+        return request
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        if not isinstance(response, StreamingAnswer):
+            await super()._send_response(send, response)
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": encode_headers(response.headers),
+            }
+        )
+        await self._stream(send, response)
+
+    async def _stream(self, send: ASGISendCallable, response: StreamingAnswer) -> None:
+        extensions = cast(dict[str, object], self.scope.get("extensions") or {})
+        found = extensions.get(TRANSPORT_EXTENSION)
+        transport = found if isinstance(found, AnswerTransport) else None
+        writer = _open_writer(send, response, transport, float(self.app.config.get(WRITE_DEADLINE_CONFIG, 30.0)))
+        try:
+            try:
+                await response.produce(writer)
+            except (ConsumerGone, AnswerAborted):
+                raise
+            except Exception:
+                if response.mimetype != EVENT_STREAM:
+                    raise
+                _log.exception("a streamed answer crashed")
+                await writer.write(_CRASH_EVENT)
+            await writer.drain()
+        except ConsumerGone:
+            return
+        except AnswerAborted:
+            if transport is None:
+                raise
+            await transport.abort()
+            return
+        finally:
+            writer.close()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def install_streaming(app: QuartTrio, *, write_deadline_seconds: float, body_seconds: float) -> None:
+    """Teach `app` to run StreamingAnswers, switch quart's answer timeout off and set the time for request bodies."""
+    app.asgi_http_class = AnswerConnection
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = None
+    app.config[WRITE_DEADLINE_CONFIG] = write_deadline_seconds
+    app.config[BODY_SECONDS_CONFIG] = body_seconds
+
+
+def _open_writer(
+    send: ASGISendCallable, response: StreamingAnswer, transport: AnswerTransport | None, deadline_seconds: float
+) -> DirectWriter | AsgiWriter:
+    if transport is None:
+        return AsgiWriter(send, abort=_nothing_to_abort, deadline_seconds=deadline_seconds)
+    chunked = not any(name in response.headers for name in _NO_CHUNKS)
+    if transport.direct and chunked and response.status_code not in (204, 304):
+        return DirectWriter(transport.connection, deadline_seconds=deadline_seconds)
+    return AsgiWriter(send, abort=transport.abort, deadline_seconds=deadline_seconds)
+
+
+async def _nothing_to_abort() -> None:
+    """Stand in where no connection is under the answer (quart's test client)."""

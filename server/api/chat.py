@@ -1,0 +1,127 @@
+"""`POST /v1/chat/completions`: the checks in their public order, then the relay."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from typing import TYPE_CHECKING, Final, assert_never
+
+from quart import Blueprint, request
+
+from protocol.api import ChatRequest, parse_chat_request
+from server.answer import StreamingAnswer
+from server.api.auth import authenticate, check_model_allowed
+from server.api.json_answer import json_answer
+from server.api.target import resolve_target
+from server.observe.context import coord_request_id
+from server.registry import SelfRoute, Traits
+from server.relay import Answered, Committed, Refused, RelayJob, RequestStamps
+
+if TYPE_CHECKING:
+    from quart.wrappers import Response
+
+    from server.accounts import Identity
+    from server.api.services import ApiServices
+
+SELF_ROUTE_HEADER: Final = "X-Darkbloom-Route"
+DETAILS_HEADER: Final = "X-Darkbloom-Metadata-Details"
+STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+"""`X-Accel-Buffering` stops nginx from collecting events."""
+
+
+def chat_blueprint(services: ApiServices) -> Blueprint:
+    """Serve chat completions, streaming and not."""
+    blueprint = Blueprint("chat", __name__)
+
+    @blueprint.post("/v1/chat/completions")
+    async def chat_completions() -> Response | StreamingAnswer:
+        received = services.clock()
+        identity = await authenticate(services.keys, request.headers)
+        # Longer than the cap or slower than its time: the framework raises 413 or 408 without reading on.
+        body: bytes = await request.get_data(cache=False)
+        outcome = await services.relay.run(_job(services, identity, body, received))
+        match outcome:
+            case Committed():
+                return StreamingAnswer(outcome.produce, headers={**STREAM_HEADERS, **outcome.headers})
+            case Answered():
+                return json_answer(outcome.body, headers=outcome.headers)
+            case Refused():
+                raise outcome.error
+            case _:
+                assert_never(outcome)
+
+    return blueprint
+
+
+def _job(services: ApiServices, identity: Identity, body: bytes, received: float) -> RelayJob:
+    """Check a body and describe it to the relay; raises ApiError."""
+    chat = parse_chat_request(
+        body, check_model=lambda model: check_model_allowed(identity, model), limit_bytes=services.max_body_bytes
+    )
+    target = resolve_target(services.registry, chat)
+    bodies = _Bodies(chat, target.max_tokens, services.max_body_bytes)
+    bodies.for_build(target.build)
+    parsed = services.clock()
+    return RelayJob(
+        coord_request_id=coord_request_id.get() or str(uuid.uuid4()),
+        public_model=chat.public_model,
+        build=target.build,
+        prompt_tokens=chat.prompt_tokens_estimate,
+        max_tokens=target.max_tokens,
+        stream=chat.stream,
+        include_usage=chat.include_usage,
+        created=int(services.wall_clock()),
+        stamps=RequestStamps(received=received, parsed=parsed, reserved=parsed),
+        make_body=bodies.for_build,
+        account_id=identity.account_id,
+        key_id=identity.key_id,
+        traits=_traits(chat),
+        self_route=_self_route(identity),
+        asked_for_stop=chat.asked_for_stop,
+        wants_metadata=chat.wants_metadata or _asks_for_details(),
+        cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
+    )
+
+
+class _Bodies:
+    """The provider's body, serialised once per build; its size is checked before any provider is chosen."""
+
+    def __init__(self, chat: ChatRequest, max_tokens: int, limit_bytes: int) -> None:
+        self._chat = chat
+        self._max_tokens = max_tokens
+        self._limit_bytes = limit_bytes
+        self._made: dict[str, bytes] = {}
+
+    def for_build(self, build: str) -> bytes:
+        """Raises ApiError 413 when the rewritten body passes the cap."""
+        if build not in self._made:
+            self._made[build] = self._chat.provider_body(build, self._max_tokens, limit_bytes=self._limit_bytes)
+        return self._made[build]
+
+
+def _traits(chat: ChatRequest) -> Traits:
+    return Traits(has_tools=chat.has_tools, requires_tool_constraint=chat.forces_tool, requires_vision=chat.has_media)
+
+
+def _self_route(identity: Identity) -> SelfRoute:
+    if identity.self_route_only:
+        return SelfRoute.EXCLUSIVE
+    wish = request.headers.get(SELF_ROUTE_HEADER, "").strip().lower()
+    return {"self": SelfRoute.EXCLUSIVE, "prefer": SelfRoute.PREFER}.get(wish, SelfRoute.OFF)
+
+
+def _asks_for_details() -> bool:
+    header: str = request.headers.get(DETAILS_HEADER, "")
+    query: str = request.args.get("metadata", "")
+    return header.strip().lower() == "true" or query == "details"
+
+
+def cache_scope(secret: bytes, account_id: str, build: str) -> str:
+    """The scope under which a provider may reuse a prompt's cache: one per account and build, unlinkable otherwise."""
+    text = f"{account_id}\0{build}".encode()
+    return hmac.new(secret, text, hashlib.sha256).hexdigest()

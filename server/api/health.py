@@ -1,0 +1,42 @@
+"""`GET /health` (the process lives) and `GET /readyz` (it takes requests)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Blueprint
+
+from server.api.json_answer import json_answer
+
+if TYPE_CHECKING:
+    from quart.wrappers import Response
+
+    from server.api.services import ApiServices
+
+
+def health_blueprint(services: ApiServices) -> Blueprint:
+    """Serve liveness and readiness; neither needs a key, neither asks a database."""
+    blueprint = Blueprint("health", __name__)
+
+    @blueprint.get("/health")
+    async def health() -> Response:
+        return json_answer(
+            {
+                "status": "ok",
+                "providers": len(services.registry.sessions()),
+                "version": services.version,
+                "build_commit": services.build_commit,
+            }
+        )
+
+    @blueprint.get("/readyz")
+    async def readyz() -> Response:
+        draining, inflight = services.drain.draining, services.drain.inflight
+        reason = services.supervisor.health_reason
+        ready = not draining and reason is None
+        body: dict[str, object] = {"draining": draining, "inflight": inflight, "ready": ready}
+        if reason is not None:
+            body["health_reason"] = reason
+        return json_answer(body, status=200 if ready else 503)
+
+    return blueprint

@@ -1,0 +1,5 @@
+"""The command `darkbloom-coordinator`."""
+
+from server.cli.main import main
+
+__all__ = ["main"]

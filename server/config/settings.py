@@ -1,0 +1,64 @@
+"""All settings of the coordinator: one frozen record, read once at start, every problem reported at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from protocol.settings import Layer, Loaded, load, reference_table
+from server.config.http import HttpSettings
+from server.config.providers import ProviderSettings
+from server.config.requests import RequestSettings
+
+# Names with our prefix that other programs of the project read.
+KNOWN_ELSEWHERE: Final = frozenset({"DARKBLOOM_NATIVE", "DARKBLOOM_DEV", "DARKBLOOM_DATA_DIR"})
+
+_PREAMBLE: Final = """# Settings of the coordinator
+
+Generated from `server/config/`; a test keeps both alike. Every setting is an environment variable. A secret may come
+from a file that the same name with `_FILE` names. `darkbloom-coordinator config` prints the effective values with their
+sources.
+
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoordinatorSettings(RequestSettings, ProviderSettings, HttpSettings):
+    """The coordinator's settings; durations in seconds, sizes in bytes, secrets hidden in `repr`."""
+
+    def check(self) -> Iterable[str]:
+        """Name every rule that is broken across settings."""
+        if self.env == "production" and self.allow_dev_attestation:
+            yield (
+                "DARKBLOOM_ALLOW_DEV_ATTESTATION=true is refused with DARKBLOOM_ENV=production; "
+                "unset it, or set DARKBLOOM_ENV=development."
+            )
+        if self.env == "production" and not self.api_keys:
+            yield "DARKBLOOM_API_KEYS is empty with DARKBLOOM_ENV=production; list at least one key."
+        if (self.tls_cert is None) != (self.tls_key is None):
+            yield "DARKBLOOM_TLS_CERT and DARKBLOOM_TLS_KEY belong together; set both or neither."
+        if self.ws_pong_timeout <= self.ws_ping:
+            yield "DARKBLOOM_WS_PONG_TIMEOUT must be longer than DARKBLOOM_WS_PING."
+        if self.challenge_max_age <= self.challenge_interval:
+            yield "DARKBLOOM_CHALLENGE_MAX_AGE must be longer than DARKBLOOM_CHALLENGE_INTERVAL."
+        if self.writer_max < self.writer_min:
+            yield "DARKBLOOM_WRITER_MAX must not be shorter than DARKBLOOM_WRITER_MIN."
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
+) -> Loaded[CoordinatorSettings]:
+    """Read the settings from the process environment, or from what is passed instead; `overrides` win over it.
+
+    Raises protocol.settings.SettingsError with all problems at once.
+    """
+    values = os.environ if environment is None else environment
+    layers = [Layer("command line", overrides or {}), Layer("environment", values)]
+    return load(CoordinatorSettings, layers, known_elsewhere=KNOWN_ELSEWHERE)
+
+
+def settings_page() -> str:
+    """Return the reference page of all settings, as kept in docs/reference/settings.md."""
+    return _PREAMBLE + reference_table(CoordinatorSettings)

@@ -1,0 +1,54 @@
+"""What all provider sessions of one coordinator share: the services they call and the counts they keep together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from server.link.admission import RegistrationRate, UnregisteredSockets
+from server.link.housekeeper import Housekeeper
+from server.link.meter import CountingMeter, LinkMeter
+from server.link.settings import LinkSettings
+
+if TYPE_CHECKING:
+    from protocol.messages.from_provider import Register
+    from protocol.messages.wire import Message
+    from server.link.session import ProviderSession
+    from server.ports import SessionRegistry
+    from server.trust import TrustDesk
+
+ResolveAccount: TypeAlias = "Callable[[str], Awaitable[str | None]]"
+Greeting: TypeAlias = "Callable[[Register], Sequence[Message]]"
+
+
+async def no_accounts(_token: str) -> None:
+    """Resolve no token: every provider stays unlinked."""
+
+
+def no_greeting(_register: Register) -> Sequence[Message]:
+    """Send nothing after a registration."""
+    return ()
+
+
+@dataclass(slots=True, kw_only=True)
+class LinkContext:
+    """One per coordinator. `resolve_account` maps a device-link token to an account id, or None when it is not valid;
+    `greeting` names the messages that follow a registration (`desired_models` for providers that know it).
+    """
+
+    registry: SessionRegistry
+    desk: TrustDesk
+    settings: LinkSettings = field(default_factory=LinkSettings)
+    meter: LinkMeter = field(default_factory=CountingMeter)
+    resolve_account: ResolveAccount = no_accounts
+    greeting: Greeting = no_greeting
+    housekeeper: Housekeeper = field(default_factory=Housekeeper)
+    sessions: dict[str, ProviderSession] = field(default_factory=dict)
+    sockets: UnregisteredSockets = field(init=False)
+    rate: RegistrationRate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Build the counters from the settings."""
+        self.sockets = UnregisteredSockets(self.settings)
+        self.rate = RegistrationRate(self.settings)

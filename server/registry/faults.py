@@ -1,0 +1,135 @@
+"""Fault memory: what routing remembers of failures, by stable identity, so that a reconnect does not wash it away.
+
+Invariant: every window is bounded, and an identity without an event for 10 minutes is forgotten by the sweep.
+Owner: the outcome recorder; gates only read through `FaultView`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Final, Protocol
+
+from server.registry.reasons import Reason
+
+LOAD_COOLDOWN: Final = 120.0
+ERROR_STRIKES: Final = 2
+ERROR_WINDOW: Final = 60.0
+ERROR_COOLDOWN: Final = 300.0
+ERROR_STATUSES: Final = frozenset({500, 502, 504})
+REJECT_WINDOW: Final = 300.0
+REJECT_OUTCOMES_MIN: Final = 8
+REJECT_RATE_FREE: Final = 0.25
+OUTCOMES_KEPT: Final = 256
+IDLE_FORGET: Final = 600.0
+IDENTITIES_MAX: Final = 20_000
+
+
+class FaultView(Protocol):
+    """What gates and cost ask; every answer is a pure read."""
+
+    def rejection(
+        self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
+    ) -> Reason | None:
+        """Return the first open fault gate of the pair in gate order, or None; `ignore_health` skips breakers."""
+
+    def capacity_rate(self, stable_id: str, model: str, now: float) -> float:
+        """Share of capacity refusals that costs something, else 0."""
+
+
+class _Identity:
+    __slots__ = ("cooldown_until", "last_event", "load_until", "outcomes", "strikes")
+
+    def __init__(self) -> None:
+        self.last_event = 0.0
+        self.load_until: dict[str, float] = {}
+        self.strikes: dict[tuple[str, str], deque[float]] = {}
+        self.cooldown_until: dict[tuple[str, str], float] = {}
+        self.outcomes: dict[str, deque[tuple[float, bool]]] = {}
+
+
+class FaultMemory:
+    """Dispatch-load cooldowns, error strikes per model and shape, and the capacity-refusal rate."""
+
+    def __init__(self) -> None:
+        self._identities: OrderedDict[str, _Identity] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+    def _touch(self, stable_id: str, now: float) -> _Identity:
+        one = self._identities.get(stable_id)
+        if one is None:
+            if len(self._identities) >= IDENTITIES_MAX:
+                self._identities.popitem(last=False)
+            one = self._identities[stable_id] = _Identity()
+        self._identities.move_to_end(stable_id)
+        one.last_event = now
+        return one
+
+    def load_failed(self, stable_id: str, model: str, now: float) -> None:
+        """Note that a load at dispatch time failed: no such dispatch for 2 minutes."""
+        self._touch(stable_id, now).load_until[model] = now + LOAD_COOLDOWN
+
+    def error(self, stable_id: str, model: str, shape: str, status: int, now: float) -> None:
+        """Note a provider fault; the second within a minute closes the pair for this shape for 5 minutes."""
+        if status not in ERROR_STATUSES:
+            return
+        one = self._touch(stable_id, now)
+        strikes = one.strikes.setdefault((model, shape), deque(maxlen=ERROR_STRIKES))
+        strikes.append(now)
+        if len(strikes) == ERROR_STRIKES and now - strikes[0] <= ERROR_WINDOW:
+            one.cooldown_until[model, shape] = now + ERROR_COOLDOWN
+
+    def success(self, stable_id: str, model: str, shape: str, now: float) -> None:
+        """Note a completed request: its shape and the model's loads are proven again."""
+        one = self._identities.get(stable_id)
+        if one is None:
+            return
+        self._touch(stable_id, now)
+        one.load_until.pop(model, None)
+        one.strikes.pop((model, shape), None)
+        one.cooldown_until.pop((model, shape), None)
+
+    def accepted(self, stable_id: str, model: str, now: float) -> None:
+        """Note first content: the provider had room."""
+        self._outcome(stable_id, model, now, rejected=False)
+
+    def capacity_rejected(self, stable_id: str, model: str, now: float) -> None:
+        """Note that the provider refused for lack of room."""
+        self._outcome(stable_id, model, now, rejected=True)
+
+    def _outcome(self, stable_id: str, model: str, now: float, *, rejected: bool) -> None:
+        outcomes = self._touch(stable_id, now).outcomes.setdefault(model, deque(maxlen=OUTCOMES_KEPT))
+        outcomes.append((now, rejected))
+
+    def rejection(
+        self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
+    ) -> Reason | None:
+        """Return the first open fault gate of the pair; health breakers are not kept here, so nothing is ignored."""
+        del ignore_health
+        one = self._identities.get(stable_id)
+        if one is None:
+            return None
+        if one.load_until and one.load_until.get(model, now) > now:
+            return Reason.DISPATCH_LOAD_COOLDOWN
+        if one.cooldown_until and one.cooldown_until.get((model, shape), now) > now:
+            return Reason.ERROR_COOLDOWN
+        return None
+
+    def capacity_rate(self, stable_id: str, model: str, now: float) -> float:
+        """Share of refusals in 5 minutes when it is above 0.25 over at least 8 outcomes, else 0."""
+        one = self._identities.get(stable_id)
+        outcomes = one.outcomes.get(model) if one is not None else None
+        if outcomes is None:
+            return 0.0
+        recent = [rejected for at, rejected in outcomes if now - at <= REJECT_WINDOW]
+        if len(recent) < REJECT_OUTCOMES_MIN:
+            return 0.0
+        rate = sum(recent) / len(recent)
+        return rate if rate > REJECT_RATE_FREE else 0.0
+
+    def sweep(self, now: float) -> None:
+        """Forget identities without an event for 10 minutes."""
+        stale = [key for key, one in self._identities.items() if now - one.last_event > IDLE_FORGET]
+        for key in stale:
+            del self._identities[key]

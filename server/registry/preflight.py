@@ -1,0 +1,264 @@
+"""What to do with a request that has no place: refuse it with the right status, or let it wait. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from server.registry.decision import Decision, Enqueue, Refusal
+from server.registry.gates import estimate_ttft, evaluate
+from server.registry.queue import QueueFailure
+from server.registry.reasons import CAPACITY, Reason
+from server.registry.request import SelfRoute
+from server.registry.retry_after import MAX_SECONDS, MIN_SECONDS, ttft_seconds
+from server.registry.servability import exceeds_context, exceeds_every_budget
+from server.registry.views import owned_by
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from server.registry.gates import GateContext
+    from server.registry.request import RoutedRequest
+    from server.registry.state import Session
+
+OFFLINE_RETRY_MS: Final = 30_000
+NOT_LOADED_RETRY_MS: Final = 15_000
+
+
+def refuse_early(request: RoutedRequest, context: GateContext, retry_ms: int) -> Refusal | None:
+    """Refuse what no provider needs to be looked at for: unknown model, shed model, context overflow."""
+    model = request.public_model or request.model
+    if not context.catalog.knows(request.model):
+        return Refusal(
+            status=404,
+            error_type="model_not_found",
+            code="model_not_found",
+            reason="model_not_found",
+            message=f"The model {_shown(model)!r} does not exist; GET /v1/models lists the models that do.",
+            param="model",
+        )
+    policy = context.policy
+    if policy.reject_models & {request.model, request.public_model}:
+        return rate_limited("model_shed", "This model takes no requests for the moment; try again later.", retry_ms)
+    window = context.catalog.context_window(request.model)
+    if policy.servability_gate and exceeds_context(request.model, request.prompt_tokens, request.max_tokens, window):
+        return _context_exceeded(request, window, context, retry_ms)
+    return None
+
+
+def _context_exceeded(request: RoutedRequest, window: int, context: GateContext, retry_ms: int) -> Refusal:
+    text = (
+        f"The request needs {request.prompt_tokens} prompt and {request.max_tokens} output tokens, more than the "
+        f"model's context of {window} tokens; shorten the prompt or lower max_tokens."
+    )
+    if context.policy.context_overflow_status == 429:
+        return rate_limited("context_exceeded", text, retry_ms, retryable=False)
+    return Refusal(
+        status=400,
+        error_type="invalid_request_error",
+        code="context_length_exceeded",
+        reason="context_exceeded",
+        message=text,
+        param="messages",
+    )
+
+
+def judge(
+    request: RoutedRequest,
+    decision: Decision,
+    *,
+    sessions: Sequence[Session],
+    owned: Sequence[Session],
+    context: GateContext,
+    retry_ms: int,
+    now: float,
+) -> Enqueue | Refusal:
+    """Say what happens to a request that got no reservation; the first rule that matches wins.
+
+    `sessions` are the providers that advertise the model, `owned` all live machines of the caller. Only a first attempt
+    may wait: later ones are refused and the caller returns its last real error instead.
+    """
+    if request.self_route is SelfRoute.EXCLUSIVE:
+        return _judge_own_machines(request, decision, owned=owned, retry_ms=retry_ms)
+    missing = _missing_capability(request, sessions)
+    if missing is not None:
+        return _unavailable(
+            f"No connected machine can serve this model with {missing}; choose another model.", decision
+        )
+    capacity = decision.capacity_rejections
+    if context.policy.servability_gate and capacity and _never_fits(request, sessions, context, now):
+        return rate_limited(
+            "prompt_too_long",
+            f"The request needs {request.need} tokens, more than any connected machine can hold; shorten the prompt or "
+            "lower max_tokens.",
+            retry_ms,
+            decision=decision,
+            retryable=False,
+        )
+    if decision.rejected(Reason.TTFT_CEILING) and not capacity:
+        return _too_slow(request, decision, sessions, context, retry_ms, now)
+    if decision.rejected(Reason.MODEL_TOO_LARGE) and not capacity:
+        return _unavailable("This model fits no connected machine; choose a smaller one.", decision)
+    # A machine that is loading the model right now is as good as one without room: waiting for it is worth it.
+    if capacity or decision.rejected(Reason.SLOT_RELOADING):
+        if context.policy.queue_before_shed and request.attempt == 1:
+            return Enqueue(decision=decision, model=request.model)
+        return rate_limited(
+            "machine_busy", "All machines that serve this model are busy; try again.", retry_ms, decision=decision
+        )
+    return rate_limited(
+        "no_provider", "No machine serves this model right now; try again.", retry_ms, decision=decision
+    )
+
+
+def _judge_own_machines(
+    request: RoutedRequest, decision: Decision, *, owned: Sequence[Session], retry_ms: int
+) -> Enqueue | Refusal:
+    if not request.has_linked_machine and not owned:
+        return _own(
+            409, "no_linked_machine", "No machine is linked to this account; link one or route publicly.", decision
+        )
+    if not owned:
+        text = "None of your machines is online; start one or route publicly."
+        return _own(503, "machine_offline", text, decision, OFFLINE_RETRY_MS)
+    serving = [one for one in owned if request.model in one.caps.models]
+    if not serving:
+        text = "None of your machines offers this model; enable it on one or route publicly."
+        return _own(503, "model_not_loaded", text, decision, NOT_LOADED_RETRY_MS)
+    if decision.capacity_rejections or decision.rejected(Reason.SLOT_RELOADING):
+        if request.attempt == 1:
+            return Enqueue(decision=decision, model=request.model)
+        return own_machine_busy(retry_ms, decision)
+    incapable = decision.rejected(Reason.TRAIT_FLOOR) + decision.rejected(Reason.VISION)
+    too_large = decision.rejected(Reason.MODEL_TOO_LARGE)
+    if incapable + too_large >= len(serving):
+        return Refusal(
+            status=503,
+            error_type="model_unavailable",
+            code="model_capability_unsupported" if incapable else "model_unavailable",
+            reason="model_capability_unsupported" if incapable else "model_too_large",
+            message="Your machines offer this model, but cannot serve a request of this kind; route publicly.",
+            retryable=False,
+            decision=decision,
+        )
+    text = "Your machine is connected but not ready to serve (its checks are pending or failed); look at its status."
+    return _own(503, "machine_offline", text, decision, OFFLINE_RETRY_MS)
+
+
+def _missing_capability(request: RoutedRequest, sessions: Iterable[Session]) -> str | None:
+    """Name the capability that no connected provider of the model has; nobody connected is not a missing capability."""
+    traits, model = request.traits, request.model
+    connected = [one for one in sessions if one.connected]
+    if not connected:
+        return None
+    if traits.requires_vision and not any(one.caps.models[model].is_vision for one in connected):
+        return "image input"
+    if traits.requires_tool_constraint and not any(one.caps.models[model].tool_constraint for one in connected):
+        return "a forced tool choice"
+    if traits.has_tools and not any(one.caps.tools_ok for one in connected):
+        return "tools"
+    return None
+
+
+def _never_fits(request: RoutedRequest, sessions: Iterable[Session], context: GateContext, now: float) -> bool:
+    """Whether the request is larger than what any eligible provider, now merely full, could ever hold."""
+    eligible = [one for one in sessions if evaluate(one, request, context, now) in CAPACITY]
+    return exceeds_every_budget(eligible, request.model, request.need, context.catalog)
+
+
+def _too_slow(
+    request: RoutedRequest,
+    decision: Decision,
+    sessions: Iterable[Session],
+    context: GateContext,
+    retry_ms: int,
+    now: float,
+) -> Refusal:
+    late = [one for one in sessions if evaluate(one, request, context, now) is Reason.TTFT_CEILING]
+    estimates = [value for one in late if (value := estimate_ttft(one, request, context)) is not None]
+    deadline = context.policy.first_content_deadline_ms(request.prompt_tokens)
+    seconds = ttft_seconds(min(estimates, default=deadline) / 1000, deadline / 1000, math.ceil(retry_ms / 1000))
+    return rate_limited(
+        "ttft_too_slow", "No machine can start answering in time; try again.", seconds * 1000, decision=decision
+    )
+
+
+def queue_refusal(request: RoutedRequest, failure: QueueFailure, decision: Decision, retry_ms: int) -> Refusal:
+    """Turn a queue outcome into the client's answer."""
+    if failure is QueueFailure.MODEL_REMOVED:
+        return Refusal(
+            status=404,
+            error_type="model_not_found",
+            code="model_not_found",
+            reason="model_not_found",
+            message="The model was removed while the request waited; GET /v1/models lists the models that exist.",
+            param="model",
+            decision=decision,
+        )
+    if request.self_route is SelfRoute.EXCLUSIVE:
+        return own_machine_busy(retry_ms, decision)
+    text = {
+        QueueFailure.QUEUE_FULL: "The queue of this model is full; try again.",
+        QueueFailure.ACCOUNT_FULL: "This account has its full share of waiting requests for this model; try again.",
+        QueueFailure.TOO_LONG: "The queue of this model is too long to be served in time; try again.",
+        QueueFailure.TIMED_OUT: "The request timed out waiting for a free machine; try again.",
+        QueueFailure.NO_PROVIDER: "The last machine that serves this model went away; try again.",
+    }[failure]
+    return rate_limited(failure.value, text, retry_ms, decision=decision)
+
+
+def own_machine_busy(retry_ms: int, decision: Decision | None = None) -> Refusal:
+    """429 for an exclusive self-route whose machines are full."""
+    return _own(429, "machine_busy", "Your machine is busy; try again.", decision, retry_ms)
+
+
+def rate_limited(
+    reason: str, message: str, retry_ms: int, *, decision: Decision | None = None, retryable: bool | None = None
+) -> Refusal:
+    """429 with `Retry-After` within 2..60 s: every transient lack of capacity."""
+    bounded = min(int(MAX_SECONDS * 1000), max(int(MIN_SECONDS * 1000), retry_ms))
+    return Refusal(
+        status=429,
+        error_type="rate_limit_exceeded",
+        code="rate_limit_exceeded",
+        reason=reason,
+        message=message,
+        retry_after_ms=bounded,
+        retryable=retryable,
+        decision=decision,
+    )
+
+
+def _unavailable(message: str, decision: Decision) -> Refusal:
+    """503 without `Retry-After`: waiting cannot help."""
+    return Refusal(
+        status=503,
+        error_type="model_unavailable",
+        code="model_unavailable",
+        reason="model_unavailable",
+        message=message,
+        retryable=False,
+        decision=decision,
+    )
+
+
+def _own(status: int, code: str, message: str, decision: Decision | None, retry_after_ms: int | None = None) -> Refusal:
+    return Refusal(
+        status=status,
+        error_type=code,
+        code=code,
+        reason=code,
+        message=message,
+        retry_after_ms=retry_after_ms,
+        retryable=False if retry_after_ms is None else None,
+        decision=decision,
+    )
+
+
+def owned_sessions(sessions: Iterable[Session], account_id: str | None) -> list[Session]:
+    """Live machines of an account."""
+    return [one for one in sessions if one.connected and owned_by(one, account_id)]
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 100 else name[:100] + "…"

@@ -1,0 +1,33 @@
+"""The relay: attempts, failover, streaming and settlement of inference requests."""
+
+from __future__ import annotations
+
+from server.relay.chunk_queue import QueueBounds
+from server.relay.clocks import RelayTimes
+from server.relay.history import AttemptLimits
+from server.relay.job import Answered, Committed, Refused, RelayJob, RelayOutcome
+from server.relay.relay import InferenceRelay
+from server.relay.services import RelayObserver, RelayServices, SilentObserver
+from server.relay.settlement import BilledUsage, NoSettlement, Outcome, Settlement, SettlementRecord
+from server.relay.timing import RequestStamps
+
+__all__ = [
+    "Answered",
+    "AttemptLimits",
+    "BilledUsage",
+    "Committed",
+    "InferenceRelay",
+    "NoSettlement",
+    "Outcome",
+    "QueueBounds",
+    "Refused",
+    "RelayJob",
+    "RelayObserver",
+    "RelayOutcome",
+    "RelayServices",
+    "RelayTimes",
+    "RequestStamps",
+    "Settlement",
+    "SettlementRecord",
+    "SilentObserver",
+]

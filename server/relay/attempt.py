@@ -1,0 +1,253 @@
+"""One attempt at one provider: hears the link's reader, drives the reducer, performs its effects on the spot.
+
+Invariant: every method called by the reader is synchronous, never blocks and never raises.
+Invariant: capacity is released before a cancel is sent, and exactly once. Owner: the request's task in the relay.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from protocol.api.chat_answer import AnswerTooLarge
+from protocol.failure import (
+    AttemptFailure,
+    accepted_timeout,
+    bad_text,
+    encryption_violation,
+    first_content_timeout,
+    send_failed,
+)
+from server.relay.attempt_state import BEFORE_COMMIT, TERMINAL, Effect, Event, Phase, advance
+from server.relay.chunk_queue import Put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from native import SpliceTemplate
+    from protocol.messages.from_provider import InferenceComplete
+    from server.ports import ChannelError, ProviderChannel
+    from server.relay.chat_sink import ChatSink
+    from server.relay.clocks import FirstContentClock
+    from server.relay.timing import AttemptTiming
+
+log = logging.getLogger("darkbloom.relay")
+
+
+class CapacityHold(Protocol):
+    """The part of a registry reservation that an attempt uses."""
+
+    cold: bool
+
+    def mark_sent(self) -> None:
+        """Note that the kernel took the request."""
+
+    def mark_accepted(self, now: float) -> None:
+        """Note `inference_accepted`."""
+
+    def mark_streaming(self, now: float) -> None:
+        """Note the first chunk."""
+
+    def release(self, now: float | None = None) -> bool:
+        """Give the capacity back."""
+
+
+class Attempt:
+    """Implements AttemptSink. `wake` tells the owning task that something happened that it must look at."""
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        channel: ProviderChannel,
+        hold: CapacityHold,
+        sink: ChatSink,
+        clock: FirstContentClock,
+        timing: AttemptTiming,
+        wake: Callable[[], None],
+    ) -> None:
+        self.request_id = request_id
+        self.channel = channel
+        self.sink = sink
+        self.timing = timing
+        self.phase = Phase.RESERVED
+        self.terminal: Effect | None = None
+        self.failure: AttemptFailure | None = None
+        self.complete: InferenceComplete | None = None
+        self.committed = False
+        self.accepted = False
+        self.spilled = False
+        """True from the first overflow of the queue on; the owner runs the grace window."""
+        self.last_chunk_at = trio.current_time()
+        self._hold = hold
+        self._clock = clock
+        self._wake = wake
+        self._template: SpliceTemplate | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.request_id} {self.phase.value} deltas={self.sink.deltas}>"
+
+    @property
+    def pending(self) -> bool:
+        """True until the attempt is committed or over."""
+        return self.phase in BEFORE_COMMIT
+
+    # --- the provider's side: AttemptSink ---------------------------------------------------------------------------
+
+    def on_run(self, ready: bytes, deltas: int, text_bytes: int) -> None:
+        """See AttemptSink."""
+        if self.phase is not Phase.COMMITTED:
+            return
+        now = self.last_chunk_at = trio.current_time()
+        try:
+            put = self.sink.run(ready, deltas, text_bytes, now)
+        except AnswerTooLarge:
+            self.cut(bad_text())
+            return
+        if put is not Put.QUEUED:
+            self._crowded(put)
+
+    def on_opened(self, plaintext: bytes) -> None:
+        """See AttemptSink."""
+        if self.phase is not Phase.COMMITTED and self.phase not in BEFORE_COMMIT:
+            return
+        now = self.last_chunk_at = trio.current_time()
+        try:
+            taken = self.sink.opened(plaintext, now)
+        except AnswerTooLarge:
+            self.cut(bad_text())
+            return
+        except Exception as error:
+            # The reader serves other attempts too: a fault of ours must end this one alone.
+            log.error("chunk_normalisation_failed", extra={"kind": type(error).__name__})
+            self.cut(bad_text())
+            return
+        if self.phase in BEFORE_COMMIT:
+            self._first_signs(now, content=taken.content)
+        template = self.sink.template
+        if template is not self._template and self.phase is Phase.COMMITTED:
+            self._template = template
+            self.channel.set_template(self.request_id, template)
+        if taken.put is not Put.QUEUED:
+            self._crowded(taken.put)
+
+    def on_opaque(self, ct: bytes) -> None:
+        """See AttemptSink; attempts of this relay are never attached as opaque."""
+        del ct
+        self.cut(encryption_violation())
+
+    def on_accepted(self) -> None:
+        """See AttemptSink."""
+        now = trio.current_time()
+        self._hold.mark_accepted(now)
+        self.timing.sent(now)
+        if self.phase in BEFORE_COMMIT and self._hold.cold and not self.accepted:
+            self.accepted = True
+            self._clock.accepted(now)
+        self.apply(Event.ACCEPTED)
+        self._wake()
+
+    def on_complete(self, complete: InferenceComplete) -> None:
+        """See AttemptSink."""
+        self.complete = complete
+        self.apply(Event.COMPLETED)
+
+    def on_error(self, failure: AttemptFailure) -> None:
+        """See AttemptSink."""
+        self._failed(failure)
+
+    def on_violation(self, rule: str) -> None:
+        """See AttemptSink."""
+        del rule
+        self._failed(encryption_violation())
+
+    def on_bad_text(self) -> None:
+        """See AttemptSink."""
+        self._failed(bad_text())
+
+    def on_gone(self, failure: AttemptFailure) -> None:
+        """See AttemptSink."""
+        self._failed(failure)
+
+    # --- the owner's side -------------------------------------------------------------------------------------------
+
+    def sent(self) -> None:
+        """The kernel has the whole request."""
+        if self.pending:
+            self._hold.mark_sent()
+            self.timing.sent(trio.current_time())
+        self.apply(Event.SENT)
+
+    def not_sent(self, error: ChannelError) -> None:
+        """The request did not reach the provider; only a frame that had started says anything about it."""
+        failure = send_failed()
+        if self.pending:
+            self.failure = failure if error.frame_started else replace(failure, health="neutral")
+        self.apply(Event.SEND_FAILED)
+
+    def unusable(self, failure: AttemptFailure) -> None:
+        """The attempt cannot be sent at all, for example because the body does not seal."""
+        if self.pending:
+            self.failure = failure
+        self.apply(Event.SEND_FAILED)
+
+    def late(self) -> None:
+        """The first-content deadline passed."""
+        if self.pending:
+            self.failure = accepted_timeout() if self.accepted else first_content_timeout()
+        self.apply(Event.CLOCK)
+
+    def cut(self, failure: AttemptFailure) -> None:
+        """Give the provider up: silent for too long, or sending too much."""
+        if self.phase in BEFORE_COMMIT or self.phase is Phase.COMMITTED:
+            self.failure = failure
+        self.apply(Event.CUT)
+
+    def apply(self, event: Event) -> None:
+        """Advance the reducer and perform its effects, in their order."""
+        self.phase, effects = advance(self.phase, event)
+        for effect in effects:
+            self._perform(effect)
+        if effects:
+            self._wake()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Effect.COMMIT:
+                self.committed = True
+                self.timing.content(trio.current_time())
+            case Effect.RELEASE:
+                self._hold.release(trio.current_time())
+            case Effect.DETACH:
+                self.channel.detach(self.request_id)
+            case Effect.CANCEL:
+                self.channel.cancel(self.request_id)
+            case Effect.PARK:
+                pass  # the owner sees the phase and runs the time
+            case _ if effect in TERMINAL:
+                self.terminal = effect
+
+    def _failed(self, failure: AttemptFailure) -> None:
+        if self.phase is not Phase.DONE:
+            self.failure = failure
+        self.apply(Event.FAILED)
+
+    def _first_signs(self, now: float, *, content: bool) -> None:
+        self._hold.mark_streaming(now)
+        self.timing.sent(now)
+        if content:
+            self.apply(Event.CONTENT)
+        else:
+            self._clock.preamble()
+            self.apply(Event.PREAMBLE)
+
+    def _crowded(self, put: Put) -> None:
+        """The consumer reads too slowly: note the spill, or end the stream when nothing more can be kept."""
+        if put is Put.OVERFLOW:
+            self.apply(Event.OVERFLOW)
+        elif not self.spilled:
+            self.spilled = True
+            self._wake()

@@ -1,0 +1,84 @@
+"""Sends one attempt: seal the body for the chosen provider, enter the attempt at its channel, write the frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from protocol.failure import encryption_violation
+from protocol.sealing import SealedRequest, SealingError, seal_for_provider
+from server.ports import ChannelError
+from server.relay.request_frame import request_frame
+
+if TYPE_CHECKING:
+    from server.relay.attempt import Attempt
+    from server.relay.clocks import FirstContentClock
+
+
+async def send_attempt(
+    attempt: Attempt, body: bytes, *, clock: FirstContentClock, cache_scope: str, inline_bytes: int
+) -> None:
+    """Seal and send; every failure ends up in the attempt, none is raised.
+
+    Gives up at the clock's deadline. Cancelled while the frame is queued, the frame is withdrawn; the key is wiped on
+    every path on which the channel did not take it over.
+    """
+    if not attempt.pending:
+        return
+    try:
+        sealed = await _seal(body, attempt.channel.public_key, inline_bytes)
+    except SealingError:
+        attempt.unusable(encryption_violation())
+        return
+    now = trio.current_time()
+    attempt.timing.sealed(now)
+    frame = request_frame(
+        attempt.request_id, sealed, first_content_budget_ms=clock.remaining_ms(now), cache_scope=cache_scope
+    )
+    # No checkpoint between this look at the attempt and the attachment: afterwards the channel owns the key.
+    if not attempt.pending:
+        sealed.shared.wipe()
+        return
+    try:
+        attempt.channel.attach(attempt, sealed.shared)
+    except ChannelError as error:
+        attempt.not_sent(error)
+        return
+    try:
+        with trio.move_on_at(clock.deadline):
+            await attempt.channel.send_request(attempt.request_id, frame)
+            attempt.sent()
+    except ChannelError as error:
+        attempt.not_sent(error)
+
+
+async def await_content(attempt: Attempt, clock: FirstContentClock, woken: Wakeup) -> None:
+    """Wait until the attempt is committed or over; the clock may grow meanwhile."""
+    while attempt.pending:
+        with trio.move_on_at(clock.deadline):
+            await woken.wait()
+        if trio.current_time() >= clock.deadline:
+            attempt.late()
+
+
+async def _seal(body: bytes, public_key: bytes, inline_bytes: int) -> SealedRequest:
+    if len(body) <= inline_bytes:
+        return seal_for_provider(body, public_key)
+    return await trio.to_thread.run_sync(seal_for_provider, body, public_key)
+
+
+class Wakeup:
+    """Wakes the one task that owns a request; a call while it is busy is kept for its next wait."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def __call__(self) -> None:
+        """Wake the task; never blocks."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Sleep until the next call."""
+        await self._event.wait()
+        self._event = trio.Event()

@@ -1,0 +1,76 @@
+"""What the API hands to the relay, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from server.registry.request import PLAIN, SelfRoute, Traits
+
+if TYPE_CHECKING:
+    from protocol.api.errors import ApiError
+    from server.answer.writer import AnswerWriter
+    from server.relay.timing import RequestStamps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayJob:
+    """One checked request, ready to be routed; its hold was taken under `coord_request_id`.
+
+    `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
+    provider may cache for that build. Token numbers: the routing estimate and the clamped output bound. `created` is
+    Unix time.
+    """
+
+    coord_request_id: str
+    public_model: str
+    build: str
+    prompt_tokens: int
+    max_tokens: int
+    stream: bool
+    include_usage: bool
+    created: int
+    stamps: RequestStamps
+    make_body: Callable[[str], bytes] = field(repr=False)
+    previous_build: str | None = None
+    account_id: str | None = None
+    key_id: str | None = None
+    traits: Traits = PLAIN
+    self_route: SelfRoute = SelfRoute.OFF
+    has_linked_machine: bool = True
+    split_think: bool = False
+    asked_for_stop: bool = False
+    wants_metadata: bool = False
+    cache_scope: Callable[[str], str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A stream is chosen: send `headers`, then run `produce` in the task that owns the consumer's connection.
+
+    If `produce` is not called within the head limit, the consumer counts as gone.
+    """
+
+    job_id: str
+    headers: Mapping[str, str]
+    produce: Callable[[AnswerWriter], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A complete answer in one piece."""
+
+    job_id: str
+    headers: Mapping[str, str]
+    body: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No content will come; nothing was written to the consumer."""
+
+    error: ApiError
+
+
+RelayOutcome: TypeAlias = Committed | Answered | Refused

@@ -1,0 +1,113 @@
+"""Where a streamed answer leaves the relay: the provider's reader puts bytes in, the consumer's task writes them out.
+
+While the consumer keeps up, the reader writes straight through; after a partial write it only appends, until the
+consumer's task has drained everything.
+
+Invariant: bytes leave in the order in which they were put. Owner: the relay; `pump` runs in the consumer's own task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from protocol.api import sse
+from server.answer.writer import MAX_WRITE_BYTES
+from server.relay.chunk_queue import ChunkQueue, Put, QueueBounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.answer.writer import AnswerWriter
+
+DIRECT_BYTES: Final = 256 * 1024
+"""A larger put goes through the queue, which hands it over in slices."""
+
+
+class Outlet:
+    """One answer's way out. `on_abandoned` is called once if the consumer's task ends before the answer does."""
+
+    def __init__(self, bounds: QueueBounds, *, keep_alive_seconds: float, on_abandoned: Callable[[], None]) -> None:
+        self._queue = ChunkQueue(bounds)
+        self._keep_alive_seconds = keep_alive_seconds
+        self._on_abandoned = on_abandoned
+        self._writer: AnswerWriter | None = None
+        self._wake = trio.Event()
+        self._closed = False
+        self._finished = False
+        self._moved_at = trio.current_time()
+        self.opened = False
+        self.put_bytes = 0
+
+    @property
+    def spilling(self) -> bool:
+        """True while chunks wait beyond the queue's bound."""
+        return self._queue.spilling
+
+    def put(self, data: bytes, chunks: int, now: float) -> Put:
+        """Take ready bytes from the reader; never blocks. Bytes for a consumer that is gone are dropped."""
+        if self._closed:
+            return Put.QUEUED
+        self.put_bytes += len(data)
+        writer = self._writer
+        if writer is not None and writer.direct and not self._queue and writer.idle and len(data) <= DIRECT_BYTES:
+            self._moved_at = now
+            if not writer.write_now(data):
+                self._wake.set()
+            return Put.QUEUED
+        result = self._queue.put(data, chunks)
+        self._wake.set()
+        return result
+
+    def finish(self, data: bytes) -> None:
+        """Put the end of the answer behind everything else; the body ends properly after it."""
+        if not self._closed and not self._finished:
+            self._queue.force(data)
+            self._finished = True
+            self._wake.set()
+
+    def close(self) -> None:
+        """Drop what waits; nobody reads it any more."""
+        self._closed = True
+        self._queue.clear()
+
+    async def pump(self, writer: AnswerWriter) -> None:
+        """Write the answer until it is finished; runs in the task that owns the consumer's connection.
+
+        Writes a comment after a while without bytes, so that proxies keep the connection. Raises ConsumerGone from the
+        writer; however it ends before the answer does, `on_abandoned` is called.
+        """
+        self.opened = True
+        self._writer = writer
+        try:
+            await self._run(writer)
+        finally:
+            self._writer = None
+            if not (self._finished and not self._queue):
+                self.close()
+                self._on_abandoned()
+
+    async def _run(self, writer: AnswerWriter) -> None:
+        while True:
+            if not writer.idle or writer.closed:
+                await writer.drain()
+            self._wake = trio.Event()
+            data = self._queue.take(MAX_WRITE_BYTES)
+            if data:
+                self._moved_at = trio.current_time()
+                await writer.write(data)
+                continue
+            if self._finished:
+                return
+            await self._wait(writer)
+
+    async def _wait(self, writer: AnswerWriter) -> None:
+        """Sleep until there is something to do, or until silence has lasted too long."""
+        with trio.move_on_at(self._moved_at + self._keep_alive_seconds):
+            await self._wake.wait()
+            return
+        now = trio.current_time()
+        if now >= self._moved_at + self._keep_alive_seconds:
+            self._moved_at = now
+            await writer.write(sse.KEEP_ALIVE)

@@ -1,0 +1,93 @@
+"""The quart application with the layers around it: CORS → request log → recovery → drain gate → router.
+
+The request log is outside the recovery, so that the 500 of a crashed handler has its request id and is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from quart import Blueprint, request
+from quart.wrappers import Response
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from protocol.api.errors import ApiError, invalid_request, openai_envelope, payload_too_large
+from server.answer import install_streaming
+from server.observe import request_notes
+from server.serve.cors import Cors
+from server.serve.drain_gate import DrainGate
+from server.serve.recovery import Recovery
+from server.serve.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from server.config import CoordinatorSettings
+    from server.observe import Metrics
+    from server.serve.asgi_types import AsgiApp
+    from server.serve.drain import Drain
+
+
+def build_app(
+    settings: CoordinatorSettings, *, metrics: Metrics, drain: Drain, blueprints: Iterable[Blueprint]
+) -> QuartTrio:
+    """Return the application that serves `blueprints`.
+
+    A crash of a handler leaves quart (it has no handler for it) and becomes a 500 in the recovery layer. Errors of the
+    framework itself (unknown path, wrong method, body too large or too slow) get the public envelope.
+    """
+    app = QuartTrio("darkbloom", static_folder=None)
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    install_streaming(app, write_deadline_seconds=settings.write_deadline, body_seconds=settings.body_timeout)
+
+    @app.before_request
+    async def note_route() -> None:
+        if request.url_rule is not None:
+            request_notes().route = request.url_rule.rule
+
+    @app.errorhandler(HTTPException)
+    async def framework_error(error: HTTPException) -> Response:
+        return error_response(_translate(error, settings.max_body_bytes))
+
+    @app.errorhandler(ApiError)
+    async def api_error(error: ApiError) -> Response:
+        return error_response(error)
+
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    inner = cast("AsgiApp", app.asgi_app)
+    layered: Any = Cors(RequestLog(Recovery(DrainGate(inner, drain)), metrics), settings.cors_origins)
+    app.asgi_app = layered  # type: ignore[method-assign]
+    return app
+
+
+def error_response(error: ApiError) -> Response:
+    """Return an error of the public API as a response."""
+    response = Response(
+        msgspec.json.encode(openai_envelope(error)), status=error.status, content_type="application/json"
+    )
+    for name, value in error.headers():
+        response.headers[name] = value
+    return response
+
+
+def _translate(error: HTTPException, max_body_bytes: int) -> ApiError:
+    status = error.code or 500
+    shown = f"{request.method} {request.path[:200]}"
+    if status == 404:
+        return invalid_request(f"There is no {shown}; see the API reference for what there is.", status=404)
+    if isinstance(error, MethodNotAllowed):
+        allowed = tuple(sorted(error.valid_methods or ()))
+        found = invalid_request(f"{shown} is not allowed; use {', '.join(allowed)}.", status=405)
+        found.allow = allowed
+        return found
+    if status == 408:
+        text = "The request body did not arrive in time; send it without pauses."
+        return ApiError(408, "request_timeout", text)
+    if status == 413:
+        return payload_too_large(max_body_bytes)
+    if status >= 500:
+        return ApiError(status, "internal_error", "internal server error")
+    return invalid_request(f"{shown} cannot be served; check the request.", status=status)

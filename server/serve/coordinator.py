@@ -1,0 +1,161 @@
+"""All components of one coordinator, built in one place, started and stopped in order; nothing is global.
+
+Owner: `open_coordinator` owns the nursery of every long-lived task. Order of the end: the listener goes first, then
+the relay (which settles what is left), then the provider link and the housekeeping.
+"""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from server.accounts import SettingsKeys
+from server.api import ApiServices, build_blueprints
+from server.link import LinkContext, ProviderLink
+from server.listener import Listener, server_tls_context
+from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_request_id
+from server.observe.interpreter import collect_garbage, dump_tasks_on_signal
+from server.observe.loop_lag import measure_loop_lag
+from server.registry import Registry, run_maintenance
+from server.relay import InferenceRelay, NoSettlement, RelayServices
+from server.serve.app import build_app
+from server.serve.crash_log import CrashLog
+from server.serve.drain import Drain
+from server.serve.gauges import declare_gauges, declare_listener_gauges
+from server.serve.metrics_route import metrics_blueprint
+from server.serve.records import (
+    attempt_limits,
+    link_settings,
+    listener_limits,
+    queue_bounds,
+    read_catalog,
+    relay_times,
+    routing_policy,
+    trust_policy,
+)
+from server.serve.version import installed_version
+from server.trust import TrustDesk
+
+if TYPE_CHECKING:
+    from quart_trio import QuartTrio
+
+    from server.config import CoordinatorSettings
+    from server.observe import QueueingHandler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """The running components."""
+
+    settings: CoordinatorSettings
+    metrics: Metrics
+    supervisor: Supervisor
+    drain: Drain
+    registry: Registry
+    link: ProviderLink
+    relay: InferenceRelay
+    app: QuartTrio
+    listener: Listener
+
+
+@asynccontextmanager
+async def open_coordinator(
+    settings: CoordinatorSettings, *, log: QueueingHandler | None = None
+) -> AsyncIterator[Coordinator]:
+    """Build all components, run their tasks, and yield them; the listener is built but does not listen yet.
+
+    Raises CatalogUnusable, OSError or ssl.SSLError when a file that a setting names cannot be used.
+    """
+    metrics = Metrics()
+    supervisor = Supervisor(metrics, strict=settings.strict_tasks)
+    drain = Drain()
+    registry = Registry(
+        clock=trio.current_time, policy=routing_policy(settings), catalog=read_catalog(settings.model_catalog)
+    )
+    link = ProviderLink(
+        LinkContext(
+            registry=registry,
+            desk=TrustDesk(policy=trust_policy(settings), catalog_hash=_catalog_hash(registry)),
+            settings=link_settings(settings),
+            meter=LinkMetrics(metrics),
+        )
+    )
+    relay = InferenceRelay(
+        RelayServices(
+            registry=registry,
+            settlement=NoSettlement(),
+            observer=RelayMetrics(metrics),
+            times=relay_times(settings),
+            limits=attempt_limits(settings),
+            bounds=queue_bounds(settings),
+        )
+    )
+    services_of_api = ApiServices(
+        keys=SettingsKeys(settings.api_keys),
+        registry=registry,
+        relay=relay,
+        drain=drain,
+        supervisor=supervisor,
+        version=installed_version(),
+        build_commit="dev",
+        max_body_bytes=settings.max_body_bytes,
+        cache_secret=secrets.token_bytes(32),
+        clock=trio.current_time,
+        wall_clock=time.time,
+    )
+    blueprints = [*build_blueprints(services_of_api), metrics_blueprint(settings, metrics)]
+    app = build_app(settings, metrics=metrics, drain=drain, blueprints=blueprints)
+    listener = Listener(
+        app,
+        link.serve,
+        limits=listener_limits(settings),
+        trusted_proxies=settings.trusted_proxies,
+        tls=_tls_context(settings),
+        on_crash=CrashLog(metrics),
+        new_request_id=mint_request_id,
+    )
+    declare_gauges(metrics, registry=registry, drain=drain, log=log)
+    declare_listener_gauges(metrics, listener)
+
+    async with trio.open_nursery() as services:
+        await services.start(link.run)
+        await services.start(relay.serve)
+        supervisor.start(services, "registry_maintenance", run_maintenance, registry, restart="backoff", essential=True)
+        supervisor.start(services, "loop_lag", measure_loop_lag, metrics, restart="backoff")
+        supervisor.start(services, "garbage", collect_garbage, restart="backoff")
+        supervisor.start(services, "task_dump", dump_tasks_on_signal, restart="backoff")
+        yield Coordinator(
+            settings=settings,
+            metrics=metrics,
+            supervisor=supervisor,
+            drain=drain,
+            registry=registry,
+            link=link,
+            relay=relay,
+            app=app,
+            listener=listener,
+        )
+        services.cancel_scope.cancel()
+
+
+def _catalog_hash(registry: Registry) -> Callable[[str], str]:
+    """Return how trust looks up the expected weight hash of a model; empty for unknown ones."""
+
+    def expected(model: str) -> str:
+        entry = registry.catalog.entry(model)
+        return entry.weight_hash if entry is not None else ""
+
+    return expected
+
+
+def _tls_context(settings: CoordinatorSettings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return server_tls_context(settings.tls_cert, settings.tls_key)

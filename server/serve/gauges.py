@@ -1,0 +1,73 @@
+"""Gauges that are read from the live components whenever somebody asks for metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from server.registry import status
+
+if TYPE_CHECKING:
+    from server.listener import Listener
+    from server.observe import Metrics, QueueingHandler
+    from server.registry import Registry
+    from server.serve.drain import Drain
+
+Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], float]]"
+
+
+def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: QueueingHandler | None) -> None:
+    """Declare what can be read without being told: the fleet, the queues, the requests inside, lost log lines."""
+
+    def providers() -> Samples:
+        now = trio.current_time()
+        return Counter((status(session, now), session.trust.level) for session in registry.sessions()).items()
+
+    def slots() -> Samples:
+        found: Counter[tuple[str, ...]] = Counter()
+        for session in registry.sessions():
+            for model, slot in session.slots.items():
+                found[model, slot.state.value] += 1
+        return found.items()
+
+    def models() -> set[str]:
+        return {model for session in registry.sessions() for model in session.slots}
+
+    reading = metrics.reading
+    reading("darkbloom_providers", "Connected providers.", ("status", "trust_level"), providers)
+    reading("darkbloom_provider_slots", "Model slots of connected providers.", ("model", "state"), slots)
+    reading(
+        "darkbloom_queue_depth",
+        "Requests that wait for a provider.",
+        ("model",),
+        lambda: [((model,), registry.queue_depth(model)) for model in sorted(models())],
+    )
+    reading(
+        "darkbloom_queue_oldest_age_seconds",
+        "How long the oldest of them waits.",
+        ("model",),
+        lambda: [((model,), registry.queue_oldest_age(model, trio.current_time())) for model in sorted(models())],
+    )
+    reading("darkbloom_inflight_requests", "Inference requests inside.", (), lambda: [((), drain.inflight)])
+    reading("darkbloom_draining", "1 while new inference is refused.", (), lambda: [((), float(drain.draining))])
+    if log is not None:
+        reading(
+            "darkbloom_log_lines_dropped",
+            "Log lines that were lost.",
+            ("level",),
+            lambda: [((level,), count) for level, count in sorted(log.dropped.items())],
+        )
+
+
+def declare_listener_gauges(metrics: Metrics, listener: Listener) -> None:
+    """Declare what the listener knows."""
+    metrics.reading("darkbloom_connections_open", "Open connections.", (), lambda: [((), listener.open_connections)])
+    metrics.reading(
+        "darkbloom_connections_refused",
+        "Connections closed at once because there were too many.",
+        (),
+        lambda: [((), listener.refused_connections)],
+    )

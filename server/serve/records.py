@@ -1,0 +1,137 @@
+"""Settings translated into the records of each room; the only place that knows both sides' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from server.link import LinkSettings, WriterLimits
+from server.listener import ListenerLimits
+from server.registry import CatalogEntry, RoutingPolicy
+from server.relay.chunk_queue import QueueBounds
+from server.relay.clocks import RelayTimes
+from server.relay.history import AttemptLimits
+from server.trust import TrustPolicy
+
+if TYPE_CHECKING:
+    from server.config import CoordinatorSettings
+
+
+class CatalogUnusable(Exception):
+    """The model catalogue cannot be read; the text says where and why."""
+
+
+class _CatalogFile(msgspec.Struct, forbid_unknown_fields=True):
+    models: list[CatalogEntry]
+
+
+def listener_limits(settings: CoordinatorSettings) -> ListenerLimits:
+    """Return the listener's bounds."""
+    return ListenerLimits(
+        head_seconds=settings.head_timeout,
+        idle_seconds=settings.keep_alive,
+        write_deadline_seconds=settings.write_deadline,
+        max_connections=settings.max_connections,
+        max_connections_per_ip=settings.max_connections_per_ip,
+    )
+
+
+def link_settings(settings: CoordinatorSettings) -> LinkSettings:
+    """Return the provider link's numbers."""
+    return LinkSettings(
+        max_message_bytes=settings.ws_max_inbound,
+        register_seconds=settings.ws_register_timeout,
+        ping_seconds=settings.ws_ping,
+        pong_timeout_seconds=settings.ws_pong_timeout,
+        stale_seconds=settings.stale_after,
+        unregistered_per_ip=settings.max_sockets_per_ip,
+        unregistered_total=settings.max_unregistered_sockets,
+        registrations_per_minute=settings.registrations_per_minute,
+        stray_cancel_seconds=settings.stray_cancel_every,
+        stray_ids=settings.stray_max_ids,
+        writer=WriterLimits(
+            control_frames=settings.writer_control_queue,
+            data_frames=settings.writer_data_queue,
+            min_seconds=settings.writer_min,
+            max_seconds=settings.writer_max,
+            bytes_per_second=settings.writer_rate,
+        ),
+    )
+
+
+def trust_policy(settings: CoordinatorSettings) -> TrustPolicy:
+    """Return the trust rules."""
+    return TrustPolicy(
+        min_trust=settings.min_trust,
+        allow_dev=settings.allow_dev_attestation,
+        challenge_interval=settings.challenge_interval,
+        challenge_timeout=settings.challenge_timeout,
+        challenge_max_age=settings.challenge_max_age,
+        failures_to_untrust=settings.max_failed_challenges,
+        require_status_signature=settings.require_status_signature,
+        accepted_backends=frozenset(settings.accepted_backends),
+    )
+
+
+def routing_policy(settings: CoordinatorSettings) -> RoutingPolicy:
+    """Return the routing numbers."""
+    return RoutingPolicy(
+        min_trust=settings.min_trust,
+        challenge_max_age=settings.challenge_max_age,
+        stale_after=settings.stale_after,
+        prefill_decode_ratio=settings.prefill_decode_ratio,
+        min_decode_tps=settings.min_decode_tps,
+        quality_cap=settings.quality_cap,
+        overcommit=settings.quality_cap_overcommit,
+        dedicated_models=settings.dedicated_models,
+        reject_models=frozenset(settings.reject_models),
+        queue_max_depth=settings.queue_max_depth,
+        queue_max_wait=settings.queue_max_wait,
+        queue_before_shed=settings.queue_before_shed,
+        first_content_base_ms=settings.first_content_base * 1000,
+        first_content_per_token_ms=settings.first_content_per_token * 1000,
+        ttft_hard_reject=settings.ttft_hard_reject,
+        servability_gate=settings.servability_gate,
+    )
+
+
+def relay_times(settings: CoordinatorSettings) -> RelayTimes:
+    """Return the relay's limits of time."""
+    return RelayTimes(
+        first_content_base=settings.first_content_base,
+        first_content_per_token=settings.first_content_per_token,
+        chunk_gap=settings.chunk_gap_timeout,
+        overflow_grace=settings.chunk_overflow_grace,
+        park=settings.settle_grace,
+        keep_alive=settings.stream_keep_alive,
+    )
+
+
+def queue_bounds(settings: CoordinatorSettings) -> QueueBounds:
+    """Return the bounds of one consumer's queue."""
+    return QueueBounds(
+        chunks=settings.chunk_queue,
+        bytes=settings.chunk_queue_bytes,
+        spill_chunks=settings.chunk_spill,
+        spill_bytes=settings.chunk_spill_bytes,
+    )
+
+
+def attempt_limits(settings: CoordinatorSettings) -> AttemptLimits:
+    """Return how often one request may be tried."""
+    return AttemptLimits(attempts=settings.max_attempts)
+
+
+def read_catalog(path: Path | None) -> list[CatalogEntry] | None:
+    """Read the model catalogue, a TOML file with `[[models]]` entries; None without a path.
+
+    Raises CatalogUnusable.
+    """
+    if path is None:
+        return None
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=_CatalogFile).models
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CatalogUnusable(f"DARKBLOOM_MODEL_CATALOG={path} cannot be used: {error}") from error

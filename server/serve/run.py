@@ -1,0 +1,81 @@
+"""A coordinator's life in a process: start, serve, drain on a signal, end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from server.observe.interpreter import freeze_started_objects
+from server.serve.coordinator import Coordinator, open_coordinator
+
+if TYPE_CHECKING:
+    from server.config import CoordinatorSettings
+    from server.observe import QueueingHandler
+
+_log = logging.getLogger("darkbloom.serve")
+
+# After the drain: what is left (long downloads, provider sockets) may still end in order.
+CLOSE_SECONDS: Final = 15.0
+# WebSocket close code "service restart" (IANA registry): providers come back with a random delay.
+SERVICE_RESTART: Final = 1012
+FORCED_EXIT_CODE: Final = 1
+
+OnReady = Callable[[list[str]], None]
+
+
+async def run_coordinator(
+    settings: CoordinatorSettings, *, on_ready: OnReady, log: QueueingHandler | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return; a second signal ends the process at once.
+
+    `on_ready` gets the URLs as soon as connections are accepted. Raises what open_coordinator raises, and OSError when
+    the address cannot be bound.
+    """
+    async with open_coordinator(settings, log=log) as coordinator, trio.open_nursery() as nursery:
+        urls = await nursery.start(coordinator.listener.run, settings.host, settings.port)
+        reachable = [reachable_url(url) for url in urls]
+        for url in reachable:
+            _log.info("listening on %s", url, extra={"url": url})
+        freeze_started_objects()
+        on_ready(reachable)
+        await _drain_on_signal(coordinator, log)
+
+
+def reachable_url(url: str) -> str:
+    """Return a URL under which this machine reaches a listener on all addresses."""
+    return url.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:")
+
+
+async def _drain_on_signal(coordinator: Coordinator, log: QueueingHandler | None) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        await anext(signals)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_exit_on_next, signals, log)
+            await stop(coordinator)
+            nursery.cancel_scope.cancel()
+
+
+async def stop(coordinator: Coordinator) -> None:
+    """Refuse new inference, wait for what runs (at most the drain grace), then close everything in order."""
+    drain, grace = coordinator.drain, coordinator.settings.drain_grace
+    drain.set(draining=True)
+    _log.info("draining", extra={"inflight": drain.inflight, "grace_seconds": grace})
+    with trio.move_on_after(grace) as waiting:
+        await drain.wait_until_empty()
+    if waiting.cancelled_caught:
+        _log.warning("the drain grace is over", extra={"inflight": drain.inflight})
+    coordinator.link.close_all(SERVICE_RESTART, "the coordinator restarts; connect again after a random delay")
+    await coordinator.listener.close(grace_seconds=CLOSE_SECONDS)
+
+
+async def _exit_on_next(signals: AsyncIterator[int], log: QueueingHandler | None) -> None:
+    await anext(signals)
+    _log.warning("a second signal arrived; ending at once")
+    if log is not None:
+        log.stop()
+    os._exit(FORCED_EXIT_CODE)

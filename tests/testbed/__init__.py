@@ -1,0 +1,1 @@
+"""Test support that may be imported: fakes, builders and the harness."""

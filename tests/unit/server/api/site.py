@@ -1,0 +1,96 @@
+"""The application with its real layers over a world of scripted providers, asked without sockets."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from protocol.settings import Secret
+from server.accounts import AuthRefusal, Identity, SettingsKeys
+from server.api import ApiServices, build_blueprints
+from server.config import CoordinatorSettings
+from server.observe import Metrics, Supervisor
+from server.serve.app import build_app
+from server.serve.drain import Drain
+from tests.unit.server.relay.relay_world import MODEL, World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KEY = "sk-db-test"
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+class Keys:
+    """The settings' keys plus some with a special fate."""
+
+    def __init__(self) -> None:
+        self._listed = SettingsKeys([Secret(KEY)])
+        self.special: dict[str, Identity | AuthRefusal] = {}
+
+    async def authenticate(self, token: str) -> Identity | AuthRefusal:
+        return self.special.get(token) or await self._listed.authenticate(token)
+
+
+class Site:
+    """`ask` sends a request; `world` holds providers and settlements."""
+
+    def __init__(self, world: World, **changes: Any) -> None:
+        settings = CoordinatorSettings(**{"max_body_bytes": 4096, **changes})
+        self.world = world
+        self.metrics = Metrics()
+        self.drain = Drain()
+        self.keys = Keys()
+        self.supervisor = Supervisor(self.metrics, strict=True)
+        services = ApiServices(
+            keys=self.keys,
+            registry=world.registry,
+            relay=world.relay,
+            drain=self.drain,
+            supervisor=self.supervisor,
+            version="1.2.3",
+            build_commit="dev",
+            max_body_bytes=settings.max_body_bytes,
+            cache_secret=b"s" * 32,
+            clock=trio.current_time,
+            wall_clock=lambda: 1_780_000_000.5,
+        )
+        blueprints = build_blueprints(services)
+        self.app = build_app(settings, metrics=self.metrics, drain=self.drain, blueprints=blueprints)
+        self.client = self.app.test_client()
+
+    async def ask(
+        self, method: str, path: str, *, body: object = None, key: str | None = KEY, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower-case names) and body of one answer."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+        response = await self.client.open(path, method=method, headers=sent, data=data)
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return response.status_code, found, await response.get_data(as_text=False)
+
+    async def chat(self, **members: Any) -> tuple[int, dict[str, str], bytes]:
+        """One chat completion with a valid key."""
+        body = {"model": MODEL, "messages": MESSAGES} | members
+        return await self.ask("POST", "/v1/chat/completions", body=body)
+
+
+@asynccontextmanager
+async def open_site(**changes: Any) -> AsyncIterator[Site]:
+    async with open_world() as world:
+        yield Site(world, **changes)
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    """The inside of the error envelope."""
+    (name,) = decoded = json.loads(body)
+    assert name == "error"
+    error: dict[str, Any] = decoded["error"]
+    assert isinstance(error["message"], str)
+    assert isinstance(error["type"], str)
+    return error

@@ -1,0 +1,78 @@
+"""What is remembered of failures, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.registry import FaultMemory, Reason
+from server.registry.faults import IDENTITIES_MAX
+
+
+def test_failed_load_blocks_the_pair_for_two_minutes() -> None:
+    memory = FaultMemory()
+    memory.load_failed("d", "m", 0.0)
+    assert memory.rejection("d", "m", "base", 119.9) is Reason.DISPATCH_LOAD_COOLDOWN
+    assert memory.rejection("d", "n", "base", 1.0) is None
+    assert memory.rejection("d", "m", "base", 120.0) is None
+    memory.load_failed("d", "m", 200.0)
+    memory.success("d", "m", "base", 201.0)
+    assert memory.rejection("d", "m", "base", 202.0) is None
+
+
+def test_two_faults_in_a_minute_block_the_shape() -> None:
+    memory = FaultMemory()
+    memory.error("d", "m", "tools", 500, 0.0)
+    assert memory.rejection("d", "m", "tools", 1.0) is None
+    memory.error("d", "m", "tools", 502, 60.0)
+    assert memory.rejection("d", "m", "tools", 359.0) is Reason.ERROR_COOLDOWN
+    assert memory.rejection("d", "m", "base", 61.0) is None
+    assert memory.rejection("d", "m", "tools", 360.0) is None
+
+
+@pytest.mark.parametrize(("second", "status"), [(61.0, 500), (1.0, 429), (1.0, 503), (1.0, 400)])
+def test_late_or_harmless_errors_are_no_strike(second: float, status: int) -> None:
+    memory = FaultMemory()
+    memory.error("d", "m", "base", 500, 0.0)
+    memory.error("d", "m", "base", status, second)
+    assert memory.rejection("d", "m", "base", second) is None
+
+
+def test_success_of_the_shape_clears_its_cooldown() -> None:
+    memory = FaultMemory()
+    for shape in ("base", "tools"):
+        memory.error("d", "m", shape, 500, 0.0)
+        memory.error("d", "m", shape, 500, 1.0)
+    memory.success("d", "m", "base", 2.0)
+    assert memory.rejection("d", "m", "base", 3.0) is None
+    assert memory.rejection("d", "m", "tools", 3.0) is Reason.ERROR_COOLDOWN
+
+
+@pytest.mark.parametrize(("rejects", "rate"), [(2, 0.0), (3, 0.375)])
+def test_capacity_refusals_cost_above_a_quarter(rejects: int, rate: float) -> None:
+    memory = FaultMemory()
+    for number in range(8):
+        if number < rejects:
+            memory.capacity_rejected("d", "m", 1.0)
+        else:
+            memory.accepted("d", "m", 1.0)
+    assert memory.capacity_rate("d", "m", 2.0) == rate
+    assert memory.capacity_rate("d", "m", 302.0) == 0
+    assert memory.capacity_rate("d", "n", 2.0) == 0
+
+
+def test_seven_outcomes_are_too_few() -> None:
+    memory = FaultMemory()
+    for _ in range(7):
+        memory.capacity_rejected("d", "m", 1.0)
+    assert memory.capacity_rate("d", "m", 1.0) == 0
+
+
+def test_memory_is_bounded_and_forgets() -> None:
+    memory = FaultMemory()
+    for number in range(IDENTITIES_MAX + 5):
+        memory.load_failed(f"d{number}", "m", 0.0)
+    assert len(memory) == IDENTITIES_MAX
+    assert memory.rejection("d0", "m", "base", 1.0) is None
+    memory.load_failed("d9", "m", 500.0)
+    memory.sweep(601.0)
+    assert len(memory) == 1

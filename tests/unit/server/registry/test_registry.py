@@ -1,0 +1,233 @@
+"""The registry as owner: eviction, disconnect, catalogue, audit, views."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from protocol.messages.from_provider import ModelEntry
+from server.registry import CatalogEntry, Enqueue, Reason, Registry, ReleaseCause, run_maintenance, status, warm_models
+from tests.unit.server.registry.fleet import FakeChannel, Fleet, register_message, request, trusted, wire_slot
+
+
+def test_silent_session_is_evicted_after_two_strikes(fleet: Fleet) -> None:
+    session = fleet.connect("a")
+    fleet.clock.now += 89
+    assert fleet.registry.sweep(fleet.now) == ()
+    fleet.clock.now += 2
+    assert fleet.registry.sweep(fleet.now) == ()
+    assert session.strikes == 1
+    assert fleet.registry.sweep(fleet.now) == (session,)
+
+
+def test_a_heartbeat_clears_strikes(fleet: Fleet) -> None:
+    session = fleet.connect("a")
+    fleet.clock.now += 100
+    fleet.registry.sweep(fleet.now)
+    fleet.beat("a")
+    assert session.strikes == 0
+    assert fleet.registry.sweep(fleet.now) == ()
+
+
+async def test_maintenance_closes_what_it_evicts(autojump_clock: MockClock) -> None:
+    registry = Registry(clock=trio.current_time)
+    channel = FakeChannel("a")
+    registry.register(
+        session_id="a",
+        message=register_message(),
+        channel=channel,  # type: ignore[arg-type]
+        stable_id="dev",
+        account_id=None,
+        trust=trusted(),
+        now=trio.current_time(),
+    )
+    with trio.move_on_after(151):
+        await run_maintenance(registry)
+    assert [code for code, _ in channel.aborts] == [1001]
+    assert registry.session("a") is None
+
+
+async def test_maintenance_audits(autojump_clock: MockClock) -> None:
+    fleet = Fleet()
+    fleet.clock.now = trio.current_time()
+    session = fleet.warm("a")
+    held = fleet.registry.choose_and_reserve(request(), fleet.now).reservation
+    assert held is not None
+    held.bind_owner(lambda: False)
+    with trio.move_on_after(65):
+        await run_maintenance(fleet.registry)
+    assert held.release_cause is ReleaseCause.AUDIT
+    assert len(session.ledger) == 0
+
+
+def test_disconnect_leaves_nothing_behind(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    held = fleet.registry.choose_and_reserve(request(), fleet.now).reservation
+    assert held is not None
+    assert fleet.registry.disconnect("a", fleet.now, graceful=False) == (held,)
+    assert (held.released, held.release_cause) == (True, ReleaseCause.DISCONNECT)
+    assert fleet.registry.disconnect("a", fleet.now, graceful=False) == ()
+    assert fleet.registry.session("a") is None
+    assert len(fleet.registry.sessions()) == 0
+    assert len(session.ledger) == 0
+    assert session.ledger.by_model == {}
+    assert status(session, fleet.now) == "offline"
+    assert fleet.registry.look(request(2), fleet.now).scanned == 0
+
+
+def test_fault_memory_survives_a_reconnect(fleet: Fleet) -> None:
+    fleet.warm("a", stable_id="device")
+    fleet.registry.faults.load_failed("device", "m", fleet.now)
+    fleet.registry.disconnect("a", fleet.now, graceful=True)
+    fleet.warm("b", stable_id="device")
+    assert fleet.registry.look(request(), fleet.now).rejections == {Reason.DISPATCH_LOAD_COOLDOWN: 1}
+
+
+def test_session_is_not_routable_before_its_state_is_restored(fleet: Fleet) -> None:
+    fleet.warm("a", restoring=True)
+    assert fleet.registry.look(request(), fleet.now).rejections == {Reason.STATE_RESTORING: 1}
+    fleet.registry.identify("a", now=fleet.now, stable_id="serial", account_id="owner", serials=frozenset({"S"}))
+    session = fleet.registry.session("a")
+    assert session is not None
+    assert (session.ident.stable_id, session.ident.account_id) == ("serial", "owner")
+    asked = request(2, allowed_serials=frozenset({"S"}))
+    assert fleet.registry.choose_and_reserve(asked, fleet.now).reservation is not None
+
+
+def test_lost_trust_stops_routing_at_once(fleet: Fleet) -> None:
+    fleet.warm("a")
+    fleet.registry.set_trust("a", trusted(untrusted="hard"), fleet.now)
+    assert fleet.registry.look(request(), fleet.now).rejections == {Reason.UNTRUSTED: 1}
+    assert fleet.registry.set_trust("nobody", trusted(), fleet.now) is False
+
+
+def test_draining_provider_said_so_in_an_answer(fleet: Fleet) -> None:
+    fleet.warm("a")
+    fleet.registry.mark_draining("a", fleet.now)
+    decision = fleet.registry.look(request(), fleet.now)
+    assert (decision.rejections, decision.capacity_rejections) == ({Reason.DRAINING: 1}, 1)
+    fleet.beat("a", wire_slot())
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+
+
+def test_new_catalogue_is_applied_to_connected_providers() -> None:
+    fleet = Fleet(catalog=[CatalogEntry(id="m")])
+    session = fleet.warm("a", message=register_message(ModelEntry(id="m"), ModelEntry(id="n")))
+    assert set(session.caps.models) == {"m"}
+    fleet.registry.set_catalog([CatalogEntry(id="n")], fleet.now)
+    assert set(session.caps.models) == {"n"}
+    assert warm_models(session) == ()
+    assert fleet.registry.look(request(model="n"), fleet.now).scanned == 1
+    assert fleet.registry.look(request(model="m"), fleet.now).scanned == 0
+    fleet.registry.set_catalog([CatalogEntry(id="n", active=False)], fleet.now)
+    assert session.caps.models == {}
+
+
+def test_weights_are_checked_again_after_the_load() -> None:
+    fleet = Fleet(catalog=[CatalogEntry(id="m", weight_hash="H")])
+    fleet.connect("a", message=register_message(ModelEntry(id="m", weight_hash="H")))
+    fleet.beat("a")
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+    fleet.clock.now += 10
+    fleet.beat("a", wire_slot())
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+    fleet.clock.now += 10
+    fleet.registry.set_trust("a", trusted(fleet.now), fleet.now)
+    assert fleet.registry.look(request(), fleet.now).rejections == {Reason.MODEL_UNVERIFIED: 1}
+    fleet.registry.set_trust("a", trusted(fleet.now, model_hashes={"m": "H"}), fleet.now)
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+
+
+def test_fence_of_unconfirmed_weights_ends_with_their_eviction() -> None:
+    fleet = Fleet(catalog=[CatalogEntry(id="m", weight_hash="H")])
+    fleet.connect("a", message=register_message(ModelEntry(id="m", weight_hash="H")))
+    fleet.beat("a", wire_slot())
+    fleet.registry.set_trust("a", trusted(fleet.now + 1), fleet.now)
+    assert fleet.registry.look(request(), fleet.now).rejections == {Reason.MODEL_UNVERIFIED: 1}
+    fleet.beat("a")
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+
+
+def test_every_change_of_a_session_moves_its_version(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    seen = [session.version]
+    held = fleet.registry.choose_and_reserve(request(), fleet.now).reservation
+    assert held is not None
+    seen.append(session.version)
+    held.release(fleet.now)
+    seen.append(session.version)
+    fleet.beat("a", wire_slot())
+    seen.append(session.version)
+    slow = session.slow_version
+    fleet.registry.set_trust("a", trusted(), fleet.now)
+    seen.append(session.version)
+    assert len(set(seen)) == 5
+    assert session.slow_version == slow + 1
+
+
+def test_auditor_reports_and_heals(fleet: Fleet) -> None:
+    fleet.warm("a")
+    alive, dead, unbound = (
+        fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (1, 2, 3)
+    )
+    assert alive is not None
+    assert dead is not None
+    assert unbound is not None
+    alive.bind_owner(lambda: True)
+    dead.bind_owner(lambda: False)
+    assert fleet.registry.audit(fleet.now + 59) == ()
+    findings = fleet.registry.audit(fleet.now + 60)
+    assert [(one.request_id, one.released) for one in findings] == [("r2", True), ("r3", False)]
+    assert (alive.released, dead.released, unbound.released) == (False, True, False)
+
+
+def test_numbered_report_reflects_only_requests_it_can_know(fleet: Fleet) -> None:
+    session = fleet.warm("a", budget=1_000)
+    held = fleet.registry.choose_and_reserve(request(max_tokens=400), fleet.now).reservation
+    assert held is not None
+    fleet.beat("a", wire_slot(active_token_budget_max=1_000, active_token_budget_used=500), seq=1)
+    assert fleet.registry.look(request(2), fleet.now).rejections == {Reason.FREE_MEMORY: 1}
+    held.mark_streaming(fleet.now)
+    fleet.clock.now += 5
+    fleet.beat("a", wire_slot(active_token_budget_max=1_000, active_token_budget_used=500), seq=2)
+    assert session.ledger.sums("m").unreflected == 0
+    assert fleet.registry.look(request(2), fleet.now).candidates == 1
+
+
+@given(st.lists(st.sampled_from(["release", "exit", "disconnect", "audit", "sign", "beat"]), max_size=12))
+def test_however_a_request_ends_its_place_is_freed_once(events: list[str]) -> None:
+    fleet = Fleet()
+    session = fleet.warm("a", concurrency=1)
+    held = fleet.registry.choose_and_reserve(request(1), fleet.now).reservation
+    assert held is not None
+    held.bind_owner(lambda: "audit" not in events)
+    waiting = fleet.registry.decide(request(2), fleet.now)
+    assert isinstance(waiting, Enqueue)
+    woken: list[str] = []
+    fleet.registry.enqueue(request(2), waiting.decision, now=fleet.now, wake=lambda: woken.append("next"))
+    actions = {
+        "release": lambda: held.release(fleet.now),
+        "exit": lambda: held.__exit__(None, None, None),
+        "disconnect": lambda: fleet.registry.disconnect("a", fleet.now, graceful=False),
+        "audit": lambda: fleet.registry.audit(fleet.now + 60),
+        "sign": lambda: held.mark_streaming(fleet.now),
+        "beat": lambda: fleet.beat("a", wire_slot(max_concurrency=1, active_token_budget_max=100_000)),
+    }
+    ends = [event for event in events if event in {"release", "exit", "disconnect", "audit"}]
+    for event in events:
+        actions[event]()
+    assert held.released is bool(ends)
+    assert woken == (["next"] if ends else [])
+    alive = "disconnect" not in events
+    assert len(session.ledger) == (1 if alive else 0)
+    assert session.ledger.by_model == session.ledger.recount()
+
+
+@pytest.mark.parametrize(("latencies", "milliseconds"), [((900.0,), 2_000), ((4_600.0,), 25_000)])
+def test_slow_routing_lengthens_retry_after(fleet: Fleet, latencies: tuple[float, ...], milliseconds: int) -> None:
+    for latency in latencies:
+        fleet.registry.note_route_latency(latency)
+    assert fleet.registry.retry_after_ms("m", fleet.now) == milliseconds
