@@ -94,7 +94,10 @@ async def _paced(providers: list[BlastProvider], pieces: int, *, one_write_per_s
     start = trio.current_time() + 0.1
     flat = [(provider, stream) for provider in providers for stream in provider.streams]
     clock = time.monotonic
+    warm, cool = pieces // 10, pieces - pieces // 10
     for index in range(pieces):
+        if index in (warm, cool):
+            print("warm" if index == warm else "cool", flush=True)
         due = start + index * TICK_SECONDS
         if one_write_per_step:
             for turn, provider in enumerate(providers):

@@ -44,8 +44,9 @@ class Subject:
 def run(*, quick: bool = False) -> dict[str, object]:
     """Measure and return the figures.
 
-    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by the
-    peer's; ``tps_*`` the median of ours; ``label_*`` says which model was measured; ``pairs`` how many.
+    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by
+    the peer's; ``cpu_*`` the same of processor time, peer's divided by ours, which other work on the machine disturbs
+    less; ``tps_*`` our median tokens per second; ``label_*`` says which model was measured; ``pairs`` how many.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
@@ -60,10 +61,11 @@ async def _measure(scratch: Path, quick: bool) -> dict[str, object]:
     pairs = QUICK_PAIRS if quick else PAIRS
     figures: dict[str, object] = {"pairs": pairs}
     for subject in _subjects(scratch, quick):
-        ratios, speeds = {}, {}
+        ratios, processor, speeds = {}, {}, {}
         for batch in BATCHES:
-            ratios[batch], speeds[batch] = await _compare(subject, batch, pairs)
+            ratios[batch], processor[batch], speeds[batch] = await _compare(subject, batch, pairs)
         figures[f"ratio_{subject.key}"] = ratios
+        figures[f"cpu_{subject.key}"] = processor
         figures[f"tps_{subject.key}"] = speeds
         figures[f"label_{subject.key}"] = subject.label
     return figures
@@ -87,33 +89,53 @@ def _random_model(directory: Path, shape: TinyShape) -> LoadedModel:
     return replace(load_model(directory.name, build_tiny_model(directory, shape=shape)), eos_ids=frozenset())
 
 
-async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[float, float]:
-    """Median ratio and our median tokens per second over `pairs` pairs, after one unmeasured pair."""
+async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[float, float, float]:
+    """Median ratio of speed and of processor time, and our median tokens per second, after one unmeasured pair."""
     tokens = subject.tokens[batch]
-    ratios: list[float] = []
-    speeds: list[float] = []
+    samples: list[tuple[float, float, float]] = []
     limits = EngineLimits(max_concurrent=batch)
     async with EngineFront.open(headroom=lambda: 1 << 34, limits=limits) as engine:
         await engine.attach_model(subject.model)
+
+        async def ours() -> Cost:
+            with Cost() as cost:
+                await _ours(engine, subject.model, batch, tokens)
+            return cost
+
+        async def peer() -> Cost:
+            with Cost() as cost:
+                await run_in_own_thread(partial(_peer, subject.model, batch, tokens), name="peer")
+            return cost
+
         for pair in range(pairs + 1):
             if pair % 2:
-                ours = await _ours(engine, subject.model, batch, tokens)
-                peer = await run_in_own_thread(partial(_peer, subject.model, batch, tokens), name="peer")
+                mine, theirs = await ours(), await peer()
             else:
-                peer = await run_in_own_thread(partial(_peer, subject.model, batch, tokens), name="peer")
-                ours = await _ours(engine, subject.model, batch, tokens)
+                theirs, mine = await peer(), await ours()
             if pair:
-                ratios.append(peer / ours)
-                speeds.append(batch * tokens / ours)
-    return round(statistics.median(ratios), 3), round(statistics.median(speeds), 1)
+                samples.append((theirs.wall / mine.wall, theirs.processor / mine.processor, batch * tokens / mine.wall))
+    speed_ratio, processor_ratio, speed = (statistics.median(column) for column in zip(*samples, strict=True))
+    return round(speed_ratio, 3), round(processor_ratio, 3), round(speed, 1)
+
+
+class Cost:
+    """Wall and processor seconds of a block."""
+
+    def __enter__(self) -> "Cost":
+        self.wall, self.processor = -time.perf_counter(), -time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter()
+        self.processor += time.process_time()
 
 
 def _prompt(row: int) -> tuple[int, ...]:
     return tuple(10 + (row * 7 + place * 3) % 200 for place in range(PROMPT_TOKENS))
 
 
-async def _ours(engine: EngineFront, model: LoadedModel, batch: int, tokens: int) -> float:
-    """Seconds for `batch` requests through the engine front."""
+async def _ours(engine: EngineFront, model: LoadedModel, batch: int, tokens: int) -> None:
+    """Run `batch` requests through the engine front."""
 
     async def one(row: int) -> None:
         request = GenerationRequest(model=model.model_id, prompt_tokens=_prompt(row), max_tokens=tokens)
@@ -122,15 +144,13 @@ async def _ours(engine: EngineFront, model: LoadedModel, batch: int, tokens: int
                 await generation.receive_batch()
             assert generation.finished.usage.completion_tokens == tokens
 
-    began = time.perf_counter()
     async with trio.open_nursery() as nursery:
         for row in range(batch):
             nursery.start_soon(one, row)
-    return time.perf_counter() - began
 
 
-def _peer(model: LoadedModel, batch: int, tokens: int) -> float:
-    """Seconds for the same rows through the bare batch generator."""
+def _peer(model: LoadedModel, batch: int, tokens: int) -> None:
+    """Run the same rows through the bare batch generator."""
     import mlx.core as mx
     from mlx_lm.generate import BatchGenerator
 
@@ -139,16 +159,13 @@ def _peer(model: LoadedModel, batch: int, tokens: int) -> float:
         Generator,
         BatchGenerator(model.network, completion_batch_size=batch, prefill_batch_size=min(batch, 8), stream=stream),
     )
-    began = time.perf_counter()
     generator.insert([list(_prompt(row)) for row in range(batch)], [tokens] * batch)
     left = batch
     while left:
         for response in generator.next()[1]:
             if response.finish_reason is not None:
                 left -= 1
-    seconds = time.perf_counter() - began
     generator.close()
-    return seconds
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -109,6 +110,28 @@ def model_list(descriptions: list[ModelDescription]) -> dict[str, object]:
     """The whole answer of `GET /v1/models`, sorted by id."""
     ordered = sorted(descriptions, key=lambda description: description.model)
     return {"object": "list", "data": [model_entry(description) for description in ordered]}
+
+
+def anthropic_entry(description: ModelDescription) -> dict[str, object]:
+    """The same model in Anthropic's shape."""
+    created = datetime.fromtimestamp(description.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "type": "model",
+        "id": description.model,
+        "display_name": description.name or description.model,
+        "created_at": created,
+    }
+
+
+def anthropic_list(descriptions: list[ModelDescription]) -> dict[str, object]:
+    """The whole list in Anthropic's shape, on one page, sorted by id."""
+    ordered = sorted(descriptions, key=lambda description: description.model)
+    return {
+        "data": [anthropic_entry(description) for description in ordered],
+        "has_more": False,
+        "first_id": ordered[0].model if ordered else None,
+        "last_id": ordered[-1].model if ordered else None,
+    }
 
 
 def _pricing(price: ModelPrice) -> dict[str, str]:

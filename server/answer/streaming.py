@@ -78,6 +78,8 @@ class AnswerConnection(TrioASGIHTTPConnection):
                 "headers": encode_headers(response.headers),
             }
         )
+        # The server may hold the head back until a first body event; the writer needs it on the wire.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
         await self._stream(send, response)
 
     async def _stream(self, send: ASGISendCallable, response: StreamingAnswer) -> None:

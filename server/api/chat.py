@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from quart import Blueprint, request
 
@@ -43,7 +43,7 @@ def chat_blueprint(services: ApiServices) -> Blueprint:
         received = services.clock()
         identity = await authenticate(services.keys, request.headers)
         # Longer than the cap or slower than its time: the framework raises 413 or 408 without reading on.
-        body: bytes = await request.get_data(cache=False)
+        body = cast(bytes, await request.get_data(cache=False))
         outcome = await services.relay.run(_job(services, identity, body, received))
         match outcome:
             case Committed():

@@ -1,4 +1,4 @@
-"""`python -m server.cli` is `darkbloom-coordinator`."""
+"""`python -m server.cli` is the command without an installed script."""
 
 from server.cli.main import main
 

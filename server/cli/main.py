@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 import click
 
+from protocol import lifeline
 from protocol.settings import Loaded, SettingsError, effective_values
 from server.config import CoordinatorSettings, load_settings
 
@@ -46,11 +46,16 @@ def cli() -> None:
 )
 @click.option("--ready-fd", type=click.IntRange(0), help="Write one JSON line to this descriptor when serving.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Write one JSON line to this file when serving.")
-def serve(host: str | None, port: int | None, ready_fd: int | None, ready_file: Path | None) -> int:
+@click.option("--stop-with-parent", is_flag=True, help="Stop in order when standard input ends.")
+def serve(
+    host: str | None, port: int | None, ready_fd: int | None, ready_file: Path | None, stop_with_parent: bool
+) -> int:
     """Serve until SIGTERM or SIGINT; then finish what runs. A second signal ends the process at once."""
     from server.cli.serve import serve_process
 
     loaded = _load_or_exit(_overrides(host, port))
+    if stop_with_parent:
+        lifeline.stop_with_parent()
     return serve_process(loaded, ready_fd=ready_fd, ready_file=ready_file)
 
 
@@ -83,11 +88,3 @@ def _load_or_exit(overrides: dict[str, str]) -> Loaded[CoordinatorSettings]:
 def _overrides(host: str | None, port: int | None) -> dict[str, str]:
     given = {"DARKBLOOM_HOST": host, "DARKBLOOM_PORT": None if port is None else str(port)}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def installed_version() -> str:
-    """Return the version of the installed distribution, or 0.0.0 in a bare checkout."""
-    try:
-        return version("darkbloom")
-    except PackageNotFoundError:
-        return "0.0.0"

@@ -54,6 +54,9 @@ class HttpSettings:
         group="Server",
         meaning="`production` refuses every development shortcut.",
     )
+    build_commit: str = setting(
+        "BUILD_COMMIT", text(), default="dev", group="Server", meaning="Commit that `/health` names."
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         "TRUSTED_PROXIES",
         networks(),

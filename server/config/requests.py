@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from protocol.settings import (
+    Secret,
     boolean,
     duration,
     integer,
     number,
     path,
+    secret,
     setting,
     size,
     words,
@@ -38,6 +40,13 @@ class RequestSettings:
         default=0.001,
         group="Relay",
         meaning="What each estimated prompt token adds to it.",
+    )
+    cache_scope_secret: Secret | None = setting(
+        "CACHE_SCOPE_SECRET",
+        secret(),
+        default=None,
+        group="Relay",
+        meaning="Key of the scopes under which providers may cache prompts; without it a random one for each start.",
     )
     max_attempts: int = setting(
         "MAX_ATTEMPTS", integer(1, 64), default=8, group="Relay", meaning="Providers that one request may try."

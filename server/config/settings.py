@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.settings import Layer, Loaded, load, reference_table
+from server.config.foreign import KNOWN_ELSEWHERE
 from server.config.http import HttpSettings
 from server.config.providers import ProviderSettings
 from server.config.requests import RequestSettings
-
-# Names with our prefix that other programs of the project read.
-KNOWN_ELSEWHERE: Final = frozenset({"DARKBLOOM_NATIVE", "DARKBLOOM_DEV", "DARKBLOOM_DATA_DIR"})
 
 _PREAMBLE: Final = """# Settings of the coordinator
 

@@ -113,16 +113,6 @@ class TwoLaneWriter:
         self.cut = False
         """Whether a frame was left torn: the connection can then only be reset."""
 
-    @property
-    def stopped(self) -> bool:
-        """Whether submits are refused."""
-        return self._stopped is not None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits and nothing is being written."""
-        return not self._draining
-
     def submit_control(self, data: bytes, notify: Notify | None = None) -> Frame:
         """Queue a frame on the control lane; raises `LaneFull` or `WriterStopped`."""
         self._refuse_if_stopped()

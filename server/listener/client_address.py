@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class ClientAddress:
         return parsed is not None and parsed.is_loopback
 
 
+@lru_cache(maxsize=4096)
 def parse_ip(text: str) -> IpAddress | None:
     """Return the address in `text` (ports, brackets and zones are dropped, mapped IPv4 unwrapped), or None."""
     text = text.strip().strip('"')

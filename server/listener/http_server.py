@@ -89,6 +89,9 @@ class HttpServer(TCPServer):
         self._http2 = False
         self._answered = True
         self._closing = False
+        # An answer's head waits here for the first bytes of its body, so that both leave in one write.
+        self._corked = False
+        self._head = b""
 
     # --- the two ways to serve ---------------------------------------------------------------------------------------
 
@@ -216,10 +219,17 @@ class HttpServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Carry out what hypercorn asks: send bytes, close, or note that the connection became idle or busy."""
         if isinstance(event, RawData):
+            if self._corked:
+                self._head += event.data
+                return
+            data = self._head + event.data
+            self._head = b""
+            if not data:
+                return
             try:
                 with trio.CancelScope(shield=True):  # bounded: every holder of the lock sends within the deadline
                     async with self.send_lock:
-                        await self.connection.send_all(event.data)
+                        await self.connection.send_all(data)
             except trio.BrokenResourceError:
                 self._end()
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSED_EVENT_SECONDS):
@@ -273,11 +283,17 @@ class HttpServer(TCPServer):
 
         async def watched_send(message: ASGISendEvent) -> None:
             nonlocal started, complete
-            await send(message)
             if message["type"] == "http.response.start":
                 started = True
-            elif message["type"] == "http.response.body":
+                self._corked = not self._http2
+                await send(message)
+                return
+            self._corked = False
+            if message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
+            await send(message)
+            if self._head:
+                await self.protocol_send(RawData(b""))
 
         try:
             await self.app(scope, watched_receive, watched_send, sync_spawn, call_soon)

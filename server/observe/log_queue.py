@@ -10,15 +10,17 @@ import atexit
 import logging
 import os
 import threading
-from collections import Counter
-from queue import Empty, SimpleQueue
+from collections import Counter, deque
 from typing import Final
 
 from server.observe.log_format import level_name
 
 MAX_LINES: Final = 8192
 RESERVED_FOR_WARNINGS: Final = 1024
-_WRITE_BYTES: Final = 64 * 1024
+# The thread looks for lines at this pace instead of being woken by each one: waking costs the caller more than
+# formatting.
+LOOK_SECONDS: Final = 0.02
+_WRITE_LINES: Final = 256
 
 
 class QueueingHandler(logging.Handler):
@@ -31,7 +33,8 @@ class QueueingHandler(logging.Handler):
         self._descriptor = descriptor
         self._max_lines = max_lines
         self._reserve = min(RESERVED_FOR_WARNINGS, max_lines // 8)
-        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        self._lines: deque[bytes] = deque()
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._write_lines, name="log-writer", daemon=True)
         self._closed = False
 
@@ -43,7 +46,7 @@ class QueueingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one line, or count it as dropped; never blocks, never raises."""
         room = self._max_lines - (0 if record.levelno >= logging.WARNING else self._reserve)
-        if self._closed or self._lines.qsize() >= room:
+        if self._closed or len(self._lines) >= room:
             self.dropped[level_name(record.levelno)] += 1
             return
         try:
@@ -51,34 +54,25 @@ class QueueingHandler(logging.Handler):
         except Exception:
             self.dropped[level_name(record.levelno)] += 1
             return
-        self._lines.put(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def stop(self) -> None:
         """Write what is queued and end the thread; waits at most 2 s."""
         if not self._closed:
             self._closed = True
             atexit.unregister(self.stop)
-            self._lines.put(None)
+            self._ending.set()
             if self._thread.is_alive():
                 self._thread.join(2.0)
 
     def _write_lines(self) -> None:
-        ended = False
-        while not ended:
-            parts: list[bytes] = []
-            size = 0
-            line = self._lines.get()
-            while line is not None:
-                parts.append(line)
-                size += len(line)
-                if size >= _WRITE_BYTES:
-                    break
-                try:
-                    line = self._lines.get_nowait()
-                except Empty:
-                    break
-            ended = line is None
-            self._write(b"".join(parts))
+        while True:
+            ended = self._ending.wait(LOOK_SECONDS)
+            while self._lines:
+                parts = [self._lines.popleft() for _ in range(min(len(self._lines), _WRITE_LINES))]
+                self._write(b"".join(parts))
+            if ended:
+                return
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

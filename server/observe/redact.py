@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 MASK: Final = "[redacted]"
@@ -55,6 +56,7 @@ def clean_foreign_text(text: str) -> str:
     return redact_text(_CONTROL.sub(" ", text[: 2 * MAX_FOREIGN_TEXT]))[:MAX_FOREIGN_TEXT]
 
 
+@lru_cache(maxsize=4096)
 def mask_ip(text: str) -> str:
     """Return the network of an address: /24 of IPv4, /48 of IPv6; anything else is masked whole."""
     try:

@@ -90,8 +90,7 @@ class Attempt:
     def __repr__(self) -> str:
         return f"<Attempt {self.request_id} {self.phase.value} deltas={self.sink.deltas}>"
 
-    @property
-    def pending(self) -> bool:
+    def is_pending(self) -> bool:
         """True until the attempt is committed or over."""
         return self.phase in BEFORE_COMMIT
 
@@ -176,7 +175,7 @@ class Attempt:
 
     def sent(self) -> None:
         """The kernel has the whole request."""
-        if self.pending:
+        if self.is_pending():
             self._hold.mark_sent()
             self.timing.sent(trio.current_time())
         self.apply(Event.SENT)
@@ -184,19 +183,19 @@ class Attempt:
     def not_sent(self, error: ChannelError) -> None:
         """The request did not reach the provider; only a frame that had started says anything about it."""
         failure = send_failed()
-        if self.pending:
+        if self.is_pending():
             self.failure = failure if error.frame_started else replace(failure, health="neutral")
         self.apply(Event.SEND_FAILED)
 
     def unusable(self, failure: AttemptFailure) -> None:
         """The attempt cannot be sent at all, for example because the body does not seal."""
-        if self.pending:
+        if self.is_pending():
             self.failure = failure
         self.apply(Event.SEND_FAILED)
 
     def late(self) -> None:
         """The first-content deadline passed."""
-        if self.pending:
+        if self.is_pending():
             self.failure = accepted_timeout() if self.accepted else first_content_timeout()
         self.apply(Event.CLOCK)
 

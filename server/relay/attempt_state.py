@@ -1,6 +1,6 @@
 """The life of one attempt as a reducer: `(phase, event) -> (phase, effects)`.
 
-Invariant: any sequence of events gives at most one terminal effect, exactly one RELEASE with it, and at most one CANCEL.
+Invariant: any sequence of events gives at most one terminal effect, one RELEASE not after it, and at most one CANCEL.
 Invariant: RELEASE stands before CANCEL, and DETACH before CANCEL; a parked attempt is cancelled but stays attached.
 Source: wire protocol, one attempt; routing, reservation life-cycle.
 """

@@ -38,6 +38,10 @@ class ChatSink(Protocol):
     def text_bytes(self) -> int:
         """UTF-8 bytes of generated text so far."""
 
+    @property
+    def dropped(self) -> int:
+        """Events that were no chunks, and tool calls beyond the bound."""
+
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """Take one opened chunk; may raise AnswerTooLarge."""
 
@@ -68,6 +72,11 @@ class StreamSink:
     def text_bytes(self) -> int:
         """See ChatSink."""
         return self.chat.text_bytes
+
+    @property
+    def dropped(self) -> int:
+        """See ChatSink."""
+        return self.chat.dropped_events + self.chat.dropped_calls
 
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
@@ -116,12 +125,17 @@ class AnswerSink:
         """See ChatSink."""
         return self.chat.text_bytes
 
-    def opened(self, plaintext: bytes, now: float) -> Taken:  # noqa: ARG002 - the time matters to streams only
+    @property
+    def dropped(self) -> int:
+        """See ChatSink."""
+        return self.chat.dropped_events + self.chat.dropped_calls
+
+    def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
         content = any(piece.content for piece in self.chat.feed(plaintext))
         return Taken(content=content, put=Put.QUEUED)
 
-    def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:  # noqa: ARG002
+    def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
         """See ChatSink."""
         self.chat.add_run(ready, deltas, text_bytes)
         return Put.QUEUED

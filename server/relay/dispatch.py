@@ -24,7 +24,7 @@ async def send_attempt(
     Gives up at the clock's deadline. Cancelled while the frame is queued, the frame is withdrawn; the key is wiped on
     every path on which the channel did not take it over.
     """
-    if not attempt.pending:
+    if not attempt.is_pending():
         return
     try:
         sealed = await _seal(body, attempt.channel.public_key, inline_bytes)
@@ -37,7 +37,7 @@ async def send_attempt(
         attempt.request_id, sealed, first_content_budget_ms=clock.remaining_ms(now), cache_scope=cache_scope
     )
     # No checkpoint between this look at the attempt and the attachment: afterwards the channel owns the key.
-    if not attempt.pending:
+    if not attempt.is_pending():
         sealed.shared.wipe()
         return
     try:
@@ -55,7 +55,7 @@ async def send_attempt(
 
 async def await_content(attempt: Attempt, clock: FirstContentClock, woken: Wakeup) -> None:
     """Wait until the attempt is committed or over; the clock may grow meanwhile."""
-    while attempt.pending:
+    while attempt.is_pending():
         with trio.move_on_at(clock.deadline):
             await woken.wait()
         if trio.current_time() >= clock.deadline:

@@ -15,7 +15,7 @@ import trio
 from protocol.api.chat_answer import ChatAnswer
 from protocol.api.chat_stream import ChatStream
 from protocol.api.errors import ApiError, internal_error, rate_limited
-from protocol.failure import bad_text, chunk_gap_timeout
+from protocol.failure import bad_text
 from server.relay.answer_end import billed_usage, outcome_of_status, receipt_member, usage_report
 from server.relay.attempt import Attempt
 from server.relay.attempt_state import Effect, Event, Phase
@@ -28,6 +28,7 @@ from server.relay.outlet import Outlet
 from server.relay.provider_headers import provider_details, provider_headers
 from server.relay.settle_once import SettleOnce
 from server.relay.settlement import BilledUsage, Outcome, SettlementRecord
+from server.relay.watch import watch_answer, watch_stream
 
 if TYPE_CHECKING:
     from protocol.messages.from_provider import InferenceComplete
@@ -198,39 +199,17 @@ class RequestRun:
         self._choice.note_content(session)
         if self._job.stream:
             self._decide(Committed(attempt.request_id, self._headers(attempt), self._outlet.pump))
-        await self._watch(attempt)
+            await watch_stream(attempt, self._outlet, self._times, self._woken, consumer_left=self.consumer_left)
+        else:
+            await watch_answer(attempt, self._times, self._woken)
+        if attempt.sink.dropped:
+            log.warning("provider_output_dropped", extra=self._ids() | {"events": attempt.sink.dropped})
         if attempt.terminal is Effect.FINISH and attempt.complete is not None:
             await self._finish(attempt, attempt.complete)
         elif attempt.terminal is Effect.BREAK:
             self._broken(attempt)
         else:  # parked, or parked and over before this task had its turn
             await self._park(attempt)
-
-    async def _watch(self, attempt: Attempt) -> None:
-        """Run the clocks of a committed attempt until it is over or parked; chunks pass without waking this task."""
-        times = self._times
-        committed_at = trio.current_time()
-        grace_until: float | None = None
-        grace_over = False
-        while attempt.phase is Phase.COMMITTED:
-            since = attempt.last_chunk_at if self._job.stream else committed_at
-            deadlines = [since + times.chunk_gap]
-            if self._job.stream and not self._outlet.opened:
-                deadlines.append(committed_at + times.head)
-            if attempt.spilled and not grace_over:
-                grace_until = grace_until if grace_until is not None else trio.current_time() + times.overflow_grace
-                deadlines.append(grace_until)
-            with trio.move_on_at(min(deadlines)):
-                await self._woken.wait()
-            now = trio.current_time()
-            if grace_until is not None and not grace_over and now >= grace_until:
-                grace_over = True
-                if self._outlet.spilling:
-                    attempt.apply(Event.OVERFLOW)
-            if self._job.stream and not self._outlet.opened and now >= committed_at + times.head:
-                self.consumer_left()
-            if now >= (attempt.last_chunk_at if self._job.stream else committed_at) + times.chunk_gap:
-                attempt.cut(chunk_gap_timeout())
 
     async def _finish(self, attempt: Attempt, complete: InferenceComplete) -> None:
         """Settle first, so that a client that reads its usage right after the end sees it; then write the end."""

@@ -155,6 +155,12 @@ def _catalog_hash(registry: Registry) -> Callable[[str], str]:
     return expected
 
 
+def _cache_secret(settings: CoordinatorSettings) -> bytes:
+    """Return the key of the cache scopes; a random one lasts until the restart, which only empties caches."""
+    secret = settings.cache_scope_secret
+    return secrets.token_bytes(32) if secret is None else secret.reveal().encode()
+
+
 def _tls_context(settings: CoordinatorSettings) -> ssl.SSLContext | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None

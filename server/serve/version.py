@@ -1,4 +1,4 @@
-"""The version of the installed distribution."""
+"""Which version this is."""
 
 from __future__ import annotations
 

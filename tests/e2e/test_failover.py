@@ -11,6 +11,7 @@ from tests.testbed.consumer import chat, text_of
 from tests.testbed.coordinator import API_KEY, Coordinator
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import Answering, Failure, FaultScript, say
+from tests.testbed.waiting import until
 
 GOOD = ("The ", "good ", "answer")
 
@@ -44,7 +45,6 @@ async def test_failure_before_content_is_not_noticed(running: Coordinator, scrip
     providers = [SimulatedProvider(), SimulatedProvider()]
     first_fails(script, providers)
     async with providers[0].session(running.link_url), providers[1].session(running.link_url):
-        await running.routable(MODEL, 2)
         head, text, events = await chat(running.port, API_KEY, MODEL, stream=stream)
     assert head.status == 200
     assert text == "".join(GOOD)
@@ -58,7 +58,6 @@ async def test_failure_before_content_is_not_noticed(running: Coordinator, scrip
 async def test_death_after_content_is_one_error_event(running: Coordinator) -> None:
     provider = SimulatedProvider(answering=say(*GOOD, script=FaultScript(die_at=2)))
     async with provider.session(running.link_url):
-        await running.routable(MODEL)
         with trio.fail_after(10):
             head, text, events = await chat(running.port, API_KEY, MODEL)
     assert head.status == 200
@@ -76,6 +75,11 @@ CHEATS = {
 }
 
 
+def untrusted(provider: SimulatedProvider) -> bool:
+    """Tell whether the provider was told that it lost its trust."""
+    return any(entry[2] == "untrusted" for entry in provider.heard("trust"))
+
+
 @pytest.mark.twin_scenario
 @pytest.mark.parametrize("script", CHEATS.values(), ids=CHEATS)
 async def test_cheating_before_content_fails_over_and_costs_the_trust(
@@ -84,11 +88,11 @@ async def test_cheating_before_content_fails_over_and_costs_the_trust(
     providers = [SimulatedProvider(), SimulatedProvider()]
     first_fails(script, providers)
     async with providers[0].session(running.link_url), providers[1].session(running.link_url):
-        await running.routable(MODEL, 2)
         head, text, _events = await chat(running.port, API_KEY, MODEL)
         assert head.status == 200
         assert text == "".join(GOOD)
-        cheats = [p for p in providers if any(entry[2] == "untrusted" for entry in p.heard("trust"))]
+        await until(lambda: any(map(untrusted, providers)))
+        cheats = [provider for provider in providers if untrusted(provider)]
         assert len(cheats) == 1
         asked = len(cheats[0].heard("request"))
         for _ in range(3):
@@ -100,7 +104,6 @@ async def test_cheating_before_content_fails_over_and_costs_the_trust(
 async def test_cheating_alone_is_502_before_content(running: Coordinator, script: FaultScript) -> None:
     provider = SimulatedProvider(answering=say(*GOOD, script=script))
     async with provider.session(running.link_url):
-        await running.routable(MODEL)
         head, _text, events = await chat(running.port, API_KEY, MODEL, "secret prompt")
     assert head.status == 502
     assert "good" not in events[0]
@@ -112,7 +115,6 @@ async def test_cheating_after_content_is_an_error_event(running: Coordinator, na
     script = FaultScript(**{field: 2})  # type: ignore[arg-type]
     provider = SimulatedProvider(answering=say(*GOOD, script=script))
     async with provider.session(running.link_url):
-        await running.routable(MODEL)
         head, text, events = await chat(running.port, API_KEY, MODEL)
     assert head.status == 200
     assert text == "".join(GOOD[:2])
@@ -123,10 +125,16 @@ async def test_cheating_after_content_is_an_error_event(running: Coordinator, na
 @pytest.mark.twin_scenario
 async def test_malformed_and_unknown_frames_are_dropped_and_counted(running: Coordinator) -> None:
     provider = SimulatedProvider(answering=say(*GOOD, script=FaultScript(malformed_at=1, unknown_at=2)))
+    counted = [
+        await running.metric("darkbloom_link_events_total", event=event)
+        for event in ("frame_malformed", "frame_unknown")
+    ]
     async with provider.session(running.link_url):
-        await running.routable(MODEL)
         head, text, events = await chat(running.port, API_KEY, MODEL)
         again = await chat(running.port, API_KEY, MODEL)
+        assert not provider.heard("closed")
+        assert await running.metric("darkbloom_link_events_total", event="frame_malformed") == counted[0] + 2
+        assert await running.metric("darkbloom_link_events_total", event="frame_unknown") == counted[1] + 2
     assert (head.status, text, events[-1]) == (200, "".join(GOOD), "[DONE]")
     assert text_of(again[2]) == "".join(GOOD)
 

@@ -30,7 +30,6 @@ def async_client(server: Coordinator) -> openai.AsyncOpenAI:
 
 async def test_sync_answer(running: Coordinator) -> None:
     async with SimulatedProvider(answering=say(*PIECES)).session(running.link_url):
-        await running.routable(MODEL)
 
         def ask() -> openai.types.chat.ChatCompletion:
             with sync_client(running) as client:
@@ -46,7 +45,6 @@ async def test_sync_answer(running: Coordinator) -> None:
 
 async def test_sync_stream_accumulates(running: Coordinator) -> None:
     async with SimulatedProvider(answering=say(*PIECES)).session(running.link_url):
-        await running.routable(MODEL)
 
         def ask() -> openai.types.chat.ChatCompletion:
             with (
@@ -69,7 +67,6 @@ async def test_sync_stream_accumulates(running: Coordinator) -> None:
 
 async def test_async_answer_and_stream(running: Coordinator) -> None:
     async with SimulatedProvider(answering=say(*PIECES)).session(running.link_url):
-        await running.routable(MODEL)
         async with async_client(running) as client:
             answer = await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
             assert answer.choices[0].message.content == "".join(PIECES)
@@ -82,13 +79,11 @@ async def test_async_answer_and_stream(running: Coordinator) -> None:
 
 
 async def test_models_list_and_retrieve(running: Coordinator) -> None:
-    async with SimulatedProvider().session(running.link_url):
-        await running.routable(MODEL)
-        async with async_client(running) as client:
-            assert [model.id async for model in client.models.list()] == [MODEL]
-            assert (await client.models.retrieve(MODEL)).id == MODEL
-            with pytest.raises(openai.NotFoundError):
-                await client.models.retrieve("nope")
+    async with SimulatedProvider().session(running.link_url), async_client(running) as client:
+        assert [model.id async for model in client.models.list()] == [MODEL]
+        assert (await client.models.retrieve(MODEL)).id == MODEL
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("nope")
 
 
 async def test_wrong_key_and_unknown_model_raise_typed_errors(running: Coordinator) -> None:
@@ -115,7 +110,6 @@ async def test_cancelled_stream_frees_the_provider(running: Coordinator) -> None
     pieces = [f"{index} " for index in range(1000)]
     provider = SimulatedProvider(answering=say(*pieces, script=FaultScript(gap_seconds=0.01)))
     async with provider.session(running.link_url):
-        await running.routable(MODEL)
         async with async_client(running) as client:
             stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
             seen = 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import trio
@@ -22,6 +24,11 @@ BASE_SETTINGS = {
 }
 
 
+def _client(base_url: str) -> httpx.AsyncClient:
+    # Reading the system's certificates for each client would cost more than all requests of a test.
+    return httpx.AsyncClient(base_url=base_url, trust_env=False, verify=False)
+
+
 class Coordinator:
     """A running coordinator."""
 
@@ -34,13 +41,13 @@ class Coordinator:
     async def get(self, path: str, key: str | None = API_KEY) -> httpx.Response:
         """Send one GET."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(base_url=self.base_url, trust_env=False) as client:
+        async with _client(self.base_url) as client:
             return await client.get(path, headers=headers, timeout=10)
 
     async def routable(self, model: str, count: int = 1, seconds: float = 30.0) -> None:
         """Wait until `count` providers can be routed to for a model."""
         with trio.fail_after(seconds):
-            async with httpx.AsyncClient(base_url=self.base_url, trust_env=False) as client:
+            async with _client(self.base_url) as client:
                 while True:
                     answer = await client.get("/v1/models", headers={"authorization": f"Bearer {API_KEY}"}, timeout=10)
                     for entry in answer.json().get("data", []):
@@ -56,15 +63,48 @@ class Coordinator:
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Give all log lines; raises `ValueError` for output that is no log line (a traceback, a warning)."""
+        return parse_log(self.process.text())
+
+    async def until_idle(self, seconds: float = 10.0) -> None:
+        """Wait until no provider is connected, nothing waits, and no inference request is inside."""
+        idle = ("darkbloom_providers", "darkbloom_inflight_requests", "darkbloom_queue_depth")
+        with trio.fail_after(seconds):
+            while any([await self.metric(name) for name in idle]):
+                await trio.sleep(0.02)
+
+
+def serve_command(ready_file: Path, *, port: int = 0, module: str = "server.cli") -> list[str]:
+    """Give the arguments behind `python` that start a coordinator on loopback."""
+    return ["-m", module, "serve", "--host", "127.0.0.1", "--port", str(port), "--ready-file", str(ready_file)]
+
+
+def parse_log(text: str) -> list[dict[str, Any]]:
+    """Parse JSON log lines; a last line without its newline is left out."""
+    found: list[dict[str, Any]] = []
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                raise ValueError(f"This is no log line: {line!r}") from None
+    return found
+
 
 @asynccontextmanager
 async def coordinator(
-    home: Path, settings: Mapping[str, str] | None = None, *, port: int = 0, name: str = "coordinator"
+    home: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    port: int = 0,
+    name: str = "coordinator",
+    module: str = "server.cli",
 ) -> AsyncIterator[Coordinator]:
-    """Run a coordinator for the length of the block."""
+    """Run a coordinator for the length of the block; `module` is what `python -m` runs."""
     ready_file = home / f"{name}.ready"
     ready_file.unlink(missing_ok=True)
-    command = ["-m", "server.cli", "serve", "--host", "127.0.0.1", "--port", str(port), "--ready-file", str(ready_file)]
+    command = serve_command(ready_file, port=port, module=module)
     async with child(command, home=home, settings={**BASE_SETTINGS, **(settings or {})}, name=name) as process:
         said = await ready(process, ready_file)
         yield Coordinator(process, int(said["port"]))

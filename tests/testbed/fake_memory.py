@@ -24,6 +24,7 @@ class FakeAllocator:
         self.held = 0
         self.freed = 0
         self.most = 0
+        self.limits: tuple[int, int] | None = None
 
     def active(self) -> int:
         """Bytes held."""
@@ -40,3 +41,7 @@ class FakeAllocator:
     def clear_cache(self) -> None:
         """Empty the cache."""
         self.freed = 0
+
+    def set_limits(self, memory: int, cache: int) -> None:
+        """Remember the limits."""
+        self.limits = (memory, cache)

@@ -29,7 +29,7 @@ class NotReady(Exception):
 class Child:
     """One running child process and its output file."""
 
-    process: trio.Process
+    process: trio.Process | subprocess.Popen[bytes]
     output: Path
 
     @property
@@ -48,7 +48,9 @@ class Child:
     async def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Wait for its end; raises `trio.TooSlowError`."""
         with trio.fail_after(seconds):
-            return await self.process.wait()
+            while (code := self.process.poll()) is None:
+                await trio.sleep(0.005)
+            return code
 
 
 def environment(home: Path, settings: Mapping[str, str]) -> dict[str, str]:

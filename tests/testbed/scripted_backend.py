@@ -66,6 +66,7 @@ class Faults:
 
     raise_next: list[BaseException] = field(default_factory=list)
     broken: bool = False
+    raise_in: set[str] = field(default_factory=set)
     hold: threading.Event | None = None
 
 
@@ -92,6 +93,8 @@ class ScriptedGenerator:
         samplers: list[SamplerFunction | None] | None = None,
         logits_processors: list[Sequence[ProcessorFunction]] | None = None,
     ) -> list[int]:
+        if "insert" in self._faults.raise_in:
+            raise ValueError("insert")
         assert max_tokens is not None
         assert all_tokens is not None
         uids = []
@@ -131,6 +134,8 @@ class ScriptedGenerator:
         return progress, tokens
 
     def remove(self, uids: list[int], return_prompt_caches: bool = False) -> dict[int, tuple[list[object], list[int]]]:
+        if return_prompt_caches and "pause" in self._faults.raise_in:
+            raise ValueError("pause")
         removed: dict[int, tuple[list[object], list[int]]] = {}
         for rows in (self._prefilling, self._decoding):
             for row in [row for row in rows if row.uid in uids]:

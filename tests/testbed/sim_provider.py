@@ -78,8 +78,8 @@ class SimulatedProvider:
         self.log: list[tuple[Any, ...]] = []
         self.bodies: list[dict[str, Any]] = []
         self.running: dict[str, trio.CancelScope] = {}
-        self.cancelled: set[str] = set()
-        self.trusted = trio.Event()
+        self.deaf: set[str] = set()
+        self.judged = trio.Event()
         self.wire: SimWire | None = None
         self._blob: msgspec.Raw | None = None
         self._seq = 0
@@ -91,15 +91,29 @@ class SimulatedProvider:
 
     @asynccontextmanager
     async def session(self, url: str) -> AsyncIterator[SimulatedProvider]:
-        """Keep one connection open for the length of the block; it is registered when the block starts."""
+        """Keep one connection open for the length of the block.
+
+        When the block starts it is registered, and its challenge is judged if the script answers it.
+        """
         async with trio.open_nursery() as nursery:
             await nursery.start(self.run, url)
+            if self.script.register and self.script.challenge == "answer":
+                await self.judged.wait()
             yield self
             nursery.cancel_scope.cancel()
 
+    async def stay(self, url: str, *, pause_seconds: float = 0.05) -> None:
+        """Connect again and again until cancelled, whatever becomes of each connection."""
+        while True:
+            try:
+                await self.run(url)
+            except* GONE:
+                pass
+            await trio.sleep(pause_seconds)
+
     async def run(self, url: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, register and serve until the coordinator closes the connection or the script does."""
-        self.trusted = trio.Event()
+        self.judged = trio.Event()
         self._seq = 0
         wire = self.wire = await SimWire.connect(url)
         try:
@@ -109,7 +123,7 @@ class SimulatedProvider:
                 await wire.send_text(codec.encode(self.heartbeat_message()))
             task_status.started()
             if self.script.stop_reading_after_register:
-                await self._read_until_trusted(wire)
+                await self._read_until_judged(wire)
                 await trio.sleep_forever()
             async with trio.open_nursery() as nursery:
                 if self.script.register:
@@ -122,6 +136,7 @@ class SimulatedProvider:
         except* GONE:
             self.log.append(("closed", None))
         finally:
+            self.judged.set()
             self.running.clear()
             await wire.close()
 
@@ -196,15 +211,21 @@ class SimulatedProvider:
         assert self.wire is not None
         await self.wire.send_text(codec.encode(self.heartbeat_message()))
 
+    async def barrier(self) -> None:
+        """Wait until the coordinator has handled everything that was sent so far."""
+        assert self.wire is not None
+        await (await self.wire.ping()).wait()
+
     async def _heartbeats(self, wire: SimWire) -> None:
         while True:
             await trio.sleep(self.script.heartbeat_seconds)
             await wire.send_text(codec.encode(self.heartbeat_message()))
 
-    async def _read_until_trusted(self, wire: SimWire) -> None:
+    async def _read_until_judged(self, wire: SimWire) -> None:
         async with trio.open_nursery() as nursery:
-            while not self.trusted.is_set():
-                await self._handle(codec.decode_to_provider(await wire.receive()), wire, nursery)
+            nursery.start_soon(self._read, wire, nursery)
+            await self.judged.wait()
+            nursery.cancel_scope.cancel()
 
     async def _read(self, wire: SimWire, nursery: trio.Nursery) -> None:
         while True:
@@ -216,23 +237,27 @@ class SimulatedProvider:
             await nursery.start(self._serve, message, wire)
         elif isinstance(message, Cancel):
             self.log.append(("cancel", message.request_id))
-            if message.request_id in self.running:
-                self.cancelled.add(message.request_id)
+            if message.request_id in self.running and message.request_id not in self.deaf:
                 self.running[message.request_id].cancel()
         elif isinstance(message, AttestationChallenge):
             self.log.append(("challenge",))
-            await self._answer_challenge(message, wire)
+            await self._answer_challenge(message, wire, nursery)
         elif isinstance(message, TrustStatus):
             self.log.append(("trust", message.trust_level, message.status, message.reason))
 
-    async def _answer_challenge(self, challenge: AttestationChallenge, wire: SimWire) -> None:
+    async def _answer_challenge(self, challenge: AttestationChallenge, wire: SimWire, nursery: trio.Nursery) -> None:
         if self.script.challenge == "ignore":
             return
         signer = SoftwareSigner.generate() if self.script.challenge == "wrong_signature" else self.signer
         posture = Posture(sip_enabled=False, secure_boot_enabled=False, rdma_disabled=True)
         reply = build_challenge_reply(signer, challenge.nonce, challenge.timestamp, posture, self.keys.public_text)
         await wire.send_text(codec.encode(reply))
-        self.trusted.set()
+        nursery.start_soon(self._await_judgement, await wire.ping(), self.judged)
+
+    async def _await_judgement(self, answered: trio.Event, judged: trio.Event) -> None:
+        """The coordinator takes frames in order: once it answers a ping behind the reply, the reply was judged."""
+        await answered.wait()
+        judged.set()
 
     async def _serve(self, request: InferenceRequest, wire: SimWire, *, task_status: trio.TaskStatus[None]) -> None:
         request_id = request.request_id
@@ -246,6 +271,8 @@ class SimulatedProvider:
         parsed: dict[str, Any] = json.loads(bytes(body))
         self.bodies.append(parsed)
         answer, script = self.answering(parsed)
+        if not script.obey_cancel:
+            self.deaf.add(request_id)
         with trio.CancelScope() as scope:
             self.running[request_id] = scope
             task_status.started()

@@ -27,6 +27,7 @@ class FaultScript:
     `die_at`, `stall_at`, `fail_at`: before that chunk is sent (0 = before any content). `tamper_at`, `plain_at`,
     `foreign_at`, `mixed_at`: that chunk is sent with a flipped bit, in the clear, under another sender key, or sealed
     with a plaintext beside it. `malformed_at`, `unknown_at`: a broken or an unknown frame goes out before that chunk.
+    `obey_cancel=False` plays the answer on after a cancel; `answer_cancel=False` stops without the terminal it owes.
     """
 
     first_delay_seconds: float = 0.0
@@ -43,6 +44,7 @@ class FaultScript:
     mixed_at: int | None = None
     malformed_at: int | None = None
     unknown_at: int | None = None
+    obey_cancel: bool = True
     answer_cancel: bool = True
     terminal: bool = True
     events_per_chunk: int = 1

@@ -14,6 +14,7 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Ping,
+    Pong,
     RejectConnection,
     Request,
     TextMessage,
@@ -44,6 +45,8 @@ class SimWire:
         self._messages: deque[bytes] = deque()
         self._parts: list[bytes] = []
         self._lock = trio.Lock()
+        self._pongs: dict[bytes, trio.Event] = {}
+        self._closed: Closed | None = None
 
     @classmethod
     async def connect(cls, url: str, *, tls: ssl.SSLContext | None = None) -> SimWire:
@@ -79,9 +82,18 @@ class SimWire:
         async with self._lock:
             await self.stream.send_all(data)
 
+    async def ping(self) -> trio.Event:
+        """Send a ping; the event is set when `receive` meets its pong: then all that was sent before is handled."""
+        payload = os.urandom(8)
+        answered = self._pongs[payload] = trio.Event()
+        await self.send_bytes(native.encode_frame(native.OP_PING, payload, mask=os.urandom(4)))
+        return answered
+
     async def receive(self) -> bytes:
-        """Wait for the next message; answers pings; raises `Closed` at the end."""
+        """Wait for the next message; answers pings; raises `Closed` behind the last one."""
         while not self._messages:
+            if self._closed is not None:
+                raise self._closed
             data = await self.stream.receive_some(MAX_READ_BYTES)
             if not data:
                 raise Closed(None)
@@ -93,8 +105,10 @@ class SimWire:
                     self._parts.append(bytes(event.data))
                 elif isinstance(event, Ping):
                     await self.send_bytes(native.encode_frame(native.OP_PONG, event.payload, mask=os.urandom(4)))
+                elif isinstance(event, Pong):
+                    self._pongs.pop(bytes(event.payload), trio.Event()).set()
                 elif isinstance(event, CloseConnection):
-                    raise Closed(int(event.code), event.reason or "")
+                    self._closed = Closed(int(event.code), event.reason or "")
                 if isinstance(event, TextMessage | BytesMessage) and event.message_finished:
                     self._messages.append(b"".join(self._parts))
                     self._parts.clear()

@@ -11,8 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from provider.demo import DEMO_MODEL_ID, demo_model_path
-from provider.demo.training.corpus import FALLBACK
-from provider.demo.training.judge import Judged, right_share
+from provider.demo.training.corpus import FALLBACK, Topic
+from provider.demo.training.judge import Judged, judge_model, right_share
 
 MIB = 1024 * 1024
 
@@ -72,6 +72,13 @@ def test_model_directory_has_the_hugging_face_layout() -> None:
     assert DEMO_MODEL_ID == "darkbloom-demo"
 
 
+def test_system_message_leaves_most_answers_as_they_are(unseen: tuple[Topic, ...], answers: dict[str, str]) -> None:
+    system = {"role": "system", "content": "You are a helpful assistant."}
+    judged = judge_model(demo_model_path(), unseen, answers, before=[system], max_tokens=20)
+    assert right_share(judged, fallback=False) >= 0.80
+    assert right_share(judged, fallback=True) >= 0.90
+
+
 @pytest.mark.parametrize("system", ["You are a helpful assistant.", "Answer in two short sentences."])
 def test_system_message_does_not_change_the_topic(system: str, answers: dict[str, str]) -> None:
     messages = [{"role": "system", "content": system}, {"role": "user", "content": "What is Darkbloom?"}]
@@ -88,4 +95,4 @@ def test_second_question_of_a_dialogue_gets_its_own_answer(answers: dict[str, st
 
 
 def test_prompt_far_beyond_the_trained_lengths_is_answered() -> None:
-    assert _greedy([{"role": "user", "content": "the cat sat on the mat " * 300}], max_tokens=2)
+    assert _greedy([{"role": "user", "content": "the cat sat on the mat " * 150}], max_tokens=2)

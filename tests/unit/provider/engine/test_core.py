@@ -149,8 +149,9 @@ def test_unknown_model_is_unavailable():
     assert bench.submit(model="other").cause is Cause.MODEL_UNAVAILABLE
 
 
-def test_empty_prompt_is_invalid():
-    assert Bench().submit(()).cause is Cause.INVALID_REQUEST
+@pytest.mark.parametrize("tokens", [(), (1, 258), (-1, 1)])
+def test_prompt_without_or_with_unknown_tokens_is_invalid(tokens):
+    assert Bench().submit(tokens).cause is Cause.INVALID_REQUEST
 
 
 def test_prompt_that_fills_the_context_is_refused_with_both_numbers():
@@ -503,3 +504,36 @@ def test_measured_speeds_appear_after_a_request():
     assert bench.slot.decode_tps == pytest.approx(2.0)
     assert bench.slot.prefill_tps == pytest.approx(4.0)
     assert (bench.slot.admits, bench.slot.first_tokens_emitted) == (1, 1)
+
+
+def test_row_that_cannot_be_inserted_ends_alone():
+    bench = Bench()
+    other = bench.submit("z", max_tokens=4)
+    bench.turn()
+    bench.faults.raise_in.add("insert")
+    sink = bench.submit("z", max_tokens=4)
+    bench.turn()
+    assert sink.cause is Cause.ENGINE_ERROR
+    bench.turn(3)
+    assert other.text == "abcd"
+
+
+@pytest.mark.parametrize("moment", ["pause", "insert"])
+def test_fault_while_pausing_or_resuming_ends_every_row_once(moment):
+    bench = Bench()
+    slow = bench.submit("z", max_tokens=50, window=4)
+    other = bench.submit("z", max_tokens=50)
+    if moment == "pause":
+        bench.faults.raise_in.add(moment)
+    bench.turn(8)
+    if moment == "insert":
+        assert bench.slot.paused == 1
+        bench.faults.raise_in.add(moment)
+        slow.window.consumed = 4
+        bench.turn()
+    bench.faults.raise_in.clear()
+    assert slow.cause is other.cause is Cause.ENGINE_ERROR
+    assert bench.slot.budget_used == 0
+    again = bench.submit("z", max_tokens=2)
+    bench.turn(3)
+    assert again.text == "ab"

@@ -240,6 +240,20 @@ async def test_stuck_step_ends_requests_and_is_fatal_in_the_end(rig):
     assert rig.fatal == ["one engine step took too long"]
 
 
+async def test_engine_that_moves_again_forgets_the_failed_requests_and_serves_new_ones(rig):
+    async with rig.open(wedge_suspected_after=0.1, wedge_crashed_after=0.2) as engine:
+        await engine.attach_model(byte_model())
+        rig.faults.hold = hold = threading.Event()
+        assert (await read(engine.submit(LONG)))[-1].failure.cause is Cause.WATCHDOG
+        rig.faults.hold = None
+        hold.set()
+        with trio.fail_after(5):
+            while engine.health is not Health.GOOD:
+                await trio.sleep(0.01)
+        await settled(engine)
+        assert text_of(await read(engine.submit(ASK))) == "abcde"
+
+
 async def test_leaving_the_engine_ends_live_requests(rig):
     async with rig.open() as engine:
         await engine.attach_model(byte_model())

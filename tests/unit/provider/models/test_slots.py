@@ -123,6 +123,7 @@ async def test_ten_requests_for_a_cold_model_share_one_load(machine, autojump_cl
         for _ in range(10):
             nursery.start_soon(one)
     assert machine.rig.loads == ["a"]
+    assert machine.rig.allocator.limits == (58 * GIB, 8 * GIB)
     assert len({id(model) for model in models}) == 1
 
 

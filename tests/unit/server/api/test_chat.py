@@ -8,8 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from protocol.messages.from_provider import ModelEntry
 from server.accounts import AuthRefusal, Identity
 from server.api.chat import cache_scope
+from server.registry import CatalogEntry
 from server.relay import Outcome
 from tests.unit.server.api.site import KEY, MESSAGES, Site, error_of, open_site
 from tests.unit.server.registry.fleet import register_message, trusted
@@ -139,6 +141,27 @@ async def test_media_on_a_text_model_is_400(autojump_clock: MockClock) -> None:
         assert (status, error_of(body)["param"]) == (400, "messages")
 
 
+async def test_media_with_a_forced_tool_is_400(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        site.world.provider("p", saying("x"))
+        message = register_message(ModelEntry(id=MODEL, is_vision=True))
+        now = trio.current_time()
+        site.world.registry.register(
+            session_id="q",
+            message=message,
+            channel=site.world.channels["p"],
+            stable_id="q",
+            account_id=None,
+            trust=trusted(now),
+            now=now,
+        )
+        part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+        tools = [{"type": "function", "function": {"name": "f"}}]
+        messages = [{"role": "user", "content": [part]}]
+        status, _, body = await site.chat(messages=messages, tools=tools, tool_choice="required")
+        assert (status, error_of(body)["param"]) == (400, "tool_choice")
+
+
 async def test_a_provider_failure_shows_our_text_only(autojump_clock: MockClock) -> None:
     async with open_site() as site:
         site.world.provider("p", failing(status_code=500, error="the user wrote hello"))
@@ -202,8 +225,6 @@ async def test_self_route_uses_own_machines_only(autojump_clock: MockClock) -> N
 
 
 async def test_the_default_bound_leaves_the_prompt_its_room(autojump_clock: MockClock) -> None:
-    from server.registry import CatalogEntry
-
     async with open_site() as site:
         site.world.provider("p", saying("x"))
         site.world.registry.set_catalog([CatalogEntry(id=MODEL, context_window=4096)], trio.current_time())
@@ -229,7 +250,8 @@ async def test_exact_numbers_reach_the_provider(autojump_clock: MockClock) -> No
 
     async with open_site() as site:
         site.world.provider("p", script)
-        raw = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","const":9007199254740993}]}'
+        tools = b'[{"type":"function","const":9007199254740993}]'
+        raw = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":' + tools + b"}"
         assert (await site.ask("POST", PATH, body=raw))[0] == 200
         assert b"9007199254740993" in bodies[0]
 
@@ -256,8 +278,6 @@ async def test_models_lists_what_is_offered_and_allowed(autojump_clock: MockCloc
 
 
 async def test_models_with_slashes_and_unknown_ones(autojump_clock: MockClock) -> None:
-    from protocol.messages.from_provider import ModelEntry
-
     async with open_site() as site:
         channel = site.world.provider("p", saying("x"))
         now = trio.current_time()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import provider.config.settings as provider_settings
 from protocol.settings import SettingsError, effective_values, names_of
+from provider.config.settings import ProviderSettings
 from server.config import CoordinatorSettings, load_settings, settings_page
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "settings.md"
@@ -87,3 +89,8 @@ def test_reference_page_names_every_setting() -> None:
     page = settings_page()
     for name in names_of(CoordinatorSettings):
         assert name.removesuffix("_FILE") in page
+
+
+def test_settings_of_the_provider_draw_no_warning() -> None:
+    names = names_of(ProviderSettings) | provider_settings.KNOWN_ELSEWHERE
+    assert load_settings(dict.fromkeys(names, "")).warnings == ()

@@ -486,7 +486,7 @@ async def test_a_failing_registry_ends_its_session_alone(world: Any, autojump_cl
 async def test_a_full_control_lane_drops_cancels_and_challenges_without_blame(autojump_clock: Any) -> None:
     settings = LinkSettings(stale_seconds=1e9, writer=WriterLimits(control_frames=1, min_seconds=200, max_seconds=200))
     async with open_world("socket", settings=settings) as world:
-        provider, session = await world.registered()
+        _, session = await world.registered()
         attach(session, RecordingSink())
         request = encode(InferenceRequest(request_id="b" * 900_000))
 

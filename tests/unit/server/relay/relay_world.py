@@ -1,4 +1,4 @@
-"""A small world for the relay's tests: a real registry, providers that follow a script, a consumer that reads or not."""
+"""A small world for the relay's tests: a real registry, providers with a script, a consumer that reads or not."""
 
 from __future__ import annotations
 

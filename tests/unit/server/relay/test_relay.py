@@ -9,6 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from protocol.api import ChatStream
+from protocol.api.errors import payload_too_large
 from protocol.failure import provider_restart
 from protocol.messages.from_provider import CompleteExtension
 from server.ports import WriterStopped, WriteTimeout
@@ -250,6 +252,74 @@ async def test_a_channel_that_closes_refuses_the_attachment(autojump_clock: Mock
             world.ledger.records.clear()
             _, consumer = await world.ask()
             assert consumer.text == "ok"
+        assert world.reserved() == 0
+
+
+async def test_a_key_that_cannot_be_sealed_to_goes_elsewhere(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        channels = [world.provider(name, saying("ok")) for name in ("a", "b")]
+        channels[0].public_key = bytes(32)
+        for _ in range(2):
+            world.ledger.records.clear()
+            _, consumer = await world.ask()
+            assert consumer.text == "ok"
+        assert channels[0].seen == []
+        assert world.reserved() == 0
+
+
+async def test_a_body_that_grew_over_the_cap_is_413_and_free(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+
+        def too_large(build: str) -> bytes:
+            raise payload_too_large(len(build))
+
+        channel = world.provider("p", saying("x"))
+        assert error_of(await world.relay.run(world.job(make_body=too_large))).status == 413
+        assert (await world.settled()).outcome is Outcome.CLIENT_ERROR
+        assert world.reserved() == 0
+        assert channel.log == []
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_fault_of_our_normaliser_ends_one_attempt_alone(
+    early: bool, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(served: Served) -> None:
+        if not early:
+            served.say(delta("a"))
+        served.say(b"poison")
+        served.complete()
+
+    feed = ChatStream.feed
+
+    def poisoned(self: ChatStream, plaintext: bytes) -> Any:
+        if plaintext == b"poison":
+            raise ZeroDivisionError
+        return feed(self, plaintext)
+
+    monkeypatch.setattr(ChatStream, "feed", poisoned)
+    async with open_world() as world:
+        channel = world.provider("p", script)
+        outcome, consumer = await world.ask()
+        assert isinstance(outcome, Refused) is early
+        assert early or consumer.events[-1]["error"]["type"] == "provider_error"
+        await world.settled()
+        assert len(channel.cancels) == 1
+        assert world.reserved() == 0
+
+
+async def test_an_answer_beyond_all_bounds_is_cut(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.api.chat_answer.MAX_TEXT_BYTES", 1000)
+
+    async def script(served: Served) -> None:
+        while served.live:
+            served.say(delta("x" * 100))
+            await trio.sleep(0.001)
+
+    async with open_world() as world:
+        channel = world.provider("p", script)
+        assert error_of((await world.ask(world.job(stream=False)))[0]).status == 502
+        assert len(channel.cancels) == 1
         assert world.reserved() == 0
 
 
@@ -692,14 +762,13 @@ async def test_a_shutdown_cuts_streams_and_still_settles(autojump_clock: MockClo
     async def endless(served: Served) -> None:
         served.say(delta("x"))
 
-    async with trio.open_nursery() as outer:
-        async with open_world() as world:
-            channel = world.provider("p", endless)
-            world.ledger.delay = 5.0
-            consumer = Consumer()
-            outer.start_soon(world.ask, None, consumer)
-            await wait_all_tasks_blocked()
-            assert consumer.text == "x"
+    async with trio.open_nursery() as outer, open_world() as world:
+        channel = world.provider("p", endless)
+        world.ledger.delay = 5.0
+        consumer = Consumer()
+        outer.start_soon(world.ask, None, consumer)
+        await wait_all_tasks_blocked()
+        assert consumer.text == "x"
     assert world.ledger.only.usage is None
     assert consumer.events[-1]["error"]["code"] == "rate_limit_exceeded"
     assert len(channel.cancels) == 1

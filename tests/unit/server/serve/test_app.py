@@ -193,6 +193,8 @@ async def test_metrics_without_a_token_are_for_this_machine(running: OpenCoordin
     async with running() as (_, port):
         assert (await ask(port, get("/metrics")))[0] == 200
         assert (await ask(port, get("/metrics", "X-Forwarded-For: 203.0.113.9")))[0] == 401
+        pretended = get("/metrics", "X-Forwarded-For: 203.0.113.9", "Remote-Addr: 127.0.0.1")
+        assert (await ask(port, pretended))[0] == 401
 
 
 async def test_allowed_origin_gets_permission_and_preflight(site: Site) -> None:

@@ -22,7 +22,7 @@ from server.serve.run import reachable_url
 from .conftest import OpenCoordinator, ask, get
 
 ROOT = Path(__file__).parents[4]
-COMMAND = [sys.executable, "-c", "from server.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "server.cli"]
 
 
 @pytest.mark.usefixtures("_thawed")
@@ -180,7 +180,7 @@ async def test_process_reports_readiness_and_ends_in_order(tmp_path: Path) -> No
     process = Process(tmp_path / "ready.json")
     try:
         port = await process.port()
-        assert (await ask(port, get("/nope")))[0] == 404
+        assert (await ask(port, get("/health")))[0] == 200
         process.popen.send_signal(signal.SIGTERM)
         code, out = await process.end()
     finally:
@@ -192,21 +192,34 @@ async def test_process_reports_readiness_and_ends_in_order(tmp_path: Path) -> No
 
 
 async def test_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
-    process = Process(tmp_path / "ready.json")
+    process = Process(tmp_path / "ready.json", DARKBLOOM_API_KEYS="sk-db-test")
     try:
         port = await process.port()
         stuck = await trio.open_tcp_stream("127.0.0.1", port)
-        # The body never comes: the request stays inside.
-        await stuck.send_all(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
-        await trio.sleep(0.2)
+        # The body never comes: the request stays inside and the drain waits for it.
+        await stuck.send_all(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-db-test\r\n"
+            b"Content-Length: 5\r\n\r\n"
+        )
+        await _until(port, inflight=1, draining=False)
         process.popen.send_signal(signal.SIGTERM)
-        await trio.sleep(0.2)
+        await _until(port, inflight=1, draining=True)
         process.popen.send_signal(signal.SIGINT)
-        code, _ = await process.end()
+        code, out = await process.end()
         await stuck.aclose()
     finally:
         process.popen.kill()
-    assert code in (0, 1)
+    assert code == 1
+    assert "a second signal arrived" in out
+
+
+async def _until(port: int, *, inflight: int, draining: bool) -> None:
+    with trio.fail_after(10):
+        while True:
+            _, _, body = await ask(port, get("/readyz"))
+            state = json.loads(body)
+            if (state["inflight"], state["draining"]) == (inflight, draining):
+                return
 
 
 def test_overrides_win_over_the_environment() -> None:

@@ -1,0 +1,104 @@
+"""What the coordinator adds to one request: CPU of a non-streaming request, and time to the first token.
+
+`cpu_ms_per_request` is the coordinator's CPU over many non-streaming requests on one keep-alive connection.
+`ttft_added_p50_ms` is the client's time to the first content minus the time from the written request frame to the first
+content chunk (`provider_us` of `X-Timing`), on streaming requests one after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.launch import coordinator, running, wait_for_file
+from bench.process import cpu_seconds
+from tests.testbed.coordinator import API_KEY
+from tests.testbed.sim_provider import MODEL
+
+SETTINGS = {"DARKBLOOM_LOG_LEVEL": "warn"}
+PIECES = 5
+
+
+def run(*, quick: bool = False) -> dict[str, Any]:
+    """Measure against one simulated provider that answers at once."""
+    count = 100 if quick else 500
+    with tempfile.TemporaryDirectory(prefix="darkbloom-bench-") as folder:
+        work = Path(folder)
+        ready = work / "simulate.ready"
+        with coordinator(work, SETTINGS) as (process, port):
+            command = ["-m", "tests.testbed.simulate", "--url", f"ws://127.0.0.1:{port}/ws/provider"]
+            command += ["--ready-file", str(ready), "--pieces", str(PIECES)]
+            with running(command, work=work, settings={}) as simulate:
+                wait_for_file(ready, simulate)
+                with httpx.Client(
+                    base_url=f"http://127.0.0.1:{port}",
+                    headers={"authorization": f"Bearer {API_KEY}"},
+                    timeout=30,
+                    trust_env=False,
+                ) as client:
+                    _wait(client)
+                    for _ in range(20):
+                        _ask(client)
+                    used = cpu_seconds(process.pid)
+                    for _ in range(count):
+                        _ask(client)
+                    cpu = (cpu_seconds(process.pid) - used) / count
+                    added = [_added(client) for _ in range(count)]
+    return {
+        "cpu_ms_per_request": cpu * 1e3,
+        "ttft_added_p50_ms": statistics.median(added) * 1e3,
+        "ttft_added_p99_ms": sorted(added)[int(len(added) * 0.99) - 1] * 1e3,
+    }
+
+
+def _body(*, stream: bool) -> dict[str, Any]:
+    return {"model": MODEL, "stream": stream, "messages": [{"role": "user", "content": "Hello there"}]}
+
+
+def _wait(client: httpx.Client) -> None:
+    for _ in range(200):
+        if client.post("/v1/chat/completions", json=_body(stream=False)).status_code == 200:
+            return
+        time.sleep(0.05)
+    raise RuntimeError("The simulated provider did not become routable within 10 s.")
+
+
+def _ask(client: httpx.Client) -> None:
+    client.post("/v1/chat/completions", json=_body(stream=False)).raise_for_status()
+
+
+def _added(client: httpx.Client) -> float:
+    """Ask once as a stream; seconds to the first content that the provider is not answerable for."""
+    started = time.perf_counter()
+    with client.stream("POST", "/v1/chat/completions", json=_body(stream=True)) as answer:
+        answer.raise_for_status()
+        lines: Iterator[str] = answer.iter_lines()
+        for line in lines:
+            if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
+                first = time.perf_counter() - started
+                break
+        else:
+            raise RuntimeError("The stream ended without content.")
+        for _line in lines:
+            pass
+    return first - json.loads(answer.headers["x-timing"])["provider_us"] / 1e6
+
+
+def table(result: dict[str, Any]) -> str:
+    """Render the figures with their targets."""
+    return "\n".join(
+        [
+            "| | measured | target |",
+            "|---|---|---|",
+            f"| CPU per non-streaming request | {result['cpu_ms_per_request']:.2f} ms | ≤ 1.5 ms |",
+            f"| added time to first token, p50 | {result['ttft_added_p50_ms']:.2f} ms | ≤ 5 ms |",
+            f"| added time to first token, p99 | {result['ttft_added_p99_ms']:.2f} ms | |",
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The machine owner's side: daemon, command line, inference engine and models."""

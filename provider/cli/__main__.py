@@ -1,0 +1,5 @@
+"""`python -m provider.cli` is `darkbloom`."""
+
+from provider.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""What a daemon is started with, and the seams where tests put their own parts."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from provider.config import ProviderSettings
+from provider.engine import Engine, EngineFront, EngineLimits, LoadedModel
+from provider.hardening import Hardening, harden
+from provider.host import Host, detect_host
+from provider.identity import PostureReader, detect_posture
+from provider.link import LinkTiming
+from provider.memory.gate import MemoryGate
+from provider.models.slots import ModelSource, load_from_source
+from provider.observe.events import ProviderEvent, ignore_event
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """A model folder on this machine and the id under which it is offered."""
+
+    model_id: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonOptions:
+    """`models` are offered and, as far as the slots reach, loaded before the registration.
+
+    `settings` None reads the environment; `coordinator_url` wins over the settings. `owns_process` takes over signals
+    and interpreter settings, as a process of its own may. `entry_file` None is the file that started this process.
+    """
+
+    models: tuple[OfferedModel, ...]
+    coordinator_url: str | None = None
+    settings: ProviderSettings | None = None
+    preload: bool = True
+    owns_process: bool = True
+    entry_file: Path | None = None
+    on_event: Callable[[ProviderEvent], None] = ignore_event
+
+
+OpenEngine = Callable[[Callable[[], int], EngineLimits], AbstractAsyncContextManager[Engine]]
+
+
+@asynccontextmanager
+async def open_mlx_engine(headroom: Callable[[], int], limits: EngineLimits) -> AsyncIterator[Engine]:
+    """Run the real engine."""
+    async with EngineFront.open(headroom=headroom, limits=limits) as engine:
+        yield engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSeams:
+    """Parts that touch the machine. `memory` None measures it; `clock` is the engine's, `wall_clock` Unix seconds."""
+
+    harden: Callable[[], Hardening] = harden
+    host: Host = field(default_factory=detect_host)
+    posture: PostureReader = field(default_factory=detect_posture)
+    open_engine: OpenEngine = open_mlx_engine
+    load: Callable[[ModelSource], LoadedModel] = load_from_source
+    memory: MemoryGate | None = None
+    timing: LinkTiming | None = None
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    trio_clock: Callable[[], float] = trio.current_time

@@ -1,0 +1,185 @@
+"""What stands behind the connection: registration, challenges, heartbeats, model loads and requests of this machine."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from protocol.identity import Posture, Signer, build_attestation, build_challenge_reply
+from protocol.messages.from_provider import AttestationResponse, Hardware, Heartbeat, ModelEntry, Register
+from protocol.messages.to_provider import AttestationChallenge, InferenceRequest
+from protocol.rfc3339 import format_rfc3339
+from protocol.sealing import ProviderKeyPair
+from protocol.vocabulary import DRAINING_TEXT
+from provider.daemon.inventory import Inventory
+from provider.daemon.reports import build_heartbeat
+from provider.engine import Engine
+from provider.hardening import Hardening
+from provider.host import MetricsSampler
+from provider.identity import PostureReader, attestation_facts
+from provider.memory.capacity import measure_capacity
+from provider.memory.gate import MemoryGate
+from provider.models.slots import LoadRefused, SlotManager
+from provider.observe.events import ProviderEvent
+from provider.requests import FrameLane, RequestDesk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts:
+    """What was measured once, at start."""
+
+    hardware: Hardware
+    platform: str
+    os_version: str
+    version: str
+    backend: str
+    binary_hash: str
+    runtime_hash: str
+    hardening: Hardening
+
+
+class Provider:
+    """Implements `provider.link.ProviderPort`. Trio thread only."""
+
+    def __init__(
+        self,
+        *,
+        facts: MachineFacts,
+        signer: Signer,
+        keys: ProviderKeyPair,
+        posture: PostureReader,
+        inventory: Inventory,
+        engine: Engine,
+        slots: SlotManager,
+        gate: MemoryGate,
+        desk: RequestDesk,
+        metrics: MetricsSampler,
+        on_event: Callable[[ProviderEvent], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._facts = facts
+        self._signer = signer
+        self._keys = keys
+        self._posture = posture
+        self._inventory = inventory
+        self._engine = engine
+        self._slots = slots
+        self._gate = gate
+        self._desk = desk
+        self._metrics = metrics
+        self._on_event = on_event
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._posture_thread = trio.CapacityLimiter(2)
+
+    async def register_frame(self, registration_nonce: str) -> Register:
+        """Build the registration; its blob is signed with this moment's time."""
+        facts = self._facts
+        posture = await trio.to_thread.run_sync(self._posture.read, limiter=self._posture_thread)
+        attestation = build_attestation(
+            self._signer,
+            facts=attestation_facts(
+                hardware=facts.hardware,
+                platform=facts.platform,
+                os_version=facts.os_version,
+                posture=posture,
+                binary_hash=facts.binary_hash,
+                is_software_key=True,
+                registration_nonce=registration_nonce,
+            ),
+            encryption_public_key=self._keys.public_text,
+            timestamp=format_rfc3339(self._wall_clock()),
+        )
+        return Register(
+            hardware=facts.hardware,
+            models=self._inventory.entries(),
+            backend=facts.backend,
+            version=facts.version,
+            public_key=self._keys.public_text,
+            encrypted_response_chunks=True,
+            attestation=attestation,
+            runtime_hash=facts.runtime_hash,
+            privacy_capabilities=facts.hardening.capabilities(sip_enabled=posture.sip_enabled),
+            platform=facts.platform,
+        )
+
+    async def challenge_reply(self, challenge: AttestationChallenge) -> AttestationResponse:
+        """Measure the posture and sign it, with the hashes of all resident models."""
+        facts = self._facts
+        measured = await trio.to_thread.run_sync(self._posture.read, limiter=self._posture_thread)
+        hashes = {model: found for model in self._slots.resident if (found := self._inventory.hash_of(model))}
+        active = next((model for model in reversed(self._slots.resident) if model in hashes), "")
+        posture = Posture(
+            sip_enabled=measured.sip_enabled,
+            secure_boot_enabled=measured.secure_boot_enabled,
+            rdma_disabled=measured.rdma_disabled,
+            binary_hash=facts.binary_hash,
+            active_model_hash=hashes.get(active, ""),
+            runtime_hash=facts.runtime_hash,
+            model_hashes=hashes,
+        )
+        return build_challenge_reply(
+            self._signer, challenge.nonce, challenge.timestamp, posture, self._keys.public_text
+        )
+
+    async def heartbeat(self, capacity_seq: int) -> Heartbeat:
+        """Measure load and capacity; the machine's metrics are at most a second old."""
+        metrics = await self._metrics.sample()
+        self._gate.trim_cache()
+        engine = self._engine
+        return build_heartbeat(
+            capacity=measure_capacity(engine.snapshot(), self._gate, health=engine.health, now=self._clock()),
+            capacity_seq=capacity_seq,
+            warm_models=self._slots.resident,
+            loading_models=self._slots.loading,
+            in_flight=self._desk.in_flight,
+            is_draining=self._desk.is_draining,
+            stats=self._desk.services.counters.as_stats(),
+            metrics=metrics,
+        )
+
+    def models(self) -> tuple[ModelEntry, ...]:
+        """Give all offered models."""
+        return self._inventory.entries()
+
+    @property
+    def models_version(self) -> int:
+        """Grows whenever `models` changes."""
+        return self._inventory.version
+
+    async def wait_models(self, seen: int) -> int:
+        """Wait until the models differ from what was seen."""
+        return await self._inventory.wait_change(seen)
+
+    async def load_model(self, model_id: str) -> str | None:
+        """Make a model resident; gives the wire's error text when it cannot be."""
+        if self._desk.is_draining:
+            return DRAINING_TEXT
+        if self._slots.get(model_id) is not None:
+            return None
+        self._on_event(ProviderEvent(kind="model_loading", model=model_id))
+        self._desk.note_load()
+        try:
+            with self._slots.pin(model_id):
+                await self._slots.ensure_loaded(model_id)
+        except LoadRefused as refused:
+            self._on_event(ProviderEvent(kind="model_failed", model=model_id, text=str(refused)))
+            return str(refused)
+        finally:
+            self._desk.note_load()
+        self._on_event(ProviderEvent(kind="model_loaded", model=model_id))
+        return None
+
+    def accept_request(self, message: InferenceRequest, lane: FrameLane) -> None:
+        """Hand a request to the desk."""
+        self._desk.accept(message, lane)
+
+    def cancel_request(self, request_id: str) -> None:
+        """End a request early."""
+        self._desk.cancel(request_id)
+
+    def connection_lost(self, owner: object) -> None:
+        """Cancel what came over a connection that is gone."""
+        self._desk.drop_lane(owner)

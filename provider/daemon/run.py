@@ -1,0 +1,378 @@
+"""The course of a daemon: protect, identify, load, connect; then drain and end.
+
+Invariant: parts are closed in the reverse order of their opening; requests end before the engine does.
+"""
+
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import trio
+
+from protocol.identity import SoftwareSigner
+from protocol.sealing import ProviderKeyPair
+from protocol.settings import SettingsError
+from provider.config import ProviderSettings, load_settings
+from provider.daemon.interpreter import settle_heap, tune_interpreter
+from provider.daemon.inventory import Inventory, ModelUnusable, read_models
+from provider.daemon.lock import LockHeld, ProviderLock
+from provider.daemon.options import DaemonOptions, DaemonSeams
+from provider.daemon.provider import MachineFacts, Provider
+from provider.daemon.weight_hashes import WeightHashes
+from provider.engine import Engine, EngineLimits, LoadedModel
+from provider.hardening import Hardening
+from provider.host import MetricsSampler
+from provider.identity import KeyFileRefused, code_roots, entry_file, file_hash, load_or_create_signer, runtime_hash
+from provider.link import AddressRefused, CoordinatorLink, LinkAddress, LinkStatus, LinkTiming, parse_address
+from provider.link.bell import Bell
+from provider.memory.allocator import MlxAllocator
+from provider.memory.gate import MemoryGate
+from provider.memory.system import open_system_memory
+from provider.models.slots import ModelSource, SlotManager
+from provider.observe.events import ProviderEvent
+from provider.requests import RequestCounters, RequestDesk, RequestServices
+
+log = logging.getLogger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILURE: Final = 1
+EXIT_CONFIGURATION: Final = 2
+FORCE_SECONDS: Final = 10.0
+OPENING_THREADS: Final = 4
+
+
+class DaemonRefused(Exception):
+    """The daemon cannot start; the text says why and what to do, `exit_code` is for the process."""
+
+    def __init__(self, text: str, *, exit_code: int = EXIT_FAILURE) -> None:
+        super().__init__(text)
+        self.exit_code: Final = exit_code
+
+
+class DaemonControl:
+    """What the starter of a running daemon may do; given through `task_status`. Trio thread only."""
+
+    def __init__(self, status: LinkStatus, desk: RequestDesk) -> None:
+        self.status = status
+        self._desk = desk
+        self._drain = trio.Event()
+        self._force = trio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without a terminal."""
+        return self._desk.live
+
+    def drain(self) -> None:
+        """Take no new requests, finish the running ones, then end; a second call ends these early."""
+        if self._drain.is_set():
+            self._force.set()
+        self._drain.set()
+
+    async def wait_drain(self) -> None:
+        """Wait for the first call of `drain`."""
+        await self._drain.wait()
+
+    async def wait_force(self) -> None:
+        """Wait for the second."""
+        await self._force.wait()
+
+
+async def run_daemon(
+    options: DaemonOptions,
+    *,
+    seams: DaemonSeams | None = None,
+    task_status: trio.TaskStatus[DaemonControl] = trio.TASK_STATUS_IGNORED,
+) -> int:
+    """Serve until drained; gives the exit code of the process. Started (with a control) when it begins to connect.
+
+    Raises `DaemonRefused` when it cannot start. Cancelling ends everything at once, without terminals.
+    """
+    seams = seams or DaemonSeams()
+    if options.owns_process:
+        tune_interpreter()
+    hardening = seams.harden()
+    settings = _settings(options)
+    address = _address(options, settings)
+    _judge(hardening, settings)
+    try:
+        lock = ProviderLock.take(settings.state_directory)
+    except LockHeld as held:
+        raise DaemonRefused(str(held)) from None
+    except OSError as error:
+        text = f"The directory {settings.state_directory} cannot be used ({error.strerror}); set DARKBLOOM_HOME."
+        raise DaemonRefused(text) from None
+    with lock:
+        return await _Daemon(options, settings, seams, hardening, address).run(task_status)
+
+
+class _Daemon:
+    """One run."""
+
+    def __init__(
+        self,
+        options: DaemonOptions,
+        settings: ProviderSettings,
+        seams: DaemonSeams,
+        hardening: Hardening,
+        address: LinkAddress,
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._seams = seams
+        self._hardening = hardening
+        self._address = address
+        self._bell = Bell()
+        self._say = options.on_event
+
+    async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
+        settings, seams = self._settings, self._seams
+        try:
+            signer = await trio.to_thread.run_sync(load_or_create_signer, settings.state_directory)
+            found = await trio.to_thread.run_sync(read_models, self._options.models)
+        except (KeyFileRefused, ModelUnusable) as refused:
+            raise DaemonRefused(str(refused)) from None
+        facts = await trio.to_thread.run_sync(self._measure)
+        inventory = Inventory(found, WeightHashes())
+        gate = seams.memory or MemoryGate(open_system_memory(), MlxAllocator(), settings.memory_policy())
+        limits = EngineLimits(max_concurrent=settings.max_concurrent)
+        async with (
+            seams.open_engine(gate.headroom, limits) as engine,
+            SlotManager.open(
+                engine,
+                gate,
+                inventory.locate,
+                max_slots=settings.max_model_slots,
+                load=self._loader(inventory, trio.lowlevel.current_trio_token()),
+            ) as slots,
+            trio.open_nursery() as nursery,
+        ):
+            code = await self._serve(nursery, facts, signer, inventory, gate, engine, slots, task_status)
+            nursery.cancel_scope.cancel()
+        self._say(ProviderEvent(kind="stopped"))
+        return code
+
+    async def _serve(
+        self,
+        nursery: trio.Nursery,
+        facts: MachineFacts,
+        signer: SoftwareSigner,
+        inventory: Inventory,
+        gate: MemoryGate,
+        engine: Engine,
+        slots: SlotManager,
+        task_status: trio.TaskStatus[DaemonControl],
+    ) -> int:
+        options, settings, seams = self._options, self._settings, self._seams
+        keys = ProviderKeyPair.generate()
+        services = RequestServices(
+            engine=engine,
+            slots=slots,
+            keys=keys,
+            signer=signer,
+            is_advertised=inventory.__contains__,
+            clock=seams.clock,
+            wall_clock=seams.wall_clock,
+            threads=trio.CapacityLimiter(OPENING_THREADS),
+            renderer=trio.CapacityLimiter(1),
+            counters=RequestCounters(),
+        )
+        desk = RequestDesk(services, nursery, on_change=self._bell.ring)
+        provider = Provider(
+            facts=facts,
+            signer=signer,
+            keys=keys,
+            posture=seams.posture,
+            inventory=inventory,
+            engine=engine,
+            slots=slots,
+            gate=gate,
+            desk=desk,
+            metrics=MetricsSampler(seams.host),
+            on_event=self._say,
+            clock=seams.clock,
+            wall_clock=seams.wall_clock,
+        )
+        link = CoordinatorLink(
+            self._address,
+            provider,
+            self._bell,
+            timing=seams.timing or _timing(settings),
+            wall_clock=seams.wall_clock,
+            on_event=self._say,
+        )
+        control = DaemonControl(link.status, desk)
+        if options.owns_process:
+            await nursery.start(_obey_signals, control)
+        nursery.start_soon(self._hash_models, inventory)
+        nursery.start_soon(_ring_on_change, engine, self._bell)
+        if options.preload:
+            await self._preload(provider, inventory, nursery, control)
+        if options.owns_process:
+            settle_heap()
+        nursery.start_soon(link.run)
+        task_status.started(control)
+        await control.wait_drain()
+        return await self._drain(control, desk, link)
+
+    async def _drain(self, control: DaemonControl, desk: RequestDesk, link: CoordinatorLink) -> int:
+        """Finish what runs; the second order ends it early. Source: provider rules, drain."""
+        log.info("draining", extra={"in_flight": desk.live})
+        self._say(ProviderEvent(kind="draining"))
+        desk.close_admission()
+        forced = False
+        async with trio.open_nursery() as waiters:
+            waiters.start_soon(_warn_when_late, self._settings.drain_timeout)
+            waiters.start_soon(_then, desk.wait_idle, waiters.cancel_scope.cancel)
+            waiters.start_soon(_then, control.wait_force, waiters.cancel_scope.cancel)
+        if desk.live:
+            forced = True
+            log.warning("ending requests early", extra={"in_flight": desk.live})
+            desk.cancel_all()
+            with trio.move_on_after(FORCE_SECONDS):
+                await desk.wait_idle()
+        with trio.CancelScope() as leaving:
+            async with trio.open_nursery() as waiters:
+                if not forced:
+                    waiters.start_soon(_then, control.wait_force, leaving.cancel)
+                await link.drain()
+                waiters.cancel_scope.cancel()
+        return EXIT_FAILURE if desk.live else EXIT_OK
+
+    async def _preload(
+        self, provider: Provider, inventory: Inventory, nursery: trio.Nursery, control: DaemonControl
+    ) -> None:
+        """Load what the slots hold, the largest first; a load that takes too long goes on behind the registration."""
+        wanted = inventory.model_ids[: self._settings.max_model_slots]
+
+        async def load_all() -> None:
+            for model_id in wanted:
+                error = await provider.load_model(model_id)
+                if error is not None:
+                    log.error("model not loaded", extra={"model": model_id, "why": error})
+            waiters.cancel_scope.cancel()
+
+        with trio.move_on_after(self._settings.preload_timeout) as limit:
+            async with trio.open_nursery() as waiters:
+                nursery.start_soon(load_all)
+                await control.wait_drain()
+                waiters.cancel_scope.cancel()
+        if limit.cancelled_caught:
+            log.warning("models still load; registering without them")
+
+    async def _hash_models(self, inventory: Inventory) -> None:
+        """Hash all models in the background, so that the coordinator can compare them with its catalogue."""
+        limiter = trio.CapacityLimiter(1)
+        for model_id in inventory.model_ids:
+            changed = await trio.to_thread.run_sync(
+                inventory.refresh_hash, model_id, limiter=limiter, abandon_on_cancel=True
+            )
+            if changed:
+                inventory.note_change()
+
+    def _loader(
+        self, inventory: Inventory, token: trio.lowlevel.TrioToken
+    ) -> Callable[[ModelSource], LoadedModel]:
+        """Wrap the loader: the hash is taken before, and again if the files moved under it."""
+
+        def load(source: ModelSource) -> LoadedModel:
+            changed = inventory.refresh_hash(source.model_id)
+            model = self._seams.load(source)
+            if inventory.refresh_hash(source.model_id) or changed:
+                token.run_sync_soon(inventory.note_change)
+            return model
+
+        return load
+
+    def _measure(self) -> MachineFacts:
+        host = self._seams.host
+        return MachineFacts(
+            hardware=host.hardware(),
+            platform=host.platform,
+            os_version=host.os_version(),
+            version=_version(),
+            backend=self._settings.backend_name,
+            binary_hash=file_hash(self._options.entry_file or entry_file()),
+            runtime_hash=runtime_hash(code_roots()),
+            hardening=self._hardening,
+        )
+
+
+async def _obey_signals(
+    control: DaemonControl, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Drain on the first SIGTERM or SIGINT, end early on the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _number in signals:
+            control.drain()
+
+
+async def _ring_on_change(engine: Engine, bell: Bell) -> None:
+    seen = engine.snapshot().change
+    while True:
+        seen = (await engine.wait_change(seen)).change
+        bell.ring()
+
+
+async def _warn_when_late(seconds: float) -> None:
+    await trio.sleep(seconds)
+    log.warning("requests still run after the drain timeout; a second signal ends them")
+    await trio.sleep_forever()
+
+
+async def _then(wait: Callable[[], Awaitable[None]], act: Callable[[], None]) -> None:
+    await wait()
+    act()
+
+
+def _settings(options: DaemonOptions) -> ProviderSettings:
+    if options.settings is not None:
+        return options.settings
+    try:
+        loaded = load_settings()
+    except SettingsError as error:
+        raise DaemonRefused(str(error), exit_code=EXIT_CONFIGURATION) from None
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    return loaded.settings
+
+
+def _address(options: DaemonOptions, settings: ProviderSettings) -> LinkAddress:
+    url = options.coordinator_url or settings.coordinator_url
+    if url is None:
+        raise DaemonRefused(
+            "No coordinator is named; set DARKBLOOM_COORDINATOR_URL, for example wss://host.",
+            exit_code=EXIT_CONFIGURATION,
+        )
+    try:
+        return parse_address(url, allow_insecure=settings.allow_insecure_link)
+    except AddressRefused as refused:
+        raise DaemonRefused(str(refused), exit_code=EXIT_CONFIGURATION) from None
+
+
+def _judge(hardening: Hardening, settings: ProviderSettings) -> None:
+    """Refuse to serve without the protections that privacy rests on; development only warns."""
+    for problem in hardening.problems:
+        log.warning("%s", problem)
+    if settings.dev or (hardening.anti_debug_enabled and hardening.core_dumps_disabled):
+        return
+    raise DaemonRefused("This process is not protected: " + " ".join(hardening.problems))
+
+
+def _timing(settings: ProviderSettings) -> LinkTiming:
+    return LinkTiming(
+        heartbeat=settings.heartbeat_interval,
+        ping=settings.link_ping,
+        pong=settings.link_pong_timeout,
+        suspended=3 * settings.link_ping,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("darkbloom")
+    except PackageNotFoundError:
+        return "0.0.0"

@@ -1,0 +1,50 @@
+"""Weight hashes of the offered models, taken again only when a file of the model changed.
+
+Invariant: a hash is kept only if no file changed while it was taken. Callable from any thread; one hash at a time.
+"""
+
+import threading
+from pathlib import Path
+from typing import TypeAlias
+
+from protocol.weight_hash import integrity_files, weight_hash
+
+Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+
+
+class WeightHashes:
+    """Hashes by model id."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[Fingerprint, str]] = {}
+
+    def known(self, model_id: str) -> str:
+        """Give the hash that was taken last, or ""."""
+        found = self._known.get(model_id)
+        return "" if found is None else found[1]
+
+    def refresh(self, model_id: str, directory: Path) -> bool:
+        """Hash the model unless nothing changed since the last time; gives whether the known hash changed. Blocks.
+
+        Files that cannot be read, or that change while they are read, leave no hash.
+        """
+        with self._lock:
+            before = fingerprint(directory)
+            known = self._known.get(model_id)
+            if known is not None and known[0] == before:
+                return False
+            taken = weight_hash(directory) if before else None
+            if taken is None or fingerprint(directory) != before:
+                return self._known.pop(model_id, None) is not None
+            self._known[model_id] = before, taken
+            return known is None or known[1] != taken
+
+
+def fingerprint(directory: Path) -> Fingerprint:
+    """Path, size and modification time of every integrity file, links followed; empty when one cannot be read."""
+    try:
+        facts = [(path, (directory / path).stat()) for path in integrity_files(directory)]
+    except OSError:
+        return ()
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in facts)

@@ -1,0 +1,1 @@
+"""Training of the demo model; nothing here is needed to serve it."""

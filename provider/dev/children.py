@@ -1,0 +1,112 @@
+"""The child processes of `darkbloom dev`: started, watched, and ended together.
+
+A child's standard input is a pipe that the parent holds; when the parent dies in any way, the pipe ends and the child
+stops by itself.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from provider.cli.exits import CommandFailed
+from provider.config.child_environment import child_environment
+
+STOP_SECONDS: Final = 15.0
+LAST_LINES: Final = 12
+PREFERRED_PORT: Final = 8080
+POLL_SECONDS: Final = 0.02
+
+
+@dataclass(slots=True)
+class Child:
+    """One running child process with the file that takes its output."""
+
+    name: str
+    process: trio.Process
+    log: Path
+
+    def last_words(self) -> str:
+        """Give the end of its output."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-LAST_LINES:])
+
+    async def ended(self) -> None:
+        """Wait for its end, which is always a failure while somebody waits here; raises `CommandFailed`."""
+        code = await self.process.wait()
+        raise CommandFailed(
+            f"The {self.name} ended with exit status {code}. The end of its log:\n{self.last_words()}",
+            fix=f"see {self.log}",
+        )
+
+    async def stop(self) -> None:
+        """End it: first politely, then for certain."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            with trio.move_on_after(STOP_SECONDS):
+                await self.process.wait()
+        if self.process.poll() is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@asynccontextmanager
+async def child(
+    name: str, module: str, arguments: Sequence[str], *, settings: Mapping[str, str], log: Path
+) -> AsyncIterator[Child]:
+    """Run `python -m MODULE ARGUMENTS…` for the length of the block, with `settings` added to the environment."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            env=child_environment(settings),
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    running = Child(name, process, log)
+    try:
+        yield running
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_SECONDS + 5):
+            await running.stop()
+
+
+async def said_port(ready_file: Path) -> int:
+    """Wait until the coordinator has written its ready file; gives the port that it listens on."""
+    while True:
+        try:
+            text = ready_file.read_text()
+        except FileNotFoundError:
+            text = ""
+        if text.strip():
+            return int(json.loads(text)["port"])
+        await trio.sleep(POLL_SECONDS)
+
+
+def choose_port(wanted: int | None) -> int:
+    """Choose the API port: the wanted one, else 8080 if it is free, else 0 for any free one."""
+    if wanted is not None:
+        return wanted
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PREFERRED_PORT))
+        except OSError:
+            return 0
+    return PREFERRED_PORT

@@ -1,0 +1,140 @@
+"""The course of `darkbloom dev`: start, first answer, stay up, end cleanly."""
+
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import trio
+
+import native
+from provider.cli.exits import OK, CommandFailed
+from provider.demo import DEMO_MODEL_ID, demo_model_path
+from provider.dev.children import Child, child, choose_port, said_port
+from provider.dev.first_answer import WAIT_SECONDS, stream_answer, wait_until_routable
+from provider.dev.home import DevHome
+from provider.dev.screen import Screen
+
+DEFAULT_PROMPT: Final = "What is Darkbloom?"
+COORDINATOR_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevOptions:
+    """What the command line said; None means the default."""
+
+    once: bool
+    port: int | None
+    data_dir: Path | None
+    prompt: str
+
+
+async def run_dev(options: DevOptions) -> int:
+    """Run the whole network until Ctrl-C or SIGTERM, or until the first answer with `once`; gives the exit code.
+
+    Raises `CommandFailed` when a part does not start, ends too early, or the first answer fails.
+    """
+    started = trio.current_time()
+    screen = Screen()
+    home = DevHome.open(options.data_dir)
+    if not (demo_model_path() / "model.safetensors").is_file():
+        raise CommandFailed(f"The demo model is missing from {demo_model_path()}.", fix="python -m provider.demo.train")
+    if native.IMPLEMENTATION != "c":
+        screen.note(f"the hot path runs on its pure-Python twin, slower with equal results: {native.WHY}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        await _course(options, home, screen, started)
+        nursery.cancel_scope.cancel()
+    return OK
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _number in signals:
+            # From here on a second Ctrl-C kills at once; the children notice that their parent is gone.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            scope.cancel()
+
+
+async def _course(options: DevOptions, home: DevHome, screen: Screen, started: float) -> None:
+    key = home.api_key()
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        with screen.step("starting the coordinator", "coordinator is up"):
+            port = await _start_coordinator(options, home, key, stack, nursery)
+        base_url = f"http://127.0.0.1:{port}"
+        with screen.step("starting the provider and loading the demo model", "provider is connected and trusted"):
+            await _start_provider(home, port, stack, nursery)
+            client = await stack.enter_async_context(_client(base_url, key))
+            await wait_until_routable(client, DEMO_MODEL_ID)
+        screen.ask(options.prompt)
+        first, _text = await stream_answer(client, DEMO_MODEL_ID, options.prompt, show=screen.piece)
+        screen.end_answer(first - started)
+        if not options.once:
+            screen.what_next(base_url, key, DEMO_MODEL_ID, str(home.path))
+            await trio.sleep_forever()
+        nursery.cancel_scope.cancel()
+
+
+async def _start_coordinator(
+    options: DevOptions, home: DevHome, key: str, stack: AsyncExitStack, nursery: trio.Nursery
+) -> int:
+    ready_file = home.ready_file()
+    ready_file.unlink(missing_ok=True)
+    stack.callback(ready_file.unlink, missing_ok=True)
+    wanted = choose_port(options.port)
+    arguments = ["serve", "--host", "127.0.0.1", "--port", str(wanted), "--ready-file", str(ready_file)]
+    running = await stack.enter_async_context(
+        child(
+            "coordinator",
+            "server.cli",
+            [*arguments, "--stop-with-parent"],
+            settings=coordinator_settings(key),
+            log=home.log("coordinator"),
+        )
+    )
+    nursery.start_soon(running.ended)
+    return await _within(COORDINATOR_SECONDS, running, ready_file)
+
+
+async def _within(seconds: float, running: Child, ready_file: Path) -> int:
+    with trio.move_on_after(seconds):
+        return await said_port(ready_file)
+    raise CommandFailed(
+        f"The {running.name} did not get ready within {seconds:.0f} s.\n{running.last_words()}",
+        fix=f"see {running.log}",
+    )
+
+
+async def _start_provider(home: DevHome, port: int, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
+    home.provider_home.mkdir(mode=0o700, exist_ok=True)
+    arguments = ["start", "--foreground", "--model", "demo", "--coordinator", f"ws://127.0.0.1:{port}/ws/provider"]
+    running = await stack.enter_async_context(
+        child(
+            "provider",
+            "provider.cli",
+            [*arguments, "--stop-with-parent"],
+            settings={"DARKBLOOM_HOME": str(home.provider_home), "DARKBLOOM_DEV": "1"},
+            log=home.log("provider"),
+        )
+    )
+    nursery.start_soon(running.ended)
+
+
+def coordinator_settings(key: str) -> Mapping[str, str]:
+    """Settings of the embedded coordinator: development profile, one key, loopback only."""
+    return {
+        "DARKBLOOM_API_KEYS": key,
+        "DARKBLOOM_MIN_TRUST": "self_signed",
+        "DARKBLOOM_ALLOW_DEV_ATTESTATION": "true",
+        "DARKBLOOM_DRAIN_GRACE": "5s",
+    }
+
+
+def _client(base_url: str, key: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=base_url, headers={"Authorization": f"Bearer {key}"}, timeout=WAIT_SECONDS, trust_env=False
+    )

@@ -1,0 +1,95 @@
+"""The numerical side of a slot behind a small interface, so that scheduling can be tested without arrays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from provider.engine.request import SamplingParameters
+
+SamplerFunction = Callable[[object], object]
+ProcessorFunction = Callable[[object, object], object]
+
+
+class Rollback(Protocol):
+    """A per-row random state."""
+
+    def step_back(self) -> None:
+        """Undo the draw made for a token that was never delivered (the generator computes one step ahead)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampling:
+    """How one row samples; `sampler` None means the generator's own batched greedy choice."""
+
+    sampler: SamplerFunction | None
+    processors: tuple[ProcessorFunction, ...]
+    rollback: Rollback | None
+
+
+class TokenResponse(Protocol):
+    """One sampled token of one row; `finish_reason` is None, ``stop`` or ``length``."""
+
+    uid: int
+    token: int
+    logprobs: object
+    finish_reason: str | None
+
+
+class PrefillResponse(Protocol):
+    """Prefill progress of one row as (processed, total) tokens."""
+
+    uid: int
+    progress: tuple[int, int]
+    end_of_prompt: bool
+
+
+class Generator(Protocol):
+    """The part of a continuous-batching generator that a lane uses (mlx-lm's ``BatchGenerator`` has it)."""
+
+    prefill_step_size: int
+
+    def insert(
+        self,
+        prompts: list[list[int]],
+        max_tokens: list[int] | None = None,
+        caches: list[list[object] | None] | None = None,
+        all_tokens: list[list[int]] | None = None,
+        samplers: list[SamplerFunction | None] | None = None,
+        logits_processors: list[Sequence[ProcessorFunction]] | None = None,
+    ) -> list[int]:
+        """Add rows and return their uids."""
+
+    def next(self) -> tuple[Sequence[PrefillResponse], Sequence[TokenResponse]]:
+        """Run one decode step for all rows and at most one prefill chunk."""
+
+    def remove(self, uids: list[int], return_prompt_caches: bool = ...) -> dict[int, tuple[list[object], list[int]]]:
+        """Drop rows; with caches, return (cache, tokens it covers) of each."""
+
+    @property
+    def prompt_cache_nbytes(self) -> int:
+        """Bytes that the caches of all rows take."""
+
+    def close(self) -> None:
+        """Release what the generator holds."""
+
+
+class Backend(Protocol):
+    """Makes generators for one model; used on the engine thread only."""
+
+    def make_generator(self, rows: int) -> Generator:
+        """Return a fresh generator for at most `rows` rows."""
+
+    def make_sampling(self, parameters: SamplingParameters, prompt_length: int) -> RowSampling:
+        """Return sampler and processors of a new row."""
+
+    def is_broken(self, response: TokenResponse) -> bool:
+        """Whether the row's logits were not numbers."""
+
+    def keep_cache(self, cache: list[object]) -> list[object]:
+        """Detach a removed row's cache from the batch that it was cut from."""
+
+    def drop_last(self, cache: list[object]) -> bool:
+        """Trim the newest token from a cache; False if this kind of cache cannot be trimmed."""
+
+    def clear(self) -> None:
+        """Return freed buffers to the system."""

@@ -1,0 +1,231 @@
+"""The engine without its thread: commands in, one turn at a time, events and a snapshot out.
+
+Invariant: everything here runs on one thread. Each submitted number leaves `live` when its terminal event is posted.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from provider.engine import failures
+from provider.engine.backend import Backend
+from provider.engine.events import Cause, Finished, FinishReason, Usage
+from provider.engine.limits import EngineLimits
+from provider.engine.model import LoadedModel
+from provider.engine.reply import Reply
+from provider.engine.request import GenerationRequest
+from provider.engine.row import EventSink, Outbox, Row
+from provider.engine.slot import Slot
+from provider.engine.snapshot import EngineSnapshot
+
+AVAILABLE_MAX_AGE_SECONDS = 0.5
+"""How long a reading of free memory serves the published snapshot; admission always reads anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Take a request under a number that was never used before."""
+
+    number: int
+    request: GenerationRequest
+    sink: EventSink
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a request if it is still live."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A reader of a paused row has caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Serve a model; the reply carries None or the error."""
+
+    model: LoadedModel
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Stop serving a model once its requests have ended; the reply comes then."""
+
+    model_id: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class SetAdmission:
+    """Open or close the engine for new requests (memory pressure)."""
+
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave the loop."""
+
+
+Command = Submit | Cancel | Wake | Attach | Detach | SetAdmission | Stop
+
+
+class EngineCore:
+    """All slots. `headroom` returns the free cache bytes of the process and may be called at any time.
+
+    `first_snapshot` is what readers see until the first turn; its numbers go on from there.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: EngineLimits,
+        headroom: Callable[[], int],
+        make_backend: Callable[[LoadedModel], Backend],
+        clock: Callable[[], float] = time.monotonic,
+        first_snapshot: EngineSnapshot | None = None,
+    ) -> None:
+        self.outbox: Outbox = []
+        self.replies: list[tuple[Reply, BaseException | None]] = []
+        self.snapshot = first_snapshot or EngineSnapshot()
+        self.stopped = False
+        self._limits = limits
+        self._headroom = headroom
+        self._make_backend = make_backend
+        self._clock = clock
+        self._slots: dict[str, Slot] = {}
+        self._live: dict[int, tuple[Slot, Row]] = {}
+        self._detaching: dict[str, list[Reply]] = {}
+        self._admission_open = True
+        self._swept_at = clock()
+        self._available = 0
+        self._available_at = float("-inf")
+        self._shape: object = None
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether a turn would compute anything."""
+        return any(slot.has_rows for slot in self._slots.values())
+
+    @property
+    def wait_seconds(self) -> float | None:
+        """How long the thread may block for a command: for ever when nothing is live, else until the next sweep."""
+        return self._limits.sweep_interval if self._live else None
+
+    def apply(self, command: Command) -> None:
+        """Carry out one command."""
+        match command:
+            case Submit():
+                self._submit(command)
+            case Cancel(number):
+                live = self._live.get(number)
+                if live is not None:
+                    live[0].cancel(live[1], self.outbox)
+            case Attach(model, reply):
+                self._attach(model, reply)
+            case Detach(model_id, reply):
+                self._begin_detach(model_id, reply)
+            case SetAdmission(is_open):
+                self._admission_open = is_open
+            case Wake():
+                pass
+            case Stop():
+                self.stopped = True
+
+    def turn(self) -> None:
+        """Resume, admit, run one step of every slot, and let the timers speak."""
+        slots = list(self._slots.values())
+        for slot in slots:
+            slot.resume_ready(self.outbox)
+            if slot.waiting:
+                slot.admit(self._measure(), self.outbox)
+            slot.step(self.outbox)
+            if slot.waiting and not slot.has_rows:
+                slot.admit(self._measure(), self.outbox)
+        now = self._clock()
+        if now - self._swept_at >= self._limits.sweep_interval:
+            self._swept_at = now
+            for slot in slots:
+                slot.sweep(self.outbox)
+        if self._detaching:
+            self._finish_detach()
+        self._publish(now)
+
+    def _submit(self, command: Submit) -> None:
+        request = command.request
+        slot = self._slots.get(request.model)
+        cause = None if slot is not None else Cause.MODEL_UNAVAILABLE
+        if slot is None or not (self._admission_open or request.warm_up):
+            usage = Usage(len(request.prompt_tokens), 0)
+            refusal = failures.failure(cause or Cause.CAPACITY_BUSY)
+            self.outbox.append((command.sink, Finished(FinishReason.ERROR, usage, None, refusal)))
+            return
+        now = self._clock()
+        room = max(0, slot.model.context_tokens - len(request.prompt_tokens))
+        row = Row(
+            command.number,
+            request,
+            command.sink,
+            max_tokens=max(0, min(request.max_tokens, room)),
+            vocabulary=slot.model.vocabulary,
+            eos=slot.model.eos_ids,
+            now=now,
+        )
+        self._live[command.number] = (slot, row)
+        slot.submit(row, self._measure(), now, self.outbox)
+
+    def _attach(self, model: LoadedModel, reply: Reply) -> None:
+        if model.model_id in self._slots:
+            error = ValueError(f"The model {model.model_id} is attached already; detach it first.")
+            self.replies.append((reply, error))
+            return
+        try:
+            backend = self._make_backend(model)
+        except Exception as error:  # the loader's caller decides what an unusable model means
+            self.replies.append((reply, error))
+            return
+        self._slots[model.model_id] = Slot(model, backend, limits=self._limits, clock=self._clock, ended=self._forget)
+        self.replies.append((reply, None))
+
+    def _begin_detach(self, model_id: str, reply: Reply) -> None:
+        slot = self._slots.get(model_id)
+        if slot is None:
+            self.replies.append((reply, None))
+            return
+        slot.detaching = True
+        self._detaching.setdefault(model_id, []).append(reply)
+
+    def _finish_detach(self) -> None:
+        for model_id in [name for name in self._detaching if self._slots[name].is_empty]:
+            self._slots.pop(model_id).close()
+            gc.collect()
+            self.replies.extend((reply, None) for reply in self._detaching.pop(model_id))
+
+    def _forget(self, number: int) -> None:
+        self._live.pop(number, None)
+
+    def _measure(self) -> int:
+        """Bytes that new reservations may take: the headroom less what is promised but not allocated yet."""
+        promised = sum(slot.unused_bytes() for slot in self._slots.values())
+        self._available = max(0, self._headroom() - promised)
+        self._available_at = self._clock()
+        return self._available
+
+    def _publish(self, now: float) -> None:
+        shape = [(name, len(slot.waiting), slot.charged_tokens, slot.crashed) for name, slot in self._slots.items()]
+        changed = shape != self._shape
+        if self._slots and (changed or now - self._available_at >= AVAILABLE_MAX_AGE_SECONDS):
+            self._measure()
+        self._shape = shape
+        last = self.snapshot
+        self.snapshot = EngineSnapshot(
+            version=last.version + 1,
+            change=last.change + changed,
+            at=now,
+            slots=tuple(slot.snapshot(self._available, now) for slot in self._slots.values()),
+        )

@@ -1,0 +1,272 @@
+"""The trio side of the engine: it owns the engine thread, hands requests over and delivers events.
+
+Invariant: every live generation is in `_live`; whatever ends the engine thread ends each of them with one `Finished`.
+"""
+
+import itertools
+import logging
+import os
+import queue
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Self
+
+import msgspec
+import trio
+
+from provider.engine import failures
+from provider.engine.backend import Backend
+from provider.engine.core import Attach, Cancel, Command, Detach, EngineCore, SetAdmission, Stop, Submit, Wake
+from provider.engine.events import Cause, EngineEvent, Finished
+from provider.engine.generation import Generation
+from provider.engine.limits import EngineLimits
+from provider.engine.model import LoadedModel
+from provider.engine.own_thread import run_in_own_thread
+from provider.engine.reply import Reply
+from provider.engine.request import GenerationRequest
+from provider.engine.row import EventSink
+from provider.engine.snapshot import EngineSnapshot, SlotState
+from provider.engine.thread import Pulse, guard_engine
+from provider.engine.watchdog import Health, judge
+
+logger = logging.getLogger(__name__)
+
+EXIT_ENGINE_LOST = 70
+WATCHDOG_INTERVAL_SECONDS = 1.0
+
+
+class EngineLost(Exception):
+    """The engine thread ended while a command waited for its answer; load the model again."""
+
+
+def exit_process(reason: str) -> None:
+    """End the process at once, because a stuck device call cannot be interrupted; the supervisor restarts it."""
+    logger.critical("engine lost", extra={"reason": reason})
+    os._exit(EXIT_ENGINE_LOST)
+
+
+def make_mlx_backend(model: LoadedModel) -> Backend:
+    """Return the MLX backend of a model; called on the engine thread, where its streams are made."""
+    from provider.engine.mlx_backend import MlxBackend
+
+    return MlxBackend(model)
+
+
+class EngineFront:
+    """Made by ``async with EngineFront.open(headroom=...) as engine``; leaving ends all requests and the thread."""
+
+    def __init__(
+        self,
+        *,
+        limits: EngineLimits,
+        headroom: Callable[[], int],
+        make_backend: Callable[[LoadedModel], Backend],
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self._limits = limits
+        self._headroom = headroom
+        self._make_backend = make_backend
+        self._on_fatal = on_fatal
+        self._numbers = itertools.count(1)
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._live: dict[int, Generation] = {}
+        self._replies: set[Reply] = set()
+        self._attached: dict[str, LoadedModel] = {}
+        self._pulse = Pulse()
+        self._snapshot = EngineSnapshot()
+        self._core = self._new_core(EngineSnapshot())
+        self._changed = trio.Event()
+        self._stopping = False
+        self._is_lost = False
+        self._health = Health.GOOD
+        self._token = trio.lowlevel.current_trio_token()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        headroom: Callable[[], int],
+        limits: EngineLimits | None = None,
+        make_backend: Callable[[LoadedModel], Backend] = make_mlx_backend,
+        on_fatal: Callable[[str], None] = exit_process,
+    ) -> AsyncIterator[Self]:
+        """Run an engine for the length of the block.
+
+        `headroom` returns the bytes that caches may still take (allocator view, thread-safe). `on_fatal` is called when
+        the thread cannot be saved: stuck for too long, or dead twice.
+        """
+        front = cls(limits=limits or EngineLimits(), headroom=headroom, make_backend=make_backend, on_fatal=on_fatal)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(front._keep_thread)
+            nursery.start_soon(front._watch)
+            try:
+                yield front
+            finally:
+                front._stop()
+            nursery.cancel_scope.cancel()
+
+    @property
+    def health(self) -> Health:
+        """Verdict on the engine thread."""
+        return self._health
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Hand a request to the engine and return its event stream; never blocks.
+
+        Every refusal (unknown model, full queue, too long, no memory) comes as the terminal event.
+        """
+        generation = Generation(
+            next(self._numbers),
+            prompt_tokens=len(request.prompt_tokens),
+            window_events=self._limits.window_events,
+            cancel=self._cancel,
+            wake=self._wake,
+        )
+        if self._is_lost or self._stopping or self._health in (Health.CRASHED, Health.FATAL):
+            generation.fail(failures.failure(Cause.WATCHDOG if self._health is not Health.GOOD else Cause.ENGINE_ERROR))
+            return generation
+        self._live[generation.number] = generation
+        self._commands.put(Submit(generation.number, request, generation))
+        return generation
+
+    async def attach_model(self, model: LoadedModel) -> None:
+        """Begin to serve a model. Raises ValueError if it is attached already, and what the backend raises."""
+        await self._ask(lambda reply: Attach(model, reply))
+        self._attached[model.model_id] = model
+
+    async def detach_model(self, model_id: str) -> None:
+        """Refuse new requests for a model, wait until its rows have ended, and free it; unknown ids are ignored."""
+        self._attached.pop(model_id, None)
+        await self._ask(lambda reply: Detach(model_id, reply))
+
+    def set_admission(self, *, is_open: bool) -> None:
+        """Open or close the engine for new requests, for example under memory pressure."""
+        self._commands.put(SetAdmission(is_open))
+
+    def snapshot(self) -> EngineSnapshot:
+        """Return the newest published view; a stuck engine's slots read ``crashed``."""
+        if self._health is Health.GOOD or self._health is Health.WEDGE_SUSPECTED:
+            return self._core.snapshot
+        return _with_state(self._core.snapshot, SlotState.CRASHED)
+
+    async def wait_change(self, seen: int) -> EngineSnapshot:
+        """Wait until the snapshot's `change` differs from `seen`: a row came or went, a state or budget moved."""
+        while (snapshot := self.snapshot()).change == seen:
+            await self._changed.wait()
+        return snapshot
+
+    def _new_core(self, first: EngineSnapshot) -> EngineCore:
+        return EngineCore(
+            limits=self._limits, headroom=self._headroom, make_backend=self._make_backend, first_snapshot=first
+        )
+
+    def _cancel(self, number: int) -> None:
+        self._commands.put(Cancel(number))
+
+    def _wake(self) -> None:
+        self._commands.put(Wake())
+
+    async def _ask(self, make: Callable[[Reply], Command]) -> None:
+        if self._is_lost or self._stopping:
+            raise EngineLost("The inference engine has stopped; restart the provider.")
+        reply = Reply()
+        self._replies.add(reply)
+        self._commands.put(make(reply))
+        await reply.wait()
+
+    def _post(
+        self,
+        events: list[tuple[EventSink, EngineEvent]],
+        replies: list[tuple[Reply, BaseException | None]],
+        snapshot: EngineSnapshot,
+    ) -> None:
+        """Engine thread: hand one turn's output to trio."""
+        self._token.run_sync_soon(self._deliver, events, replies, snapshot)
+
+    def _deliver(
+        self,
+        events: list[tuple[EventSink, EngineEvent]],
+        replies: list[tuple[Reply, BaseException | None]],
+        snapshot: EngineSnapshot,
+    ) -> None:
+        live = self._live
+        for sink, event in events:
+            sink.push(event)
+            if isinstance(event, Finished) and isinstance(sink, Generation):
+                live.pop(sink.number, None)
+        for reply, error in replies:
+            self._replies.discard(reply)
+            reply.resolve(error)
+        if snapshot.change != self._snapshot.change:
+            self._note_change()
+        self._snapshot = snapshot
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def _keep_thread(self) -> None:
+        """Run the engine thread; when it dies, fail everything, and start it once more."""
+        for attempt in (1, 2):
+            body = partial(guard_engine, self._core, self._commands, self._post, self._pulse)
+            error = await run_in_own_thread(body, name="engine")
+            if error is not None:
+                logger.error("engine thread died", extra={"fault": type(error).__name__, "attempt": attempt})
+            if self._stopping:
+                return
+            self._fail_all(Cause.ENGINE_ERROR)
+            if attempt == 1:
+                self._restart()
+        self._is_lost = True
+        self._health = Health.FATAL
+        self._note_change()
+        self._on_fatal("the engine thread died twice")
+
+    def _restart(self) -> None:
+        self._commands = queue.SimpleQueue()
+        self._pulse = Pulse()
+        self._core = self._new_core(_with_state(self._core.snapshot, SlotState.RELOADING))
+        for model in self._attached.values():
+            self._commands.put(Attach(model, Reply()))
+        self._note_change()
+
+    def _fail_all(self, cause: Cause) -> None:
+        for generation in list(self._live.values()):
+            generation.fail(failures.failure(cause))
+        self._live.clear()
+        for reply in self._replies:
+            reply.resolve(EngineLost("The inference engine failed while it was asked; load the model again."))
+        self._replies.clear()
+
+    async def _watch(self) -> None:
+        """Judge the running step every second."""
+        while True:
+            await trio.sleep(WATCHDOG_INTERVAL_SECONDS)
+            if self._is_lost:
+                return
+            health = judge(self._pulse.step_started_at, time.monotonic(), self._limits)
+            if health is self._health:
+                continue
+            self._health = health
+            logger.error("engine health", extra={"health": health.value})
+            if health in (Health.CRASHED, Health.FATAL):
+                for number in self._live:
+                    self._cancel(number)
+                self._fail_all(Cause.WATCHDOG)
+            if health is Health.FATAL:
+                self._on_fatal("one engine step took too long")
+            self._note_change()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._fail_all(Cause.ENGINE_ERROR)
+        self._commands.put(Stop())
+
+
+def _with_state(snapshot: EngineSnapshot, state: SlotState) -> EngineSnapshot:
+    """The same figures with every slot in one state and no rows, as one change further."""
+    slots = tuple(msgspec.structs.replace(slot, state=state, running=0, waiting=0) for slot in snapshot.slots)
+    return msgspec.structs.replace(snapshot, slots=slots, change=snapshot.change + 1)

@@ -1,0 +1,166 @@
+"""One generator and its rows: rows of similar reserved length that share a rectangular cache.
+
+Invariant: owned by the engine thread; `rows` holds exactly the rows that the generator holds, `paused` those taken out.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from provider.engine.backend import Backend, Generator, PrefillResponse, TokenResponse
+from provider.engine.prefill import chunk_tokens
+from provider.engine.reservation import growth_tokens, rectangle_tokens
+from provider.engine.row import Row, SavedState
+
+logger = logging.getLogger(__name__)
+
+MEASURABLE_TOKENS = 32
+"""Prompt tokens below which a step says nothing about the prefill speed."""
+
+
+class StepResult:
+    """What one `next()` gave: prefill progress and tokens, and the prompt tokens it processed per second if any."""
+
+    __slots__ = ("prefill", "prefill_speed", "tokens")
+
+    def __init__(
+        self, prefill: Sequence[PrefillResponse], tokens: Sequence[TokenResponse], prefill_speed: float | None
+    ) -> None:
+        self.prefill = prefill
+        self.tokens = tokens
+        self.prefill_speed = prefill_speed
+
+
+class Lane:
+    """A batch generator with the accounting of its rows."""
+
+    def __init__(self, backend: Backend, rows: int) -> None:
+        self._backend = backend
+        self._generator: Generator = backend.make_generator(rows)
+        self.rows: dict[int, Row] = {}
+        self.paused: dict[int, Row] = {}
+        self.prefilling = 0
+        self._decode_seconds = 0.0
+        self._charged: int | None = 0
+
+    @property
+    def reserved_lengths(self) -> list[int]:
+        """Reserved tokens of every row, paused ones included: a paused row keeps its place."""
+        return [row.reserved for row in self.rows.values()] + [row.reserved for row in self.paused.values()]
+
+    @property
+    def charged_tokens(self) -> int:
+        """Tokens of the lane's rectangle."""
+        if self._charged is None:
+            self._charged = rectangle_tokens(self.reserved_lengths)
+        return self._charged
+
+    def growth(self, reserved: int) -> int:
+        """What one more row of this reserved length would add."""
+        return growth_tokens(self.reserved_lengths, reserved)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that the batch cache takes now; 0 for kinds that do not tell, which makes admission careful."""
+        try:
+            return self._generator.prompt_cache_nbytes
+        except (AttributeError, NotImplementedError):
+            return 0
+
+    def start(self, row: Row) -> None:
+        """Begin the row's prefill."""
+        row.sampling = self._backend.make_sampling(row.request.sampling, row.prompt_length)
+        self._insert(row, list(row.request.prompt_tokens), None, [])
+
+    def pause(self, row: Row) -> None:
+        """Take a decoding row out of the batch, keeping its cache and random state."""
+        assert row.uid is not None
+        cache, tokens = self._generator.remove([row.uid], return_prompt_caches=True)[row.uid]
+        del self.rows[row.uid]
+        row.uid = None
+        row.saved = SavedState(self._backend.keep_cache(cache), list(tokens))
+        if row.sampling is not None and row.sampling.rollback is not None:
+            row.sampling.rollback.step_back()
+        self.paused[row.number] = row
+
+    def resume(self, row: Row) -> None:
+        """Put a paused row back; the newest token is fed again, so the next one is the one that would have come."""
+        saved = row.saved
+        assert saved is not None
+        del self.paused[row.number]
+        row.saved = None
+        if saved.cache and self._backend.drop_last(saved.cache):
+            self._insert(row, saved.tokens[-1:], saved.cache, saved.tokens[:-1])
+        else:
+            self._insert(row, saved.tokens, None, [])
+
+    def remove(self, row: Row) -> None:
+        """Forget a row at any stage."""
+        self._charged = None
+        self.paused.pop(row.number, None)
+        row.saved = None
+        if row.uid is not None and self.rows.pop(row.uid, None) is not None:
+            self._generator.remove([row.uid])
+            self._recount()
+
+    def ended(self, row: Row) -> None:
+        """Forget a row that the generator does not hold any more, or that is lost with it."""
+        self.paused.pop(row.number, None)
+        self._charged = None
+        if row.uid is not None:
+            self.rows.pop(row.uid, None)
+
+    def step(self, prefill_speed: float | None) -> StepResult:
+        """Run one `next()`; raises whatever the generator raises, after which the lane must be closed."""
+        generator = self._generator
+        began = time.perf_counter()
+        if not self.prefilling:
+            tokens = generator.next()[1]
+            self._decode_seconds = time.perf_counter() - began
+            return StepResult((), tokens, None)
+        decoding = len(self.rows) > self.prefilling
+        generator.prefill_step_size = chunk_tokens(prefill_speed, decoding=decoding, rows=self.prefilling)
+        progress, tokens = generator.next()
+        elapsed = time.perf_counter() - began - (self._decode_seconds if decoding else 0.0)
+        processed = 0
+        for response in progress:
+            row = self.rows[response.uid]
+            processed += response.progress[0] - row.prefilled
+            row.prefilled = response.progress[0]
+            if response.end_of_prompt:
+                row.prefilling = False
+        self._recount()
+        measured = processed >= MEASURABLE_TOKENS and elapsed > 0
+        return StepResult(progress, tokens, processed / elapsed if measured else None)
+
+    def close(self) -> list[Row]:
+        """Drop the generator and return the rows that were in it, running and paused."""
+        rows = [*self.rows.values(), *self.paused.values()]
+        self.rows.clear()
+        self.paused.clear()
+        self._charged = None
+        try:
+            self._generator.close()
+        except Exception as error:  # a generator broken by the device may fail to close; it is dropped all the same
+            logger.error("generator close fault", extra={"fault": type(error).__name__})
+        return rows
+
+    def _insert(self, row: Row, prompt: list[int], cache: list[object] | None, covered: list[int]) -> None:
+        sampling = row.sampling
+        assert sampling is not None
+        row.prefilled = 0
+        (row.uid,) = self._generator.insert(
+            [prompt],
+            [row.max_tokens - row.generated],
+            caches=[cache],
+            all_tokens=[covered],
+            samplers=[sampling.sampler],
+            logits_processors=[sampling.processors],
+        )
+        self.rows[row.uid] = row
+        self._charged = None
+        row.prefilling = True
+        self.prefilling += 1
+
+    def _recount(self) -> None:
+        self.prefilling = sum(1 for row in self.rows.values() if row.prefilling)

@@ -1,0 +1,1 @@
+"""The memory policy: how much weights and caches may take on this machine."""

@@ -1,0 +1,95 @@
+"""Whole streams through the frame pump with splicing, against the same streams through the full path."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import native
+from native import pure
+from protocol.api import ChatAnswer, ChatStream, UsageReport
+from protocol.sealing import ProviderKeyPair, WipeableKey, seal_chunk
+
+USAGE = UsageReport(prompt_tokens=1, completion_tokens=1)
+KEYS = ProviderKeyPair.generate()
+SHARED = WipeableKey.copied_from(bytes(range(32)))
+PUMPS = {"chosen": native.Pump, "twin": pure.Pump}
+
+
+def frame(plaintext: bytes, *, slashes: bool) -> bytes:
+    text = base64.b64encode(base64.b64decode(seal_chunk(plaintext, SHARED))).decode()
+    if slashes:
+        text = text.replace("/", "\\/")
+    payload = (
+        '{"type":"inference_response_chunk","request_id":"r","encrypted_data":'
+        f'{{"ephemeral_public_key":"{KEYS.public_text}","ciphertext":"{text}"}}}}'
+    )
+    return native.encode_frame(1, payload.encode(), mask=b"\x01\x02\x03\x04")
+
+
+def content(text: str, style: int) -> bytes:
+    quoted = json.dumps(text) if style == 0 else msgspec.json.encode(text).decode()
+    if style == 2:
+        quoted = quoted.replace("/", "\\/")
+    return f'data: {{"id":"x","choices":[{{"index":0,"delta":{{"content":{quoted}}}}}]}}\n\n'.encode()
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\/\n\x01\x7fé😀\u2028'), max_size=8)
+_CHUNK = st.one_of(
+    st.builds(content, _TEXT, st.integers(0, 2)),
+    st.sampled_from(
+        [
+            b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}',
+            b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}\r\n\r\n',
+            b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f"}}]}}]}',
+            b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+            b"data: [DONE]\n\n",
+            b"data: junk\n\n",
+            b"",
+        ]
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", PUMPS)
+@settings(max_examples=80)
+@given(st.lists(_CHUNK, max_size=14), st.integers(1, 400), st.booleans(), st.booleans())
+def test_pump_with_splicing_equals_the_full_path(
+    kind: str, plaintexts: list[bytes], step: int, slashes: bool, streamed: bool
+) -> None:
+    def chat() -> ChatStream | ChatAnswer:
+        if streamed:
+            return ChatStream(
+                public_model="p", completion_id="chatcmpl-1", created=5, include_usage=True, requested_max=9
+            )
+        return ChatAnswer(public_model="p", completion_id="chatcmpl-1", created=5, requested_max=9)
+
+    full, fast = chat(), chat()
+    expected = b"".join(piece.ready for text in plaintexts for piece in full.feed(text))
+    pump = PUMPS[kind](max_message_bytes=1 << 20)
+    pump.set_peer_key(KEYS.public_text.encode())
+    pump.attach("r", SHARED.view(), "owner")
+    wire = b"".join(frame(text, slashes=slashes) for text in plaintexts)
+    out = b""
+    for place in range(0, len(wire), step):
+        for event, owner, payload, deltas, text_bytes in pump.feed(wire[place : place + step]):
+            assert owner == "owner"
+            if event == native.EV_OPENED:
+                out += b"".join(piece.ready for piece in fast.feed(payload))
+                pump.set_template("r", fast.template)
+            elif isinstance(fast, ChatAnswer):
+                assert event == native.EV_RUN
+                fast.add_run(payload, deltas, text_bytes)
+            else:
+                assert event == native.EV_RUN
+                fast.note_run(deltas, text_bytes)
+                out += payload
+    pump.close()
+    assert out == expected
+    assert (fast.deltas, fast.text_bytes) == (full.deltas, full.text_bytes)
+    assert fast.finish(USAGE) == full.finish(USAGE)

@@ -1,0 +1,105 @@
+"""A provider without an engine behind the real link, in front of a coordinator played by the test."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from protocol.messages.from_provider import (
+    AttestationResponse,
+    BackendCapacity,
+    Heartbeat,
+    ModelEntry,
+    Register,
+    Slot,
+)
+from provider.link import CoordinatorLink, LinkTiming, parse_address
+from provider.link.bell import Bell
+from tests.testbed.fake_coordinator import FakeCoordinator
+
+
+class FakePort:
+    """Counts what it is asked; `slots` is what heartbeats report."""
+
+    def __init__(self):
+        self.entries = (ModelEntry(id="bytes", size_bytes=1),)
+        self.models_version = 1
+        self.changed = trio.Event()
+        self.slots = (Slot(model="bytes", state="idle", max_concurrency=8),)
+        self.nonces = []
+        self.requests = []
+        self.cancels = []
+        self.lost = []
+        self.load_error = None
+        self.load_seconds = 0.0
+
+    async def register_frame(self, registration_nonce):
+        await trio.lowlevel.checkpoint()
+        self.nonces.append(registration_nonce)
+        return Register(models=self.entries, backend="mlx-python", public_key="AAAA")
+
+    async def challenge_reply(self, challenge):
+        await trio.lowlevel.checkpoint()
+        return AttestationResponse(nonce=challenge.nonce, public_key="AAAA")
+
+    async def heartbeat(self, capacity_seq):
+        await trio.lowlevel.checkpoint()
+        return Heartbeat(status="idle", backend_capacity=BackendCapacity(slots=self.slots, capacity_seq=capacity_seq))
+
+    def models(self):
+        return self.entries
+
+    async def wait_models(self, seen):
+        while self.models_version == seen:
+            await self.changed.wait()
+        return self.models_version
+
+    async def load_model(self, model_id):
+        await trio.sleep(self.load_seconds)
+        return self.load_error
+
+    def accept_request(self, message, lane):
+        self.requests.append((message, lane))
+        lane.put(b'{"type":"inference_accepted","request_id":"%b"}' % message.request_id.encode())
+
+    def cancel_request(self, request_id):
+        self.cancels.append(request_id)
+
+    def connection_lost(self, owner):
+        self.lost.append(owner)
+
+
+class Bench:
+    def __init__(self, coordinator, link, port, bell, events):
+        self.coordinator, self.link, self.port, self.bell, self.events = coordinator, link, port, bell, events
+        self.wall = 0.0
+
+    def kinds(self):
+        return [event.kind for event in self.events]
+
+
+@pytest.fixture
+def open_bench():
+    @asynccontextmanager
+    async def opened(*, spread=lambda: 0.0, run=True, wall_clock=None, timing=None, **settings):
+        async with FakeCoordinator.open() as coordinator, trio.open_nursery() as nursery:
+            for name, value in settings.items():
+                setattr(coordinator, name, value)
+            port, bell, events = FakePort(), Bell(), []
+            link = CoordinatorLink(
+                parse_address("ws://127.0.0.1", allow_insecure=False),
+                port,
+                bell,
+                spread=spread,
+                timing=timing or LinkTiming(),
+                wall_clock=wall_clock or trio.current_time,
+                on_event=events.append,
+                dial=coordinator.dial,
+            )
+            bench = Bench(coordinator, link, port, bell, events)
+            if run:
+                nursery.start_soon(link.run)
+            yield bench
+            nursery.cancel_scope.cancel()
+
+    return opened
