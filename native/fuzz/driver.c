@@ -190,6 +190,7 @@ static void run_case(uint64_t seed, uint64_t number)
         story_free(&cut.told);
     }
     script_free(&s);
+    parts_check_box(&r);
 }
 
 static void run_corpus(const char *path)

@@ -1,6 +1,7 @@
 #include "parts.h"
 
 #include "../src/base64.h"
+#include "../src/crypto.h"
 #include "../src/frames.h"
 #include "../src/scan.h"
 #include "../src/scan_chunk.h"
@@ -90,12 +91,30 @@ static void check_scanners(rng *r)
     bytes_free(&soup);
 }
 
+/* Decodes the text, in which backslash-slash may stand for a slash, and the same text without escapes, also in place. */
+static void check_decoding(const uint8_t *text, size_t len, const bytes *plain)
+{
+    uint8_t *escaped = exact(text, len), *copy = exact(plain->data, plain->len), *out = exact(text, len);
+    bytes expected = {0};
+    int64_t right = model_base64(plain->data, plain->len, &expected);
+    if (db_base64_decode(escaped, len, out) != right || db_base64_decode_plain(copy, plain->len, NULL) != right) {
+        fail("base64 decoding disagrees with the model");
+    }
+    if (right > 0 && (memcmp(out, expected.data, (size_t)right) != 0 ||
+                      db_base64_decode_plain(copy, plain->len, copy) != right || memcmp(copy, out, (size_t)right) != 0)) {
+        fail("base64 decoded to other bytes than the model");
+    }
+    free(escaped);
+    free(copy);
+    free(out);
+    bytes_free(&expected);
+}
+
 static void check_base64(rng *r)
 {
-    uint8_t data[100], text[140], *copy, *out;
+    uint8_t data[100], text[140];
     size_t len = rng_below(r, 90), i, text_len = db_base64_encoded(len);
-    bytes expected = {0};
-    int64_t got, right;
+    bytes plain = {0};
     for (i = 0; i < len; i++) {
         data[i] = (uint8_t)rng_next(r);
     }
@@ -107,20 +126,13 @@ static void check_base64(rng *r)
     if (rng_one_in(r, 8)) {
         text_len -= text_len > 3 ? rng_below(r, 4) : 0;
     }
-    copy = exact(text, text_len);
-    out = exact(text, text_len);
-    right = model_base64(text, text_len, &expected);
-    got = db_base64_decode_plain(copy, text_len, NULL);
-    if (got != right || db_base64_decode(copy, text_len, out) != right) {
-        fail("base64 decoding disagrees with the model");
+    for (i = 0; i < text_len; i++) {
+        if (text[i] != '\\' || i + 1 == text_len || text[i + 1] != '/') {
+            bytes_byte(&plain, text[i]);
+        }
     }
-    if (right > 0 && (memcmp(out, expected.data, (size_t)right) != 0 ||
-                      db_base64_decode_plain(copy, text_len, copy) != right || memcmp(copy, out, (size_t)right) != 0)) {
-        fail("base64 decoded to other bytes than the model");
-    }
-    free(copy);
-    free(out);
-    bytes_free(&expected);
+    check_decoding(text, text_len, &plain);
+    bytes_free(&plain);
 }
 
 static void check_utf8(rng *r)
@@ -174,4 +186,27 @@ void parts_check(rng *r)
     check_base64(r);
     check_utf8(r);
     check_mask(r);
+}
+
+void parts_check_box(rng *r)
+{
+    uint8_t plain[200], key[32], nonce[24];
+    size_t len = rng_below(r, sizeof plain), text_len = db_base64_encoded(len + DB_BOX_OVERHEAD), i;
+    uint8_t *text = malloc(text_len), *out = malloc(text_len);
+    for (i = 0; i < len; i++) {
+        plain[i] = (uint8_t)rng_next(r);
+    }
+    fake_key(key, 7);
+    memset(nonce, (int)rng_below(r, 256), sizeof nonce);
+    if (db_seal(plain, len, key, nonce, text) != 0 || db_open_chunk(text, 0, text_len, key, out) != (int64_t)len ||
+        memcmp(out, plain, len) != 0) {
+        fail("what was sealed does not open to itself");
+    }
+    i = rng_below(r, text_len);
+    text[i] = text[i] == 'A' ? 'B' : 'A';
+    if (db_open_chunk(text, 0, text_len, key, out) >= 0) {
+        fail("a changed box opens");
+    }
+    free(text);
+    free(out);
 }

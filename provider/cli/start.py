@@ -1,5 +1,6 @@
 """`darkbloom start`: connect this machine to a coordinator and serve requests in the foreground."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ def command(
         )
     if not models:
         raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
+    from provider.hardening import restart_with_clean_environment
+
+    restart_with_clean_environment(["-m", "provider.cli", *sys.argv[1:]])
     overrides = _overrides(coordinator, insecure_link, max_concurrent)
     return _serve(models, overrides, stop_with_parent=stop_with_parent)
 

@@ -1,8 +1,10 @@
-"""The environment that child processes get: ours without Darkbloom settings, plus the ones that are meant for them."""
+"""The environment that child processes get: ours without Darkbloom settings and without what loads foreign code."""
 
 import os
 from collections.abc import Mapping
 from typing import Final
+
+from provider.hardening import clean_environment
 
 PREFIX: Final = "DARKBLOOM_"
 PASSED_ON: Final = ("DARKBLOOM_NATIVE",)
@@ -10,5 +12,6 @@ PASSED_ON: Final = ("DARKBLOOM_NATIVE",)
 
 def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Build the environment of a child process; a setting of ours reaches it only through `settings`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name in PASSED_ON}
+    clean = clean_environment(os.environ)
+    kept = {name: value for name, value in clean.items() if not name.startswith(PREFIX) or name in PASSED_ON}
     return {**kept, **settings}

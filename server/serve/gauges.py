@@ -33,12 +33,20 @@ def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: Q
                 found[model, slot.state.value] += 1
         return found.items()
 
+    def rows() -> Samples:
+        running: Counter[tuple[str, ...]] = Counter()
+        for session in registry.sessions():
+            for model, slot in session.slots.items():
+                running[model,] += slot.running
+        return running.items()
+
     def models() -> set[str]:
         return {model for session in registry.sessions() for model in session.slots}
 
     reading = metrics.reading
     reading("darkbloom_providers", "Connected providers.", ("status", "trust_level"), providers)
     reading("darkbloom_provider_slots", "Model slots of connected providers.", ("model", "state"), slots)
+    reading("darkbloom_engine_rows", "Requests that providers report as running.", ("model",), rows)
     reading(
         "darkbloom_queue_depth",
         "Requests that wait for a provider.",

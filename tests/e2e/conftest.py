@@ -6,19 +6,17 @@ Scenarios with the mark `twin_scenario` run twice: with the coordinator's frame 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.testbed.coordinator import Coordinator, coordinator, parse_log
+from tests.testbed.coordinator import Coordinator, Launch, coordinator, parse_log
 from tests.testbed.shared import SharedCoordinators
 
 NATIVE_SETTINGS: Mapping[str, Mapping[str, str]] = {"pump": {}, "twin": {"DARKBLOOM_NATIVE": "0"}}
-
-Launch = Callable[..., AbstractAsyncContextManager[Coordinator]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -13,6 +13,7 @@ from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import Answering, Failure, FaultScript, say
 from tests.testbed.waiting import until
 
+EVENTS = "darkbloom_link_events_total"
 GOOD = ("The ", "good ", "answer")
 
 
@@ -125,16 +126,13 @@ async def test_cheating_after_content_is_an_error_event(running: Coordinator, na
 @pytest.mark.twin_scenario
 async def test_malformed_and_unknown_frames_are_dropped_and_counted(running: Coordinator) -> None:
     provider = SimulatedProvider(answering=say(*GOOD, script=FaultScript(malformed_at=1, unknown_at=2)))
-    counted = [
-        await running.metric("darkbloom_link_events_total", event=event)
-        for event in ("frame_malformed", "frame_unknown")
-    ]
+    counted = [await running.metric(EVENTS, event=event) for event in ("frame_malformed", "frame_unknown")]
     async with provider.session(running.link_url):
         head, text, events = await chat(running.port, API_KEY, MODEL)
         again = await chat(running.port, API_KEY, MODEL)
         assert not provider.heard("closed")
-        assert await running.metric("darkbloom_link_events_total", event="frame_malformed") == counted[0] + 2
-        assert await running.metric("darkbloom_link_events_total", event="frame_unknown") == counted[1] + 2
+        assert await running.metric(EVENTS, event="frame_malformed") == counted[0] + 2
+        assert await running.metric(EVENTS, event="frame_unknown") == counted[1] + 2
     assert (head.status, text, events[-1]) == (200, "".join(GOOD), "[DONE]")
     assert text_of(again[2]) == "".join(GOOD)
 

@@ -7,7 +7,7 @@ import trio
 
 from protocol import codec
 from tests.testbed.consumer import chat
-from tests.testbed.coordinator import API_KEY, Coordinator
+from tests.testbed.coordinator import API_KEY, Coordinator, Launch
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import SessionScript, say
 from tests.testbed.sim_wire import Closed, SimWire

@@ -66,16 +66,16 @@ async def test_sync_stream_accumulates(running: Coordinator) -> None:
 
 
 async def test_async_answer_and_stream(running: Coordinator) -> None:
-    async with SimulatedProvider(answering=say(*PIECES)).session(running.link_url):
-        async with async_client(running) as client:
-            answer = await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
-            assert answer.choices[0].message.content == "".join(PIECES)
-            text = ""
-            stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
-            async for chunk in stream:
-                assert chunk.usage is None
-                text += chunk.choices[0].delta.content or ""
-            assert text == "".join(PIECES)
+    provider = SimulatedProvider(answering=say(*PIECES))
+    async with provider.session(running.link_url), async_client(running) as client:
+        answer = await client.chat.completions.create(model=MODEL, messages=MESSAGES)  # type: ignore[arg-type]
+        assert answer.choices[0].message.content == "".join(PIECES)
+        text = ""
+        stream = await client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)  # type: ignore[call-overload]
+        async for chunk in stream:
+            assert chunk.usage is None
+            text += chunk.choices[0].delta.content or ""
+        assert text == "".join(PIECES)
 
 
 async def test_models_list_and_retrieve(running: Coordinator) -> None:

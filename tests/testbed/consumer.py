@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Consumer:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.raw = bytearray()
+        self._rest = b""
+        self._events: deque[str] = deque()
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Head:
@@ -63,17 +66,24 @@ class Consumer:
         """Give the whole body."""
         return b"".join([piece async for piece in self.body()])
 
+    async def next_event(self) -> str | None:
+        """Give the data of the next server-sent event, None at the proper end; comments are left out."""
+        while not self._events:
+            piece = await self._next()
+            if isinstance(piece, h11.EndOfMessage):
+                assert not self._rest, "the stream ended inside an event"
+                return None
+            assert isinstance(piece, h11.Data), f"expected data, got {piece!r}"
+            self._rest += bytes(piece.data)
+            *whole, self._rest = self._rest.split(b"\n\n")
+            lines = (line for event in whole for line in event.split(b"\n"))
+            self._events.extend(line[6:].decode() for line in lines if line.startswith(b"data: "))
+        return self._events.popleft()
+
     async def events(self) -> AsyncIterator[str]:
-        """Give the data of each server-sent event; comments are left out."""
-        rest = b""
-        async for piece in self.body():
-            rest += piece
-            while b"\n\n" in rest:
-                event, rest = rest.split(b"\n\n", 1)
-                for line in event.split(b"\n"):
-                    if line.startswith(b"data: "):
-                        yield line[6:].decode()
-        assert not rest, "the stream ended inside an event"
+        """Give the data of each server-sent event up to the end."""
+        while (event := await self.next_event()) is not None:
+            yield event
 
     async def _next(self) -> Any:
         while True:

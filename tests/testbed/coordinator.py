@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,10 @@ class Coordinator:
 def serve_command(ready_file: Path, *, port: int = 0, module: str = "server.cli") -> list[str]:
     """Give the arguments behind `python` that start a coordinator on loopback."""
     return ["-m", module, "serve", "--host", "127.0.0.1", "--port", str(port), "--ready-file", str(ready_file)]
+
+
+Launch = Callable[..., AbstractAsyncContextManager[Coordinator]]
+"""Starts a coordinator of a test's own: `launch(settings, port=…, module=…)`."""
 
 
 def parse_log(text: str) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ async def child(
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=environment(home, settings),
-            cwd=home,
+            cwd=ROOT,
         )
     running = Child(process, output)
     try:

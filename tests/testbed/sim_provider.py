@@ -79,6 +79,8 @@ class SimulatedProvider:
         self.bodies: list[dict[str, Any]] = []
         self.running: dict[str, trio.CancelScope] = {}
         self.deaf: set[str] = set()
+        self.sent: dict[str, int] = {}
+        """Content chunks that were sent, by request."""
         self.judged = trio.Event()
         self.wire: SimWire | None = None
         self._blob: msgspec.Raw | None = None
@@ -323,6 +325,7 @@ class _Run:
             waiting.append(self._chunk(step, self.shape.delta(delta)))
             self._hash(delta)
             self.sent += 1
+            self.provider.sent[self.request_id] = self.sent
             if len(waiting) >= script.chunks_per_write:
                 await self.wire.send_bytes(b"".join(waiting))
                 waiting.clear()

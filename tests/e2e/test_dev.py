@@ -1,0 +1,69 @@
+"""`darkbloom dev`: the whole network as one process tree."""
+
+from __future__ import annotations
+
+import re
+import signal
+import stat
+from pathlib import Path
+
+import trio
+
+from tests.testbed.processes import child
+
+READY_SECONDS = 90.0
+
+
+async def until(condition: object, seconds: float = READY_SECONDS) -> None:
+    """Wait until a condition holds."""
+    with trio.fail_after(seconds):
+        while not condition():  # type: ignore[operator]
+            await trio.sleep(0.05)
+
+
+async def test_once_streams_an_answer_and_exits_0(tmp_path: Path) -> None:
+    command = ["-m", "provider.cli", "dev", "--once", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    async with child(command, home=tmp_path, settings={}, name="dev") as dev:
+        assert await dev.wait(READY_SECONDS) == 0
+        text = dev.text()
+    assert re.search(r"first token after \d+\.\d s", text)
+    assert "Darkbloom" in text.split("> What is Darkbloom?")[1]
+    key = tmp_path / "data" / "api-key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+async def test_stays_up_keeps_its_key_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
+    command = ["-m", "provider.cli", "dev", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    keys = []
+    for turn in range(2):
+        async with child(command, home=tmp_path, settings={}, name=f"dev-{turn}", stop=signal.SIGINT) as dev:
+            await until(lambda dev=dev: "Ctrl-C ends everything." in dev.text())
+            keys.append(re.search(r"key\s+(sk-db-\w+)", dev.text()))
+            dev.signal(signal.SIGINT)
+            assert await dev.wait(30) == 0
+    assert keys[0] is not None
+    assert keys[1] is not None
+    assert keys[0].group(1) == keys[1].group(1)
+
+
+async def test_children_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
+    command = ["-m", "provider.cli", "dev", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    async with child(command, home=tmp_path, settings={}, name="dev") as dev:
+        await until(lambda: "Ctrl-C ends everything." in dev.text())
+        base_url = re.search(r"API\s+http://127.0.0.1:(\d+)/v1", dev.text())
+        assert base_url is not None
+        port = int(base_url.group(1))
+        dev.signal(signal.SIGKILL)
+        await dev.wait(5)
+
+    async def refused() -> bool:
+        try:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            return True
+        await stream.aclose()
+        return False
+
+    with trio.fail_after(20):
+        while not await refused():
+            await trio.sleep(0.05)
