@@ -4,7 +4,6 @@ A child's standard input is a pipe that the parent holds; when the parent dies i
 stops by itself.
 """
 
-import json
 import os
 import signal
 import socket
@@ -87,26 +86,23 @@ async def child(
             await running.stop()
 
 
-async def said_port(ready_file: Path) -> int:
-    """Wait until the coordinator has written its ready file; gives the port that it listens on."""
-    while True:
-        try:
-            text = ready_file.read_text()
-        except FileNotFoundError:
-            text = ""
-        if text.strip():
-            return int(json.loads(text)["port"])
+async def said_ready(ready_file: Path) -> None:
+    """Wait until the coordinator has written its ready file."""
+    while not ready_file.exists():
         await trio.sleep(POLL_SECONDS)
 
 
 def choose_port(wanted: int | None) -> int:
-    """Choose the API port: the wanted one, else 8080 if it is free, else 0 for any free one."""
-    if wanted is not None:
+    """Choose the API port: the wanted one, else 8080 if it is free, else any free one."""
+    if wanted:
         return wanted
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PREFERRED_PORT))
-        except OSError:
-            return 0
-    return PREFERRED_PORT
+    for candidate in (0,) if wanted == 0 else (PREFERRED_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            port: int = probe.getsockname()[1]
+            return port
+    raise CommandFailed("There is no free port on 127.0.0.1.")

@@ -13,7 +13,7 @@ import trio
 import native
 from provider.cli.exits import OK, CommandFailed
 from provider.demo import DEMO_MODEL_ID, demo_model_path
-from provider.dev.children import Child, child, choose_port, said_port
+from provider.dev.children import child, choose_port, said_ready
 from provider.dev.first_answer import WAIT_SECONDS, stream_answer, wait_until_routable
 from provider.dev.home import DevHome
 from provider.dev.screen import Screen
@@ -63,11 +63,13 @@ async def _course(options: DevOptions, home: DevHome, screen: Screen, started: f
     key = home.api_key()
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
-        with screen.step("starting the coordinator", "coordinator is up"):
-            port = await _start_coordinator(options, home, key, stack, nursery)
+        port = choose_port(options.port)
         base_url = f"http://127.0.0.1:{port}"
+        # Loading the model takes longest, so the provider starts at once; it connects when it is ready to serve.
+        await _start_provider(home, port, stack, nursery)
+        with screen.step("starting the coordinator", "coordinator is up"):
+            await _start_coordinator(port, home, key, stack, nursery)
         with screen.step("starting the provider and loading the demo model", "provider is connected and trusted"):
-            await _start_provider(home, port, stack, nursery)
             client = await stack.enter_async_context(_client(base_url, key))
             await wait_until_routable(client, DEMO_MODEL_ID)
         screen.ask(options.prompt)
@@ -79,14 +81,11 @@ async def _course(options: DevOptions, home: DevHome, screen: Screen, started: f
         nursery.cancel_scope.cancel()
 
 
-async def _start_coordinator(
-    options: DevOptions, home: DevHome, key: str, stack: AsyncExitStack, nursery: trio.Nursery
-) -> int:
+async def _start_coordinator(port: int, home: DevHome, key: str, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
     ready_file = home.ready_file()
     ready_file.unlink(missing_ok=True)
     stack.callback(ready_file.unlink, missing_ok=True)
-    wanted = choose_port(options.port)
-    arguments = ["serve", "--host", "127.0.0.1", "--port", str(wanted), "--ready-file", str(ready_file)]
+    arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--ready-file", str(ready_file)]
     running = await stack.enter_async_context(
         child(
             "coordinator",
@@ -97,16 +96,13 @@ async def _start_coordinator(
         )
     )
     nursery.start_soon(running.ended)
-    return await _within(COORDINATOR_SECONDS, running, ready_file)
-
-
-async def _within(seconds: float, running: Child, ready_file: Path) -> int:
-    with trio.move_on_after(seconds):
-        return await said_port(ready_file)
-    raise CommandFailed(
-        f"The {running.name} did not get ready within {seconds:.0f} s.\n{running.last_words()}",
-        fix=f"see {running.log}",
-    )
+    with trio.move_on_after(COORDINATOR_SECONDS) as limit:
+        await said_ready(ready_file)
+    if limit.cancelled_caught:
+        raise CommandFailed(
+            f"The coordinator did not get ready within {COORDINATOR_SECONDS:.0f} s.\n{running.last_words()}",
+            fix=f"see {running.log}",
+        )
 
 
 async def _start_provider(home: DevHome, port: int, stack: AsyncExitStack, nursery: trio.Nursery) -> None:

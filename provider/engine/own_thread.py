@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import outcome
 import trio
 
 T = TypeVar("T")
@@ -21,10 +20,14 @@ async def run_in_own_thread(function: Callable[[], T], *, name: str) -> T:
     """
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()
-    results: list[outcome.Maybe[T]] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def body() -> None:
-        results.append(outcome.capture(function))
+        try:
+            results.append(function())
+        except BaseException as error:  # raised again in the caller
+            errors.append(error)
         token.run_sync_soon(done.set)
 
     thread = threading.Thread(target=body, name=name, daemon=False)
@@ -32,4 +35,6 @@ async def run_in_own_thread(function: Callable[[], T], *, name: str) -> T:
     with trio.CancelScope(shield=True):
         await done.wait()
         await trio.to_thread.run_sync(thread.join)
-    return results.pop().unwrap()
+    if errors:
+        raise errors.pop()
+    return results.pop()

@@ -29,7 +29,8 @@ class Streaming:
         """Ask and read to the end."""
         async with connect(server.port) as consumer:
             await consumer.post("/v1/chat/completions", chat_body(MODEL), HEADERS)
-            self.events += [event async for event in consumer.events()]
+            async for event in consumer.events():
+                self.events.append(event)
 
 
 async def until_draining(server: Coordinator) -> None:
@@ -109,7 +110,7 @@ async def test_providers_come_back_to_a_restarted_coordinator(launch: Launch) ->
     async with trio.open_nursery() as nursery:
         async with launch() as server:
             nursery.start_soon(provider.stay, server.link_url)
-            await until(lambda: provider.judged.is_set())
+            await until(lambda: provider.judged.is_set() and provider.heard("challenge"))
             assert (await chat(server.port, API_KEY, MODEL))[1] == "hello"
         async with launch(port=server.port, name="again") as server:
             await until(lambda: len(provider.heard("challenge")) == 2 and provider.judged.is_set())

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ class Readers:
         assert events[-1] == "[DONE]"
         self.done += 1
         if prompt == "fast":
-            self.gaps += [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+            self.gaps += [later - sooner for sooner, later in pairwise(times)]
 
 
 async def undisturbed(server: Coordinator) -> list[float]:

@@ -59,15 +59,22 @@ class SimWire:
         if parts.scheme in ("wss", "https"):
             stream = trio.SSLStream(socket, tls or ssl.create_default_context(), server_hostname=parts.hostname)
         wire = cls(stream, socket)
-        request = Request(host=f"{parts.hostname}:{port}", target="/ws/provider")
-        await stream.send_all(wire._wsproto.send(request))
+        try:
+            await wire._upgrade(f"{parts.hostname}:{port}")
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return wire
+
+    async def _upgrade(self, host: str) -> None:
+        await self.stream.send_all(self._wsproto.send(Request(host=host, target="/ws/provider")))
         while True:
-            data = await stream.receive_some(MAX_READ_BYTES)
-            wire._wsproto.receive_data(bytes(data) or None)
-            for event in wire._wsproto.events():
+            data = await self.stream.receive_some(MAX_READ_BYTES)
+            self._wsproto.receive_data(bytes(data) or None)
+            for event in self._wsproto.events():
                 if isinstance(event, AcceptConnection):
-                    wire.handshake_headers = {k.decode().lower(): v.decode() for k, v in event.extra_headers}
-                    return wire
+                    self.handshake_headers = {k.decode().lower(): v.decode() for k, v in event.extra_headers}
+                    return
                 if isinstance(event, RejectConnection):
                     raise Closed(event.status_code, "upgrade refused")
             if not data:

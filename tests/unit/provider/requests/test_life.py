@@ -153,6 +153,7 @@ async def test_the_death_of_the_engine_ends_every_request(open_bench, autojump_c
     async with open_bench(scripted(pieces=("a",) * 50, delay=1.0)) as bench:
         for number in range(5):
             bench.send(f"r{number}", chat())
+        await bench.submitted(5)
         await trio.sleep(3.5)
         bench.engine.fail_all()
         await bench.desk.wait_idle()
@@ -275,6 +276,7 @@ async def test_a_chunk_that_cannot_be_sealed_ends_the_answer(open_bench, monkeyp
 async def test_a_cancel_before_output_is_499(open_bench, autojump_clock):
     async with open_bench(scripted(delay=10)) as bench:
         bench.send("r1", chat())
+        await bench.submitted()
         await trio.sleep(3)
         bench.desk.cancel("r1")
         await bench.desk.wait_idle()
@@ -289,6 +291,7 @@ async def test_a_cancel_before_output_is_499(open_bench, autojump_clock):
 async def test_a_cancel_after_output_settles_what_was_used(open_bench, autojump_clock):
     async with open_bench(scripted(pieces=("x",) * 2000, delay=1)) as bench:
         bench.send("r1", chat(max_tokens=2000))
+        await bench.submitted()
         await trio.sleep(10.5)
         bench.desk.cancel("r1")
         bench.desk.cancel("r1")
@@ -357,7 +360,7 @@ async def test_a_duplicate_id_is_ignored(open_bench, autojump_clock):
 async def test_draining_refuses_new_requests_and_finishes_old_ones(open_bench, autojump_clock):
     async with open_bench(scripted(delay=1)) as bench:
         bench.send("old", chat())
-        await trio.sleep(0.5)
+        await bench.submitted()
         bench.desk.close_admission()
         bench.send("new", chat())
         refused = bench.heard("new").terminal
@@ -413,6 +416,7 @@ async def test_a_lost_connection_ends_its_requests_silently(open_bench, autojump
     async with open_bench(scripted(pieces=("x",) * 10, delay=1)) as bench:
         bench.send("r1", chat(), owner=one)
         bench.send("r2", chat(), owner=two)
+        await bench.submitted(2)
         await trio.sleep(2.5)
         bench.desk.drop_lane(one)
         await bench.desk.wait_idle()
@@ -428,6 +432,7 @@ async def test_nobody_reads_so_the_engine_is_paused(open_bench, autojump_clock):
         outbox = Outbox()
         lane = outbox.lane(None)
         bench.desk.accept(bench.asker.request("r1", chat(max_tokens=1000)), lane)
+        await bench.submitted()
         await trio.sleep(1)
         assert lane.queued == REQUEST_FRAMES
         row = next(iter(bench.engine._live.values()))[0]
