@@ -87,7 +87,7 @@ async def _burst(provider: BlastProvider) -> None:
     rows = zip(*(stream.frames for stream in provider.streams), strict=True)
     blob = b"".join(b"".join(row) for row in rows)
     blob += b"".join(b"".join(stream.ending) for stream in provider.streams)
-    await provider.wire.stream.send_all(blob)
+    await provider.wire.send_bytes(blob)
 
 
 async def _paced(providers: list[BlastProvider], pieces: int, *, one_write_per_step: bool) -> None:
@@ -107,16 +107,16 @@ async def _paced(providers: list[BlastProvider], pieces: int, *, one_write_per_s
                 now = clock()
                 for stream in provider.streams:
                     stream.times.append(now)
-                await provider.wire.stream.send_all(blob)
+                await provider.wire.send_bytes(blob)
         else:
             for turn, (provider, stream) in enumerate(flat):
                 await trio.sleep_until(due + turn * TICK_SECONDS / len(flat))
                 assert provider.wire is not None
                 stream.times.append(clock())
-                await provider.wire.stream.send_all(stream.frames[index])
+                await provider.wire.send_bytes(stream.frames[index])
     for provider, stream in flat:
         assert provider.wire is not None
-        await provider.wire.stream.send_all(b"".join(stream.ending))
+        await provider.wire.send_bytes(b"".join(stream.ending))
 
 
 async def run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What idle providers cost: memory per session, and the share of a core that 2,000 of them take with heartbeats every 5 s.
+"""What idle providers cost: memory per session, and the share of a core of 2,000 of them with heartbeats every 5 s.
 
 `kib_per_provider` is the growth of the coordinator's resident memory divided by the number of sessions (kernel socket
 buffers not included); `cpu_share_2000` is CPU seconds per second of a quiet window after all have registered.
@@ -65,11 +65,12 @@ class _Fleet:
 
 def table(result: dict[str, Any]) -> str:
     """Render the figures with their targets."""
+    memory, share = result["kib_per_provider"], result["cpu_share_2000"] * 100
     return "\n".join(
         [
             "| | measured | target |",
             "|---|---|---|",
-            f"| memory per idle provider ({result['providers']} connected) | {result['kib_per_provider']:.1f} KiB | ≤ 60 |",
-            f"| CPU of 2,000 idle providers | {result['cpu_share_2000'] * 100:.1f} % of a core | ≤ 8 % |",
+            f"| memory per idle provider ({result['providers']} connected) | {memory:.1f} KiB | ≤ 60 |",
+            f"| CPU of 2,000 idle providers | {share:.1f} % of a core | ≤ 8 % |",
         ]
     )

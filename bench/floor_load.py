@@ -1,29 +1,15 @@
-"""Load for the floor: the same frames in the same pattern, and a reader of the outputs, in the bench's own process."""
+"""Load for the floor: the same frames in the same pattern, and a reader process for its outputs."""
 
 from __future__ import annotations
 
 import json
-import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 from bench.launch import wait_for_file
-
-
-def _read_until_closed(sinks: list[socket.socket]) -> None:
-    poll = select.epoll()
-    by_fd = {sink.fileno(): sink for sink in sinks}
-    for fd in by_fd:
-        poll.register(fd, select.EPOLLIN)
-    while by_fd:
-        for fd, _event in poll.poll():
-            if not by_fd[fd].recv(1 << 18):
-                poll.unregister(fd)
-                del by_fd[fd]
 
 
 def floor_cpu_us(
@@ -45,9 +31,10 @@ def floor_cpu_us(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         ports = wait_for_file(ready, process)
         sources = [socket.create_connection(("127.0.0.1", ports["in"])) for _ in range(inputs)]
-        sinks = [socket.create_connection(("127.0.0.1", ports["out"])) for _ in range(inputs * outputs)]
-        reader = threading.Thread(target=_read_until_closed, args=(sinks,))
-        reader.start()
+        sink = [sys.executable, "-m", "bench.sink", "--port", str(ports["out"]), "--count", str(inputs * outputs)]
+        reader = subprocess.Popen(sink, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        reader.stdout.readline()
         for source in sources:
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one = b"x" * frame_bytes
@@ -65,5 +52,5 @@ def floor_cpu_us(
             source.close()
         assert process.stdout is not None
         outcome = json.loads(process.stdout.read())
-        reader.join()
+        reader.wait(30)
     return float(outcome["cpu_s"]) / float(outcome["frames"]) * 1e6

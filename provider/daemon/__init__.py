@@ -1,8 +1,10 @@
 """The provider daemon: everything put together, and its start and end."""
 
+from provider.daemon.control import DaemonControl
 from provider.daemon.lock import LockHeld, ProviderLock
 from provider.daemon.options import DaemonOptions, DaemonSeams, OfferedModel
-from provider.daemon.run import DaemonControl, DaemonRefused, run_daemon
+from provider.daemon.run import run_daemon
+from provider.daemon.start import DaemonRefused
 
 __all__ = [
     "DaemonControl",

@@ -35,7 +35,7 @@ class ModelFacts:
 
 
 class Inventory:
-    """Made by `read_models`, then trio thread only, but for `refresh_hash`."""
+    """Trio thread only, but for the two methods on hashes that take time."""
 
     def __init__(self, facts: Sequence[ModelFacts], hashes: WeightHashes) -> None:
         self.version = 1
@@ -79,6 +79,10 @@ class Inventory:
     def refresh_hash(self, model_id: str) -> bool:
         """Take the hash again if files changed; blocks, for worker threads. Gives whether `note_change` is due."""
         return self._hashes.refresh(model_id, self._facts[model_id].directory)
+
+    def drop_stale_hash(self, model_id: str) -> bool:
+        """Forget a hash whose files changed; quick, for worker threads. Gives whether `note_change` is due."""
+        return self._hashes.drop_if_changed(model_id, self._facts[model_id].directory)
 
     def note_change(self) -> None:
         """An entry changed."""

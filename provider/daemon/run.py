@@ -6,26 +6,34 @@ Invariant: parts are closed in the reverse order of their opening; requests end 
 import logging
 import signal
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import trio
 
 from protocol.identity import SoftwareSigner
 from protocol.sealing import ProviderKeyPair
-from protocol.settings import SettingsError
-from provider.config import ProviderSettings, load_settings
+from provider.config import ProviderSettings
+from provider.daemon.control import DaemonControl
 from provider.daemon.interpreter import settle_heap, tune_interpreter
 from provider.daemon.inventory import Inventory, ModelUnusable, read_models
 from provider.daemon.lock import LockHeld, ProviderLock
 from provider.daemon.options import DaemonOptions, DaemonSeams
 from provider.daemon.provider import MachineFacts, Provider
+from provider.daemon.start import (
+    EXIT_FAILURE,
+    DaemonRefused,
+    address_of,
+    installed_version,
+    judge_hardening,
+    settings_of,
+    timing_of,
+)
 from provider.daemon.weight_hashes import WeightHashes
 from provider.engine import Engine, EngineLimits, LoadedModel
 from provider.hardening import Hardening
 from provider.host import MetricsSampler
 from provider.identity import KeyFileRefused, code_roots, entry_file, file_hash, load_or_create_signer, runtime_hash
-from provider.link import AddressRefused, CoordinatorLink, LinkAddress, LinkStatus, LinkTiming, parse_address
+from provider.link import CoordinatorLink, LinkAddress
 from provider.link.bell import Bell
 from provider.memory.allocator import MlxAllocator
 from provider.memory.gate import MemoryGate
@@ -37,47 +45,8 @@ from provider.requests import RequestCounters, RequestDesk, RequestServices
 log = logging.getLogger(__name__)
 
 EXIT_OK: Final = 0
-EXIT_FAILURE: Final = 1
-EXIT_CONFIGURATION: Final = 2
 FORCE_SECONDS: Final = 10.0
 OPENING_THREADS: Final = 4
-
-
-class DaemonRefused(Exception):
-    """The daemon cannot start; the text says why and what to do, `exit_code` is for the process."""
-
-    def __init__(self, text: str, *, exit_code: int = EXIT_FAILURE) -> None:
-        super().__init__(text)
-        self.exit_code: Final = exit_code
-
-
-class DaemonControl:
-    """What the starter of a running daemon may do; given through `task_status`. Trio thread only."""
-
-    def __init__(self, status: LinkStatus, desk: RequestDesk) -> None:
-        self.status = status
-        self._desk = desk
-        self._drain = trio.Event()
-        self._force = trio.Event()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests without a terminal."""
-        return self._desk.live
-
-    def drain(self) -> None:
-        """Take no new requests, finish the running ones, then end; a second call ends these early."""
-        if self._drain.is_set():
-            self._force.set()
-        self._drain.set()
-
-    async def wait_drain(self) -> None:
-        """Wait for the first call of `drain`."""
-        await self._drain.wait()
-
-    async def wait_force(self) -> None:
-        """Wait for the second."""
-        await self._force.wait()
 
 
 async def run_daemon(
@@ -94,9 +63,9 @@ async def run_daemon(
     if options.owns_process:
         tune_interpreter()
     hardening = seams.harden()
-    settings = _settings(options)
-    address = _address(options, settings)
-    _judge(hardening, settings)
+    settings = settings_of(options)
+    address = address_of(options, settings)
+    judge_hardening(hardening, settings)
     try:
         lock = ProviderLock.take(settings.state_directory)
     except LockHeld as held:
@@ -125,6 +94,8 @@ class _Daemon:
         self._hardening = hardening
         self._address = address
         self._bell = Bell()
+        self._hash_bell = Bell()
+        self._hashed = trio.Event()
         self._say = options.on_event
 
     async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
@@ -199,7 +170,7 @@ class _Daemon:
             self._address,
             provider,
             self._bell,
-            timing=seams.timing or _timing(settings),
+            timing=seams.timing or timing_of(settings),
             wall_clock=seams.wall_clock,
             on_event=self._say,
         )
@@ -252,6 +223,7 @@ class _Daemon:
                 error = await provider.load_model(model_id)
                 if error is not None:
                     log.error("model not loaded", extra={"model": model_id, "why": error})
+            await self._hashed.wait()
             waiters.cancel_scope.cancel()
 
         with trio.move_on_after(self._settings.preload_timeout) as limit:
@@ -260,28 +232,34 @@ class _Daemon:
                 await control.wait_drain()
                 waiters.cancel_scope.cancel()
         if limit.cancelled_caught:
-            log.warning("models still load; registering without them")
+            log.warning("models still load or are hashed; registering without them")
 
     async def _hash_models(self, inventory: Inventory) -> None:
-        """Hash all models in the background, so that the coordinator can compare them with its catalogue."""
+        """Hash all models in the background, again after files changed, for the coordinator's catalogue."""
         limiter = trio.CapacityLimiter(1)
-        for model_id in inventory.model_ids:
-            changed = await trio.to_thread.run_sync(
-                inventory.refresh_hash, model_id, limiter=limiter, abandon_on_cancel=True
-            )
-            if changed:
-                inventory.note_change()
+        while True:
+            for model_id in inventory.model_ids:
+                changed = await trio.to_thread.run_sync(
+                    inventory.refresh_hash, model_id, limiter=limiter, abandon_on_cancel=True
+                )
+                if changed:
+                    inventory.note_change()
+            self._hashed.set()
+            await self._hash_bell.wait()
+            self._hash_bell.clear()
 
-    def _loader(
-        self, inventory: Inventory, token: trio.lowlevel.TrioToken
-    ) -> Callable[[ModelSource], LoadedModel]:
-        """Wrap the loader: the hash is taken before, and again if the files moved under it."""
+    def _loader(self, inventory: Inventory, token: trio.lowlevel.TrioToken) -> Callable[[ModelSource], LoadedModel]:
+        """Wrap the loader: a hash whose files moved before or under the load is forgotten and taken anew."""
+
+        def note_stale() -> None:
+            inventory.note_change()
+            self._hash_bell.ring()
 
         def load(source: ModelSource) -> LoadedModel:
-            changed = inventory.refresh_hash(source.model_id)
+            stale = inventory.drop_stale_hash(source.model_id)
             model = self._seams.load(source)
-            if inventory.refresh_hash(source.model_id) or changed:
-                token.run_sync_soon(inventory.note_change)
+            if inventory.drop_stale_hash(source.model_id) or stale:
+                token.run_sync_soon(note_stale)
             return model
 
         return load
@@ -292,7 +270,7 @@ class _Daemon:
             hardware=host.hardware(),
             platform=host.platform,
             os_version=host.os_version(),
-            version=_version(),
+            version=installed_version(),
             backend=self._settings.backend_name,
             binary_hash=file_hash(self._options.entry_file or entry_file()),
             runtime_hash=runtime_hash(code_roots()),
@@ -326,53 +304,3 @@ async def _warn_when_late(seconds: float) -> None:
 async def _then(wait: Callable[[], Awaitable[None]], act: Callable[[], None]) -> None:
     await wait()
     act()
-
-
-def _settings(options: DaemonOptions) -> ProviderSettings:
-    if options.settings is not None:
-        return options.settings
-    try:
-        loaded = load_settings()
-    except SettingsError as error:
-        raise DaemonRefused(str(error), exit_code=EXIT_CONFIGURATION) from None
-    for warning in loaded.warnings:
-        log.warning("%s", warning)
-    return loaded.settings
-
-
-def _address(options: DaemonOptions, settings: ProviderSettings) -> LinkAddress:
-    url = options.coordinator_url or settings.coordinator_url
-    if url is None:
-        raise DaemonRefused(
-            "No coordinator is named; set DARKBLOOM_COORDINATOR_URL, for example wss://host.",
-            exit_code=EXIT_CONFIGURATION,
-        )
-    try:
-        return parse_address(url, allow_insecure=settings.allow_insecure_link)
-    except AddressRefused as refused:
-        raise DaemonRefused(str(refused), exit_code=EXIT_CONFIGURATION) from None
-
-
-def _judge(hardening: Hardening, settings: ProviderSettings) -> None:
-    """Refuse to serve without the protections that privacy rests on; development only warns."""
-    for problem in hardening.problems:
-        log.warning("%s", problem)
-    if settings.dev or (hardening.anti_debug_enabled and hardening.core_dumps_disabled):
-        return
-    raise DaemonRefused("This process is not protected: " + " ".join(hardening.problems))
-
-
-def _timing(settings: ProviderSettings) -> LinkTiming:
-    return LinkTiming(
-        heartbeat=settings.heartbeat_interval,
-        ping=settings.link_ping,
-        pong=settings.link_pong_timeout,
-        suspended=3 * settings.link_ping,
-    )
-
-
-def _version() -> str:
-    try:
-        return version("darkbloom")
-    except PackageNotFoundError:
-        return "0.0.0"

@@ -24,6 +24,13 @@ class WeightHashes:
         found = self._known.get(model_id)
         return "" if found is None else found[1]
 
+    def drop_if_changed(self, model_id: str, directory: Path) -> bool:
+        """Forget a hash whose files changed since; gives whether it did. Looks at the files' dates only."""
+        known = self._known.get(model_id)
+        if known is None or known[0] == fingerprint(directory):
+            return False
+        return self._known.pop(model_id, None) is not None
+
     def refresh(self, model_id: str, directory: Path) -> bool:
         """Hash the model unless nothing changed since the last time; gives whether the known hash changed. Blocks.
 

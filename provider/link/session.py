@@ -81,6 +81,7 @@ class LinkSession:
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._orders = 0
+        self._is_leaving = False
         self._drain_acks: dict[str, trio.Event] = {}
 
     async def run(self) -> None:
@@ -115,6 +116,7 @@ class LinkSession:
 
     async def say_goodbye(self) -> None:
         """Close with code 1001, so that the coordinator sees a leave and no crash; then end."""
+        self._is_leaving = True
         with trio.move_on_after(self._timing.close):
             await self._socket.aclose(1001, "provider stopping")
         self.end("goodbye")
@@ -142,6 +144,8 @@ class LinkSession:
             try:
                 message = await self._socket.get_message()
             except ConnectionClosed as closed:
+                if self._is_leaving:
+                    return None  # the goodbye waits for the peer's answer and ends the connection then
                 return self.end("disconnected" if closed.reason is None else f"ws_close_{int(closed.reason.code)}")
             payload = message.encode() if isinstance(message, str) else bytes(message)
             try:

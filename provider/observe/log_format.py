@@ -16,7 +16,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its newline."""
-        return json.dumps(line_fields(record), ensure_ascii=False, separators=(",", ":"), default=_type_name)
+        return json.dumps(line_fields(record), ensure_ascii=False, separators=(",", ":"))
 
 
 class TextFormatter(logging.Formatter):
@@ -41,11 +41,12 @@ def line_fields(record: logging.LogRecord) -> dict[str, object]:
     }
     for name, value in vars(record).items():
         if name not in _OWN and name not in fields:
-            fields[name] = _HIDDEN if name in _REFUSED else value
+            fields[name] = _HIDDEN if name in _REFUSED else _plain(value)
     if record.exc_info and record.exc_info[0] is not None:
         fields["error"] = record.exc_info[0].__qualname__
     return fields
 
 
-def _type_name(value: object) -> str:
-    return f"<{type(value).__name__}>"
+def _plain(value: object) -> object:
+    """Objects and collections are named by type: what they hold is not known here."""
+    return value if isinstance(value, str | int | float | bool | None) else f"<{type(value).__name__}>"

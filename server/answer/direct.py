@@ -42,6 +42,9 @@ class DirectWriter:
         self._flushing = trio.Lock()
         self._framed = b""  # the rest of a chunk that was begun
         self._waiting = bytearray()  # bytes behind it, not framed yet
+        self._send = socket.send_now
+        self.idle = True
+        """True when nothing waits and no task is about to write."""
         self.closed = False
         self.bytes_written = 0
 
@@ -49,29 +52,39 @@ class DirectWriter:
         waiting = len(self._framed) + len(self._waiting)
         return f"<DirectWriter waiting={waiting} written={self.bytes_written} closed={self.closed}>"
 
-    @property
-    def idle(self) -> bool:
-        """True when nothing waits and no task is about to write."""
-        return not self._framed and not self._waiting
-
     def write_now(self, data: bytes) -> bool:
         """Frame `data` as a chunk and hand it to the kernel; see AnswerWriter."""
+        size = len(data)
+        if not self.idle or self.closed or not 0 < size <= MAX_WRITE_BYTES:
+            return self._write_rarely(data)
+        framed = b"%x\r\n%b\r\n" % (size, data)
+        try:
+            taken = self._send(framed)
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            self._lose()
+            return False
+        self.bytes_written += taken
+        if taken == len(framed):
+            return True
+        self._framed = framed[taken:]
+        self.idle = False
+        return False
+
+    def _write_rarely(self, data: bytes) -> bool:
+        """Write what is not one chunk into an idle socket."""
         if self.closed:
             return False
         if not data:
             return self.idle
-        if self._framed or self._waiting:
-            self._append(data)
-            return False
-        if len(data) <= MAX_WRITE_BYTES:
-            self._framed = b"%x\r\n%b\r\n" % (len(data), data)
-        else:
-            self._append(data)
-        return self._push()
+        was_idle = self.idle
+        self._append(data)
+        return was_idle and self._push()
 
     async def drain(self) -> None:
         """Wait for the kernel to take what waits; see AnswerWriter."""
-        if not self.closed and not self._framed and not self._waiting:
+        if not self.closed and self.idle:
             await trio.lowlevel.checkpoint()
             return
         async with self._flushing:
@@ -92,9 +105,11 @@ class DirectWriter:
         self.closed = True
         self._framed = b""
         self._waiting.clear()
+        self.idle = True
 
     def _append(self, data: bytes) -> None:
         self._waiting += data
+        self.idle = False
         if len(self._waiting) > MAX_WAITING_BYTES:
             self._lose()
 
@@ -103,12 +118,13 @@ class DirectWriter:
         while not self.closed:
             if not self._framed:
                 if not self._waiting:
+                    self.idle = True
                     return True
                 part = bytes(self._waiting[:MAX_WRITE_BYTES])
                 del self._waiting[:MAX_WRITE_BYTES]
                 self._framed = b"%x\r\n%b\r\n" % (len(part), part)
             try:
-                taken = self._socket.send_now(self._framed)
+                taken = self._send(self._framed)
             except BlockingIOError:
                 return False
             except OSError:

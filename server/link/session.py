@@ -62,6 +62,7 @@ _BATCH_EVENTS = 32
 _MAX_CLOSE_REASON_BYTES = 123
 _HIGH_MEMORY_PRESSURE = 0.9
 _NEVER = float("inf")
+_GONE = "The connection to the provider is gone; try another one."
 REPLACED = "replaced by new connection from same device"
 
 _INVALID: dict[str, LinkEvent] = {
@@ -162,6 +163,8 @@ class ProviderSession:
                     self._end(provider_disconnected(), "disconnect")
         finally:
             self.state = SessionState.GONE
+            # The nursery may have ended in the middle of a write: whoever waits for a frame must hear of it.
+            self._writer.stop(_GONE)
             self._pump.close()
             await self._close_transport()
 
@@ -439,7 +442,7 @@ class ProviderSession:
         exhausted = self.memory_pressure >= _HIGH_MEMORY_PRESSURE and len(self.attempts) > 0
         self._end(provider_disconnected(), "oom_suspected" if exhausted else "read_error")
         self.state = SessionState.GONE
-        self._writer.stop("The connection to the provider is gone; try another one.")
+        self._writer.stop(_GONE)
         self._transport.abort()
         self._scope.cancel()
 

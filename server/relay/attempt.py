@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from server.relay.timing import AttemptTiming
 
 log = logging.getLogger("darkbloom.relay")
+
+
+# Looked up once: enum members cost a dictionary walk each time.
+_COMMITTED: Final = Phase.COMMITTED
+_QUEUED: Final = Put.QUEUED
 
 
 class CapacityHold(Protocol):
@@ -81,7 +86,8 @@ class Attempt:
         self.accepted = False
         self.spilled = False
         """True from the first overflow of the queue on; the owner runs the grace window."""
-        self.last_chunk_at = trio.current_time()
+        self._now = trio.lowlevel.current_clock().current_time
+        self.last_chunk_at = self._now()
         self._hold = hold
         self._clock = clock
         self._wake = wake
@@ -98,15 +104,16 @@ class Attempt:
 
     def on_run(self, ready: bytes, deltas: int, text_bytes: int) -> None:
         """See AttemptSink."""
-        if self.phase is not Phase.COMMITTED:
+        # The hot path: one call per run of a stream that is under way.
+        if self.phase is not _COMMITTED:
             return
-        now = self.last_chunk_at = trio.current_time()
+        now = self.last_chunk_at = self._now()
         try:
             put = self.sink.run(ready, deltas, text_bytes, now)
         except AnswerTooLarge:
             self.cut(bad_text())
             return
-        if put is not Put.QUEUED:
+        if put is not _QUEUED:
             self._crowded(put)
 
     def on_opened(self, plaintext: bytes) -> None:

@@ -94,7 +94,9 @@ class StreamSink:
 
     def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
         """See ChatSink."""
-        self.chat.note_run(deltas, text_bytes)
+        chat = self.chat
+        chat.deltas += deltas
+        chat.text_bytes += text_bytes
         return self._outlet.put(ready, deltas, now)
 
     def preamble(self) -> bytes:

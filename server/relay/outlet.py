@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DIRECT_BYTES: Final = 256 * 1024
 """A larger put goes through the queue, which hands it over in slices."""
 
+_QUEUED: Final = Put.QUEUED
+
 
 class Outlet:
     """One answer's way out. `on_abandoned` is called once if the consumer's task ends before the answer does."""
@@ -32,7 +34,7 @@ class Outlet:
         self._queue = ChunkQueue(bounds)
         self._keep_alive_seconds = keep_alive_seconds
         self._on_abandoned = on_abandoned
-        self._writer: AnswerWriter | None = None
+        self._direct: AnswerWriter | None = None
         self._wake = trio.Event()
         self._closed = False
         self._finished = False
@@ -48,14 +50,15 @@ class Outlet:
     def put(self, data: bytes, chunks: int, now: float) -> Put:
         """Take ready bytes from the reader; never blocks. Bytes for a consumer that is gone are dropped."""
         if self._closed:
-            return Put.QUEUED
-        self.put_bytes += len(data)
-        writer = self._writer
-        if writer is not None and writer.direct and not self._queue and writer.idle and len(data) <= DIRECT_BYTES:
+            return _QUEUED
+        size = len(data)
+        self.put_bytes += size
+        writer = self._direct
+        if writer is not None and writer.idle and not self._queue.bytes and size <= DIRECT_BYTES:
             self._moved_at = now
             if not writer.write_now(data):
                 self._wake.set()
-            return Put.QUEUED
+            return _QUEUED
         result = self._queue.put(data, chunks)
         self._wake.set()
         return result
@@ -79,11 +82,11 @@ class Outlet:
         writer; however it ends before the answer does, `on_abandoned` is called.
         """
         self.opened = True
-        self._writer = writer
+        self._direct = writer if writer.direct else None
         try:
             await self._run(writer)
         finally:
-            self._writer = None
+            self._direct = None
             if not (self._finished and not self._queue):
                 self.close()
                 self._on_abandoned()

@@ -308,6 +308,14 @@ class _Run:
         self.shape = ChunkShape(request_id, str(body.get("model", "")), int(time.time()))
         self.hasher = ResponseHasher(request_id)
         self.sent = 0
+        self.corked: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes at once, or keep them until the terminal goes out with them."""
+        if self.script.corked:
+            self.corked.append(data)
+        else:
+            await self.wire.send_bytes(data)
 
     async def play(self, deltas: Sequence[Mapping[str, Any]], prompt_tokens: int, finish: str) -> None:
         """Send the whole answer, faults included."""
@@ -327,12 +335,12 @@ class _Run:
             self.sent += 1
             self.provider.sent[self.request_id] = self.sent
             if len(waiting) >= script.chunks_per_write:
-                await self.wire.send_bytes(b"".join(waiting))
+                await self.write(b"".join(waiting))
                 waiting.clear()
             if script.gap_seconds:
                 await trio.sleep(script.gap_seconds)
         if waiting:
-            await self.wire.send_bytes(b"".join(waiting))
+            await self.write(b"".join(waiting))
         if not await self._before(len(deltas)) or not script.terminal:
             return
         await self.send(self.shape.delta({}, finish))
@@ -356,7 +364,7 @@ class _Run:
 
     async def send(self, plaintext: bytes) -> None:
         """Seal and send one chunk."""
-        await self.wire.send_bytes(frame(self._sealed(plaintext)))
+        await self.write(frame(self._sealed(plaintext)))
 
     def _hash(self, delta: Mapping[str, Any]) -> None:
         text = delta.get("content") or delta.get("reasoning_content")
@@ -424,4 +432,5 @@ class _Run:
             response_hash=digest,
             se_signature=b64encode(self.provider.signer.sign(digest.encode())).decode(),
         )
-        await self.wire.send_text(codec.encode(done))
+        await self.wire.send_bytes(b"".join([*self.corked, frame(codec.encode(done))]))
+        self.corked.clear()

@@ -49,6 +49,8 @@ class FaultScript:
     terminal: bool = True
     events_per_chunk: int = 1
     chunks_per_write: int = 1
+    corked: bool = False
+    """Everything from the first chunk to the terminal leaves in one write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,9 @@ from tests.testbed.sim_script import Answer, Answering, FaultScript, SessionScri
 WORD = "lorem ipsum dolor sit amet "
 
 
-def paced(pieces: int, gap_seconds: float, chunks_per_write: int, text: str) -> Answering:
+def paced(pieces: int, gap_seconds: float, chunks_per_write: int, text: str, *, corked: bool = False) -> Answering:
     """Answer with `pieces` pieces of text, or as many as the prompt says in the form `pieces=N`."""
-    script = FaultScript(gap_seconds=gap_seconds, chunks_per_write=chunks_per_write)
+    script = FaultScript(gap_seconds=gap_seconds, chunks_per_write=chunks_per_write, corked=corked)
 
     def answer(body: Mapping[str, Any]) -> tuple[Answer, FaultScript]:
         prompt = str(body["messages"][-1]["content"])
@@ -30,7 +30,9 @@ def paced(pieces: int, gap_seconds: float, chunks_per_write: int, text: str) -> 
 
 async def run(arguments: argparse.Namespace) -> None:
     """Connect all providers and serve until the process is ended."""
-    answering = paced(arguments.pieces, arguments.gap, arguments.chunks_per_write, arguments.text)
+    answering = paced(
+        arguments.pieces, arguments.gap, arguments.chunks_per_write, arguments.text, corked=arguments.corked
+    )
     async with trio.open_nursery() as nursery:
         for index in range(arguments.count):
             provider = SimulatedProvider(
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=20)
     parser.add_argument("--gap", type=float, default=0.0)
     parser.add_argument("--chunks-per-write", type=int, default=1)
+    parser.add_argument("--corked", action="store_true", help="one write for a whole answer")
     parser.add_argument("--concurrency", type=int, default=24)
     parser.add_argument("--heartbeat", type=float, default=5.0)
     parser.add_argument("--text", default=WORD)

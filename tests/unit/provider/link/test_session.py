@@ -239,7 +239,13 @@ async def test_drain_waits_for_the_word_of_the_coordinator_and_leaves_with_1001(
         await connection.send(InferenceRequest(request_id="r1"))
         await connection.wait(InferenceAccepted)
         bench.port.requests[0][1].put(b'{"type":"inference_complete","request_id":"r1","usage":{}}')
-        nursery.start_soon(bench.link.drain)
+        drained = trio.Event()
+
+        async def drain():
+            await bench.link.drain()
+            drained.set()
+
+        nursery.start_soon(drain)
         barrier = await connection.wait(ProviderDrain)
         assert connection.messages[-2].TYPE == "inference_complete"
         assert 0 < len(barrier.request_id) <= 64
@@ -248,6 +254,8 @@ async def test_drain_waits_for_the_word_of_the_coordinator_and_leaves_with_1001(
         await connection.send(ProviderDrainAck(request_id=barrier.request_id))
         await connection.wait_end()
         assert connection.closed_code == 1001
+        await trio.testing.wait_all_tasks_blocked()
+        assert drained.is_set()
         assert trio.current_time() == 3
     assert len(bench.coordinator.dials) == 1
 
@@ -268,3 +276,13 @@ async def test_drain_without_a_connection_returns_at_once(open_bench, autojump_c
     async with open_bench(run=False) as bench:
         await bench.link.drain()
         assert trio.current_time() == 0
+
+
+async def test_a_coordinator_that_ignores_the_goodbye_is_left(open_bench, autojump_clock):
+    async with open_bench(run=False) as bench, trio.open_nursery() as nursery:
+        nursery.start_soon(bench.link.run)
+        connection = await bench.coordinator.connection()
+        await connection.wait(Heartbeat)
+        connection.stream.is_deaf = True
+        await bench.link.drain()
+        assert trio.current_time() == 12

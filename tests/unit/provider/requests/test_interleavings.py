@@ -56,3 +56,5 @@ async def test_requests_cancels_and_losses_leave_nothing(open_bench, autojump_cl
         await trio.testing.wait_all_tasks_blocked()
         assert bench.desk.in_flight == bench.desk.live == bench.engine.live == 0
         assert bench.slots._pins == {}
+        assert bench.counters.stream_closed_without_terminal > 0
+        assert bench.counters.cancellations_received > 0

@@ -1,0 +1,180 @@
+"""Nothing of a prompt or a completion leaks, whatever breaks on their way.
+
+One function in each module on the path is made to raise once, with prompt and completion in the exception's text and
+in that of its cause. Afterwards no log line (level debug), no metric, no answer to the consumer and no file holds a
+trace of either, and the next request is served as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import h11
+import pytest
+import trio
+
+from tests.testbed.canary import Canary, leaks
+from tests.testbed.consumer import chat, chat_body, connect
+from tests.testbed.coordinator import API_KEY, Coordinator, coordinator
+from tests.testbed.sabotage import DONE_FILE, ORDER_FILE, SECRET_FILE
+from tests.testbed.sim_provider import MODEL, SimulatedProvider
+from tests.testbed.sim_script import FaultScript, SessionScript, say
+from tests.testbed.waiting import until
+
+PROMPT, COMPLETION = Canary("p"), Canary("c")
+ANSWER = ("before ", COMPLETION.text, " after", COMPLETION.text, ".")
+HEADERS = {"authorization": f"Bearer {API_KEY}"}
+
+BOTH, STREAM, ONE_PIECE = (True, False), (True,), (False,)
+TARGETS: dict[str, tuple[bool, ...]] = {
+    # The way in.
+    "server.listener.http_server:HttpServer._serve_request": STREAM,
+    "server.listener.http_server:HttpServer._call_app": STREAM,
+    "server.serve.request_log:RequestLog.__call__": STREAM,
+    "server.serve.drain_gate:DrainGate.__call__": STREAM,
+    "server.api.chat:authenticate": STREAM,
+    "server.api.chat:parse_chat_request": BOTH,
+    "server.api.chat:resolve_target": STREAM,
+    "server.relay.relay:InferenceRelay.run": STREAM,
+    "server.registry.registry:Registry.decide": BOTH,
+    "server.registry.reserve:commit": STREAM,
+    # Through the relay to the provider.
+    "server.relay.request_run:RequestRun._serve": BOTH,
+    "server.relay.request_run:RequestRun._try": STREAM,
+    "server.relay.dispatch:seal_for_provider": BOTH,
+    "server.relay.dispatch:request_frame": STREAM,
+    "server.link.attempts:Attempts.attach": STREAM,
+    "server.link.attempts:Attempts.send_request": STREAM,
+    "server.link.writer:TwoLaneWriter.submit_data": STREAM,
+    "server.link.transport:Transport.send_now": STREAM,
+    # And back.
+    "server.link.session:ProviderSession._dispatch": STREAM,
+    "server.link.session:decode_from_provider": STREAM,
+    "server.link.session:handle": STREAM,
+    "server.link.attempts:Attempts.completed": BOTH,
+    "server.relay.attempt:Attempt.on_opened": BOTH,
+    "server.relay.attempt:Attempt.on_run": BOTH,
+    "server.relay.attempt:Attempt.on_complete": BOTH,
+    "server.relay.attempt:advance": STREAM,
+    "protocol.api.chat_stream:ChatStream.feed": STREAM,
+    "protocol.api.chat_stream:ChatStream.note_run": STREAM,
+    "protocol.api.chat_stream:ChatStream.finish": STREAM,
+    "protocol.api.chat_answer:ChatAnswer.feed": ONE_PIECE,
+    "protocol.api.chat_answer:ChatAnswer.add_run": ONE_PIECE,
+    "protocol.api.chat_answer:ChatAnswer.finish": ONE_PIECE,
+    "server.relay.outlet:Outlet.put": STREAM,
+    "server.relay.outlet:Outlet.pump": STREAM,
+    "server.relay.request_run:RequestRun._relay": STREAM,
+    "server.relay.request_run:RequestRun._finish": BOTH,
+    "server.relay.settlement:NoSettlement.settle": STREAM,
+    "server.answer.streaming:AnswerConnection._stream": STREAM,
+    "server.answer.direct:DirectWriter.write": STREAM,
+    "server.answer.direct:DirectWriter.write_now": STREAM,
+    "server.api.chat:json_answer": ONE_PIECE,
+    # Beside it.
+    "server.observe.observers:RelayMetrics.request_ended": STREAM,
+    "server.observe.observers:LinkMetrics.count": STREAM,
+    "server.observe.log_format:line_fields": STREAM,
+}
+
+
+class Sabotage:
+    """Arms one function of a running coordinator."""
+
+    def __init__(self, server: Coordinator, home: Path) -> None:
+        self.server = server
+        self.home = home
+
+    async def arm(self, target: str) -> None:
+        """Make the next call of `target` raise."""
+        (self.home / DONE_FILE).unlink(missing_ok=True)
+        (self.home / ORDER_FILE).write_text(target)
+        self.server.process.signal(signal.SIGUSR2)
+        with trio.fail_after(5):
+            while (self.home / ORDER_FILE).exists():
+                await trio.sleep(0.002)
+
+    async def sprung(self, target: str) -> None:
+        """Wait until it did."""
+        done = self.home / DONE_FILE
+        with trio.fail_after(5):
+            while not done.exists() or done.read_text() != target:
+                await trio.sleep(0.002)
+
+
+async def hurt(server: Coordinator, *, stream: bool) -> bytes:
+    """Ask, and give all bytes that came back, however the answer ended."""
+    with trio.fail_after(15):
+        async with connect(server.port) as consumer:
+            try:
+                body = chat_body(MODEL, PROMPT.text, stream=stream)
+                await consumer.request("POST", "/v1/chat/completions", body, HEADERS)
+                await consumer.head()
+                await consumer.whole()
+            except (trio.BrokenResourceError, h11.RemoteProtocolError, AssertionError):
+                pass  # an aborted connection is an honest end
+            return bytes(consumer.raw)
+
+
+async def served(server: Coordinator) -> None:
+    """Wait until a request is answered in full; a provider that was cut off has to come back first."""
+    with trio.fail_after(15):
+        while True:
+            head, text, _events = await chat(server.port, API_KEY, MODEL, PROMPT.text)
+            if head.status == 200:
+                assert text == "".join(ANSWER)
+                return
+            assert head.status in (429, 502), head
+            await trio.sleep(0.02)
+
+
+async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "tmp").mkdir(parents=True)
+    (home / SECRET_FILE).write_text(f"{PROMPT.text} {COMPLETION.text}")
+    settings = {
+        "DARKBLOOM_LOG_LEVEL": "debug",
+        "DARKBLOOM_REGISTRATIONS_PER_MINUTE": "1000",
+        "DARKBLOOM_FIRST_CONTENT_BASE": "2s",
+        "TMPDIR": str(home / "tmp"),
+    }
+    provider = SimulatedProvider(
+        answering=say(*ANSWER, script=FaultScript(gap_seconds=0.002)), script=SessionScript(heartbeat_seconds=0.5)
+    )
+    unanswered: list[str] = []
+    async with (
+        coordinator(home, settings, module="tests.testbed.sabotage") as server,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(provider.stay, server.link_url)
+        sabotage = Sabotage(server, home)
+        await until(lambda: provider.heard("challenge") and provider.judged.is_set())
+        await served(server)
+        for target, kinds in TARGETS.items():
+            for stream in kinds:
+                await sabotage.arm(target)
+                came = await hurt(server, stream=stream)
+                await sabotage.sprung(target)
+                assert PROMPT.found_in(came) == [], target
+                if not came:
+                    unanswered.append(target)
+                await served(server)
+        metrics = (await server.get("/metrics", None)).content
+        nursery.cancel_scope.cancel()
+    assert server.process.process.returncode == 0
+
+    output = server.process.output.read_bytes()
+    assert output.count(b"Sabotaged") >= 10, "the log must show that it had something to leak"
+    for canary in (PROMPT, COMPLETION):
+        assert canary.found_in(metrics) == []
+    assert leaks([PROMPT, COMPLETION], tmp_path, {home / SECRET_FILE}) == []
+    assert unanswered == []
+
+
+@pytest.mark.parametrize("form", Canary("x").traces())
+def test_search_finds_each_form(tmp_path: Path, form: str) -> None:
+    canary = Canary("x")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_bytes(b"around " + canary.traces()[form] + b" it")
+    assert f"deep/file: {form}" in leaks([canary], tmp_path, set())

@@ -1,0 +1,80 @@
+"""A coordinator in which functions can be told to raise: `python -m tests.testbed.sabotage serve …`.
+
+The file `sabotage` in the working directory names one function as
+`module:Class.function`, and SIGUSR2 makes the next call of it raise `Sabotaged`, once. The exception's text holds the
+arguments of the call and the secret of the file `secret`, so whatever prints it gives the secret away.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ORDER_FILE, SECRET_FILE, DONE_FILE = Path("sabotage"), Path("secret"), Path("sabotaged")
+
+
+class Sabotaged(Exception):
+    """Raised instead of doing the work."""
+
+
+class Trap:
+    """One wrapped function; armed, its next call raises."""
+
+    def __init__(self, target: str) -> None:
+        module_name, _, path = target.partition(":")
+        holder: Any = importlib.import_module(module_name)
+        *parents, name = path.split(".")
+        for parent in parents:
+            holder = getattr(holder, parent)
+        self.target = target
+        self.armed = False
+        setattr(holder, name, self._wrapped(inspect.getattr_static(holder, name)))
+
+    def _wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def replaced_async(*arguments: Any, **named: Any) -> Any:
+                self._spring(arguments, named)
+                return await original(*arguments, **named)
+
+            return replaced_async
+
+        @functools.wraps(original)
+        def replaced(*arguments: Any, **named: Any) -> Any:
+            self._spring(arguments, named)
+            return original(*arguments, **named)
+
+        return replaced
+
+    def _spring(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if self.armed:
+            self.armed = False
+            DONE_FILE.write_text(self.target)
+            secret = SECRET_FILE.read_text()
+            raise Sabotaged(f"{secret} {secret.encode()!r} {arguments!r} {named!r}") from ValueError(secret)
+
+
+def main() -> None:
+    """Wrap nothing yet, obey the signal, and be the coordinator."""
+    traps: dict[str, Trap] = {}
+
+    def arm(*_: object) -> None:
+        target = ORDER_FILE.read_text()
+        trap = traps.get(target) or traps.setdefault(target, Trap(target))
+        trap.armed = True
+        ORDER_FILE.unlink()
+
+    signal.signal(signal.SIGUSR2, arm)
+    from server.cli.main import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Log lines of the daemon."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from provider.observe import JsonFormatter, TextFormatter, configure_logging
+
+
+def record(**fields):
+    made = logging.LogRecord("provider.link.client", logging.WARNING, "x.py", 1, "connection ended", (), None)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_json_line_has_ids_and_no_content():
+    line = json.loads(JsonFormatter().format(record(request_id="r1", prompt="CANARY", content="CANARY")))
+    assert line["level"] == "warn"
+    assert line["logger"] == "link.client"
+    assert line["msg"] == "connection ended"
+    assert line["request_id"] == "r1"
+    assert "CANARY" not in str(line)
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_objects_are_named_by_type_only(formatter):
+    class Secretive:
+        def __repr__(self):
+            return "CANARY"
+
+    line = formatter.format(record(thing=Secretive(), things=[Secretive()]))
+    assert "<Secretive>" in line
+    assert "CANARY" not in line
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_exceptions_are_named_by_type_only(formatter):
+    try:
+        raise ValueError("CANARY")
+    except ValueError as error:
+        made = record(exc_info=(ValueError, error, error.__traceback__))
+    line = formatter.format(made)
+    assert "ValueError" in line
+    assert "CANARY" not in line
+
+
+def test_a_text_line_stays_one_line():
+    assert "\n" not in TextFormatter().format(record(reason="two\nlines"))
+
+
+def test_configuring_sets_our_level_and_quietens_others():
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    ours = {name: logging.getLogger(name).level for name in ("provider", "protocol", "native")}
+    stream = io.StringIO()
+    try:
+        configure_logging(form="auto", level="info", stream=stream)
+        logging.getLogger("provider.x").info("hello")
+        logging.getLogger("provider.x").debug("too much")
+        logging.getLogger("foreign").info("noise")
+    finally:
+        root.handlers[:], root.level = before
+        for name, level in ours.items():
+            logging.getLogger(name).setLevel(level)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["msg"] for line in lines] == ["hello"]
