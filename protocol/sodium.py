@@ -21,8 +21,9 @@ if _lib.sodium_init() < 0:
     raise RuntimeError("libsodium could not be initialised; reinstall the package pynacl for this platform.")
 
 
-def _wipe_key(cdata: Any) -> None:
-    _lib.sodium_memzero(cdata, KEY_BYTES)
+def _wipe_key(cdata: Any, memzero: Any = _lib.sodium_memzero, size: int = KEY_BYTES) -> None:
+    # Bound early: keys are collected as late as at interpreter exit, when module globals are gone already.
+    memzero(cdata, size)
 
 
 class SecretBuffer:

@@ -1,8 +1,8 @@
 """Trains the demo model from `qa.toml` and writes it to `model/`: `python -m provider.demo.train`.
 
 The same seed, texts and NumPy build give the same weights. `eval.toml` is read only after the last step, to judge.
-It takes about half an hour on one CPU core; set `OPENBLAS_NUM_THREADS=1` to keep it to one. It does not run in CI:
-the weights are committed, and a test judges them.
+It takes about half an hour on one shared CPU core; set `OPENBLAS_NUM_THREADS=1` to keep it to one. It does not run
+in CI: the weights are committed, and a test judges them.
 """
 
 import argparse
@@ -44,8 +44,8 @@ def tokenizer_texts(topics: Sequence[Topic], rng: random.Random) -> Iterator[str
 
 
 def next_rows(dialogues: Dialogues, step: int) -> list[Row]:
-    """Return the rows of a step: mostly short ones that decide, in two of five whole answers or earlier turns."""
-    if step % 5 == 4:
+    """Return the rows of a step: mostly short ones that decide, in three of ten whole answers or earlier turns."""
+    if step % 10 == 4:
         return [dialogues.deciding_later() for _ in range(20)]
     if step % 5 == 2:
         return [dialogues.reciting() for _ in range(40)]

@@ -241,6 +241,9 @@ class TwoLaneWriter:
                     frame.finish(None)
         finally:
             self._draining = False
+            if self._current is not None:
+                # Cancelled in the middle of a frame: nothing may follow its torn half, and its sender must hear of it.
+                self.stop("The connection to the provider is gone; try another one.")
 
     def _start_next(self) -> Frame | None:
         if self._current is None and (frame := self._peek()) is not None:

@@ -1,8 +1,8 @@
 """A coordinator in which functions can be told to raise: `python -m tests.testbed.sabotage serve …`.
 
-The file `sabotage` in the working directory names one function as
-`module:Class.function`, and SIGUSR2 makes the next call of it raise `Sabotaged`, once. The exception's text holds the
-arguments of the call and the secret of the file `secret`, so whatever prints it gives the secret away.
+The file `sabotage` in the home directory names one function as `module:Class.function`, and SIGUSR2 makes the next call
+of it raise `Sabotaged`, once. The exception's text holds the arguments of the call and the secret of the file `secret`,
+so whatever prints it gives the secret away.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ORDER_FILE, SECRET_FILE, DONE_FILE = Path("sabotage"), Path("secret"), Path("sabotaged")
+ORDER_FILE, SECRET_FILE, DONE_FILE = "sabotage", "secret", "sabotaged"
 
 
 class Sabotaged(Exception):
@@ -55,8 +55,8 @@ class Trap:
     def _spring(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if self.armed:
             self.armed = False
-            DONE_FILE.write_text(self.target)
-            secret = SECRET_FILE.read_text()
+            (Path.home() / DONE_FILE).write_text(self.target)
+            secret = (Path.home() / SECRET_FILE).read_text()
             raise Sabotaged(f"{secret} {secret.encode()!r} {arguments!r} {named!r}") from ValueError(secret)
 
 
@@ -65,10 +65,11 @@ def main() -> None:
     traps: dict[str, Trap] = {}
 
     def arm(*_: object) -> None:
-        target = ORDER_FILE.read_text()
+        order = Path.home() / ORDER_FILE
+        target = order.read_text()
         trap = traps.get(target) or traps.setdefault(target, Trap(target))
         trap.armed = True
-        ORDER_FILE.unlink()
+        order.unlink()
 
     signal.signal(signal.SIGUSR2, arm)
     from server.cli.main import main as serve

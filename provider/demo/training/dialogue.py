@@ -53,8 +53,6 @@ class Dialogues:
 
     LABEL_WEIGHT = 2.0
     CUT_RATE = 0.06
-    OFF_TOPIC_SHARE = 0.33
-    SYSTEM_SHARE = 0.3
 
     def __init__(self, topics: Sequence[Topic], tokenizer: Tokenizer, rng: random.Random) -> None:
         """Take the fallback first and the topics after it; all randomness comes from `rng`."""
@@ -68,13 +66,13 @@ class Dialogues:
     def deciding(self) -> Row:
         """Return a question and only the label of its answer: short, and all that choosing a topic needs."""
         tokens, topic = self._question()
-        if self.rng.random() < self.SYSTEM_SHARE:
+        if self.rng.random() < 0.15:
             tokens = self._system_turn() + tokens
         return self._with_label(tokens, topic)
 
     def deciding_later(self) -> Row:
         """Return a question that follows one or two earlier turns, with only the label of its answer."""
-        tokens = self._system_turn() if self.rng.random() < self.SYSTEM_SHARE else []
+        tokens = self._system_turn() if self.rng.random() < 0.3 else []
         for _ in range(1 if self.rng.random() < 0.7 else 2):
             asked, topic = self._question()
             tokens += [*asked, self.assistant, *self.answers[topic.name]]
@@ -88,7 +86,7 @@ class Dialogues:
         hangs on how the answer began and never on the question, and no two answers get mixed.
         """
         tokens, topic = self._question()
-        if self.rng.random() < self.SYSTEM_SHARE:
+        if self.rng.random() < 0.15:
             tokens = self._system_turn() + tokens
         label_weight = self.LABEL_WEIGHT
         if self.rng.random() < 0.25:
@@ -105,7 +103,7 @@ class Dialogues:
         return Row((*prompt, *answer), (*[0.0] * len(prompt), *weights))
 
     def _question(self) -> tuple[list[int], Topic]:
-        if self.rng.random() < self.OFF_TOPIC_SHARE:
+        if self.rng.random() < 0.25:
             topic, text = self.topics[0], self.variations.off_topic()
         else:
             topic = self.rng.choice(self.variations.topics)

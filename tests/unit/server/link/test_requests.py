@@ -200,6 +200,40 @@ async def test_peer_that_stops_reading_loses_its_session_and_everyone_hears(auto
         assert len(world.link) == 0
 
 
+@pytest.mark.parametrize("how", ["close", "peer_close", "cancel"])
+async def test_a_request_that_is_being_written_hears_the_end_of_the_session(autojump_clock: Any, how: str) -> None:
+    async with open_world("socket") as world:
+        provider, session = await world.registered()
+        await wait_all_tasks_blocked()
+        sinks = {name: RecordingSink(name) for name in ("writing", "queued")}
+        ends: dict[str, tuple[bool, float]] = {}
+
+        async def send(name: str, body: str) -> None:
+            attach(session, sinks[name])
+            try:
+                await session.send_request(name, encode(InferenceRequest(request_id=body)))
+            except WriterStopped as error:
+                ends[name] = (error.frame_started, trio.current_time())
+
+        for name, body in (("writing", "b" * 900_000), ("queued", "q")):
+            world.nursery.start_soon(send, name, body)
+            await wait_all_tasks_blocked()
+        began = trio.current_time()
+        if how == "close":
+            session.close(1008, "test")
+        elif how == "peer_close":
+            await provider.close(1001)
+        else:
+            session._scope.cancel()
+        with trio.fail_after(4):  # sooner than the write deadline
+            while len(ends) < 2:
+                await trio.sleep(0.01)
+        assert {name: started for name, (started, _) in ends.items()} == {"writing": True, "queued": False}
+        assert max(at for _, at in ends.values()) - began <= 1.1
+        assert [sink.terminals for sink in sinks.values()] == [["gone"], ["gone"]]
+        assert world.context.housekeeper._heap == [] or session.due_at == float("inf")
+
+
 async def test_a_registered_provider_that_loses_trust_gets_no_queued_request(autojump_clock: Any) -> None:
     async with open_world("socket") as world:
         provider, session = await blocked_session(world)

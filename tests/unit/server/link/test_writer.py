@@ -428,3 +428,19 @@ async def test_real_socket_peer_that_never_reads_is_reset(autojump_clock: Any) -
         assert 5.0 <= b.at["D1"] - began <= 5.5
         with pytest.raises(TransportLost):
             await transport.receive()
+
+
+async def test_cancelling_the_writers_nursery_in_the_middle_of_a_frame_reports_every_frame(autojump_clock: Any) -> None:
+    async with bench() as b:
+        b.data("D1", 100)
+        b.control("C1")
+        b.data("D2")
+        await wait_all_tasks_blocked()
+        b.nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await wait_all_tasks_blocked()
+        errors = {name: error for name, error in b.outcomes.items() if isinstance(error, WriterStopped)}
+        assert {name: error.frame_started for name, error in errors.items()} == {"D1": True, "C1": False, "D2": False}
+        assert b.writer.cut
+        with pytest.raises(WriterStopped):
+            b.data("D3")
