@@ -151,11 +151,6 @@ def bad_text() -> AttemptFailure:
     return _made(502, "generation_failure", "provider_error", "fault", _TEXTS["generation_failure"])
 
 
-def chunk_overflow() -> AttemptFailure:
-    """The consumer reads too slowly: buffer and grace are used up. 499 is internal and is never sent to a client."""
-    return _made(499, "cancelled", "chunk_overflow", "neutral", "The answer was not read fast enough.")
-
-
 def first_content_timeout() -> AttemptFailure:
     """No content by the first-content deadline."""
     return _made(504, "generation_failure", "first_content_timeout", "fault", "The provider sent no content in time.")

@@ -125,6 +125,9 @@ class ProviderChannel(Protocol):
         attached: a parked attempt still hears its completion. Call it before or after `detach`.
         """
 
+    def challenge_soon(self) -> None:
+        """Ask the provider for a proof of its trust now instead of at the next interval."""
+
     def abort(self, code: int, reason: str) -> None:
         """Close the connection; all its attempts hear `on_gone`."""
 

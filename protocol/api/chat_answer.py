@@ -14,7 +14,7 @@ from protocol.api.chat_stream import Piece
 from protocol.api.chunk import WireChoice, read_chunk
 from protocol.api.ending import UsageReport, finish_reason, signature_members
 from protocol.api.reasoning import whole_detail
-from protocol.api.splice import TemplateKeeper
+from protocol.api.splice import TemplateKeeper, plain_text
 from protocol.api.think import split_think
 from protocol.api.tool_calls import ToolCallNumbering, fragment_text_bytes
 
@@ -66,6 +66,8 @@ class ChatAnswer:
         self.deltas = 0
         self.text_bytes = 0
         self.dropped_events = 0
+        self.ended = False
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
 
     @property
     def template(self) -> SpliceTemplate | None:
@@ -82,16 +84,29 @@ class ChatAnswer:
 
         Raises AnswerTooLarge.
         """
+        text = self._templates.text_of(plaintext)
+        if text is not None:  # the shape that was proven: nothing but its text is new
+            return [self._add_text(text)]
+        if sse.is_done(plaintext):
+            self.ended = True
+            return []
         pieces: list[Piece] = []
-        for payload in sse.split_events(plaintext):
+        payloads = sse.split_events(plaintext)
+        for payload in payloads:
             if payload.strip() == sse.DONE_PAYLOAD:
+                self.ended = True
                 continue
             choice = read_chunk(payload)
             if choice is None:
                 self.dropped_events += 1
                 continue
-            pieces.append(self._collect(choice))
-        self._templates.saw(plaintext)
+            plain = plain_text(choice)
+            if plain is None:
+                pieces.append(self._collect(choice))
+                continue
+            pieces.append(self._add_text(plain))
+            if len(payloads) == 1:
+                self._templates.saw(plaintext, plain)
         return pieces
 
     def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
@@ -157,9 +172,18 @@ class ChatAnswer:
             ]
         return message
 
+    def _add_text(self, text: str) -> Piece:
+        """Collect a content delta that adds nothing but text, which is not empty."""
+        body = msgspec.json.encode(text)[1:-1]
+        size = len(text) if text.isascii() else len(text.encode())
+        self._content.append(body)
+        self._count(1, size)
+        return Piece(b"", content=True, deltas=1, text_bytes=size)
+
     def _collect(self, choice: WireChoice) -> Piece:
         if choice.finish_reason is not None:
             self._reported_reason = choice.finish_reason
+            self.ended = True
         delta = choice.added()
         text_bytes = 0
         added = False

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from protocol.api import sse
-from protocol.api.chunk import WireDelta, read_chunk
+from protocol.api.chunk import WireChoice, WireDelta, read_chunk
 from protocol.api.ending import UsageReport, finish_reason, signature_members
 from protocol.api.errors import ApiError, openai_envelope
 from protocol.api.reasoning import ReasoningDeltas
-from protocol.api.splice import TemplateKeeper
+from protocol.api.splice import TemplateKeeper, plain_text
 from protocol.api.think import ThinkSplitter
 from protocol.api.tool_calls import ToolCallNumbering, fragment_text_bytes
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from native import SpliceTemplate
 
 _NO_FINISH: Final = b',"finish_reason":null}]}\n\n'
+_TEXT_END: Final = b'"}' + _NO_FINISH
 
 
 class Piece(NamedTuple):
@@ -66,12 +67,15 @@ class ChatStream:
         self._calls = ToolCallNumbering(completion_id.removeprefix("chatcmpl-").replace("-", ""))
         self._reasoning = ReasoningDeltas()
         self._think = ThinkSplitter() if split_think else None
-        self._templates = TemplateKeeper(self._delta_head + b'{"content":"', b'"}' + _NO_FINISH)
+        self._text_head = self._delta_head + b'{"content":"'
+        self._templates = TemplateKeeper(self._text_head, _TEXT_END)
         self._role_sent = False
         self._reported_reason: str | None = None
         self.deltas = 0
         self.text_bytes = 0
         self.dropped_events = 0
+        self.ended = False
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
 
     @property
     def template(self) -> SpliceTemplate | None:
@@ -85,15 +89,31 @@ class ChatStream:
 
     def feed(self, plaintext: bytes) -> list[Piece]:
         """Normalise one opened chunk: any number of events, any line ends; what is no chunk is dropped and counted."""
+        text = self._templates.text_of(plaintext)
+        if text is not None:  # the shape that was proven: nothing but its text is new
+            return [self._text_piece(text)]
+        if sse.is_done(plaintext):
+            self.ended = True
+            return []
         pieces: list[Piece] = []
-        for payload in sse.split_events(plaintext):
+        payloads = sse.split_events(plaintext)
+        for payload in payloads:
             if payload.strip() == sse.DONE_PAYLOAD:
+                self.ended = True
                 continue
-            piece = self._event(payload)
+            choice = read_chunk(payload)
+            if choice is None:
+                self.dropped_events += 1
+                continue
+            plain = plain_text(choice) if self._think is None else None
+            if plain is not None:
+                pieces.append(self._text_piece(plain))
+                if len(payloads) == 1:
+                    self._templates.saw(plaintext, plain)
+                continue
+            piece = self._piece(choice)
             if piece is not None:
                 pieces.append(piece)
-        if self._think is None and self._role_sent:
-            self._templates.saw(plaintext)
         return pieces
 
     def note_run(self, deltas: int, text_bytes: int) -> None:
@@ -137,13 +157,20 @@ class ChatStream:
         """The end of a broken answer: one error event and no `[DONE]`."""
         return sse.encode_json_event(openai_envelope(error))
 
-    def _event(self, payload: bytes) -> Piece | None:
-        choice = read_chunk(payload)
-        if choice is None:
-            self.dropped_events += 1
-            return None
+    def _text_piece(self, text: str) -> Piece:
+        """A content delta that adds nothing but text, which is not empty."""
+        ready = self._text_head + msgspec.json.encode(text)[1:-1] + _TEXT_END
+        if not self._role_sent:
+            ready = self._role_chunk() + ready
+        size = len(text) if text.isascii() else len(text.encode())
+        self.deltas += 1
+        self.text_bytes += size
+        return Piece(ready, content=True, deltas=1, text_bytes=size)
+
+    def _piece(self, choice: WireChoice) -> Piece | None:
         if choice.finish_reason is not None:
             self._reported_reason = choice.finish_reason
+            self.ended = True
         delta = choice.added()
         if self._think is not None and delta.content:
             visible, thought = self._think.feed(delta.content)

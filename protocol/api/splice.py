@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from native import SpliceTemplate
-from protocol.api.chunk import read_chunk
+from protocol.api.chunk import WireChoice, read_chunk
 from protocol.api.sse import split_events
 
 MAX_SIDE_BYTES: Final = 4096
@@ -22,7 +22,7 @@ MAX_PLACES: Final = 8
 MAX_DERIVATIONS: Final = 64
 """Derivations of one stream: a provider whose chunks all differ must not make each of them dearer."""
 
-_PROBES: Final = ('probe "1" \\ \n é 😀', "2")
+_PROBE: Final = 'probe "1" \\ \n é 😀'
 
 
 def plain_content(plaintext: bytes) -> str | None:
@@ -31,9 +31,14 @@ def plain_content(plaintext: bytes) -> str | None:
     if len(payloads) != 1:
         return None
     choice = read_chunk(payloads[0])
-    if choice is None or choice.delta is None or choice.finish_reason is not None:
-        return None
+    return None if choice is None else plain_text(choice)
+
+
+def plain_text(choice: WireChoice) -> str | None:
+    """The text of a choice that is one content delta and nothing else; None for any other choice."""
     delta = choice.delta
+    if delta is None or choice.finish_reason is not None:
+        return None
     if delta.tool_calls or delta.refusal or delta.reasoning_details or delta.reasoning_text():
         return None
     if not choice.logprobs_absent():
@@ -45,11 +50,13 @@ def derive_template(plaintext: bytes, out_prefix: bytes, out_suffix: bytes) -> S
     """The template of a plain content chunk, or None when its text cannot be located with certainty.
 
     `out_prefix` and `out_suffix` surround the JSON string body in the output. The verdict is tested, not inferred: each
-    candidate place is filled with probe texts and the chunk is read again.
+    candidate place is filled with another text and the chunk is read again.
     """
     content = plain_content(plaintext)
-    if content is None:
-        return None
+    return None if content is None else _locate(plaintext, content, out_prefix, out_suffix)
+
+
+def _locate(plaintext: bytes, content: str, out_prefix: bytes, out_suffix: bytes) -> SpliceTemplate | None:
     trimmed = plaintext.rstrip(b"\r\n")
     body = _body(content)
     quoted = b'"' + body + b'"'
@@ -60,7 +67,8 @@ def derive_template(plaintext: bytes, out_prefix: bytes, out_suffix: bytes) -> S
         prefix, suffix = trimmed[: place + 1], trimmed[place + 1 + len(body) :]
         if max(len(prefix), len(suffix)) > MAX_SIDE_BYTES:
             return None
-        if all(plain_content(prefix + _body(probe) + suffix) == probe for probe in _PROBES):
+        # Two different texts were read back from this place: the chunk's own, and the probe.
+        if content != _PROBE and plain_content(prefix + _PROBE_BODY + suffix) == _PROBE:
             return SpliceTemplate(prefix, suffix, out_prefix, out_suffix)
         place = trimmed.find(quoted, place + 1)
     return None
@@ -75,24 +83,40 @@ class TemplateKeeper:
         self._derivations = 0
         self.current: SpliceTemplate | None = None
 
-    def saw(self, plaintext: bytes) -> None:
-        """Note a chunk that took the full path; only a plain content chunk of a new shape changes anything."""
+    def text_of(self, plaintext: bytes) -> str | None:
+        """The text of a chunk of the current shape, without a full decode; None for any other chunk.
+
+        The template's proof covers every text: what stands between its two sides is the whole content.
+        """
+        body = self._body_of(plaintext)
+        if not body:
+            return None
+        try:
+            return msgspec.json.decode(b'"' + body + b'"', type=str)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+
+    def saw(self, plaintext: bytes, content: str) -> None:
+        """Note a chunk that took the full path and is one plain content delta; a new shape gives a new template."""
         known = self.current
-        if known is not None and _same_shape(known, plaintext.rstrip(b"\r\n")):
-            return
-        if self._derivations >= MAX_DERIVATIONS or plain_content(plaintext) is None:
+        if self._derivations >= MAX_DERIVATIONS or self._body_of(plaintext) is not None:
             return
         self._derivations += 1
-        self.current = derive_template(plaintext, self._out_prefix, self._out_suffix) or known
+        self.current = _locate(plaintext, content, self._out_prefix, self._out_suffix) or known
 
-
-def _same_shape(template: SpliceTemplate, trimmed: bytes) -> bool:
-    return (
-        len(trimmed) >= len(template.in_prefix) + len(template.in_suffix)
-        and trimmed.startswith(template.in_prefix)
-        and trimmed.endswith(template.in_suffix)
-    )
+    def _body_of(self, plaintext: bytes) -> bytes | None:
+        known = self.current
+        if known is None:
+            return None
+        trimmed = plaintext.rstrip(b"\r\n")
+        prefix, suffix = known.in_prefix, known.in_suffix
+        if len(trimmed) < len(prefix) + len(suffix) or not (trimmed.startswith(prefix) and trimmed.endswith(suffix)):
+            return None
+        return trimmed[len(prefix) : len(trimmed) - len(suffix)]
 
 
 def _body(text: str) -> bytes:
     return msgspec.json.encode(text)[1:-1]
+
+
+_PROBE_BODY: Final = _body(_PROBE)

@@ -12,6 +12,8 @@ DONE: Final = b"data: [DONE]\n\n"
 
 DONE_PAYLOAD: Final = b"[DONE]"
 
+_DONE_LINE: Final = b"data: [DONE]"
+
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 """A comment; every SSE parser skips it."""
 
@@ -44,6 +46,11 @@ def split_events(text: bytes) -> list[bytes]:
     if data:
         payloads.append(b"\n".join(data))
     return [payload for payload in payloads if payload]
+
+
+def is_done(text: bytes) -> bool:
+    """True for a text that is the end of a chat stream in its common form; other forms need `split_events`."""
+    return text.startswith(_DONE_LINE) and not text[len(_DONE_LINE) :].strip(b"\r\n")
 
 
 def encode_event(payload: bytes) -> bytes:

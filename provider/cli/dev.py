@@ -21,7 +21,9 @@ def command(once: bool, port: int | None, data_dir: Path | None, prompt: str | N
     """
     import trio
 
+    from provider.cli.engine_installed import require_engine
     from provider.dev import DEFAULT_PROMPT, DevOptions, run_dev
 
+    require_engine()
     options = DevOptions(once=once, port=port, data_dir=data_dir, prompt=prompt or DEFAULT_PROMPT)
     return trio.run(run_dev, options)

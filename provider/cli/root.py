@@ -75,8 +75,12 @@ def run(arguments: Sequence[str]) -> int:
         return USAGE
     except click.Abort:
         return FAILURE
+    except BaseExceptionGroup as group:
+        leaf = _leaf(group)
+        # A task group wraps what a second Ctrl-C or a closed standard output raises inside it.
+        return FAILURE if isinstance(leaf, KeyboardInterrupt | SystemExit) else _say_failure(leaf)
     except Exception as error:
-        return _say_failure(_leaf(error))
+        return _say_failure(error)
     return result if isinstance(result, int) else OK
 
 

@@ -1,5 +1,6 @@
 """`darkbloom start`: connect this machine to a coordinator and serve requests in the foreground."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,13 @@ def command(
         )
     if not models:
         raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
+    from provider.cli.engine_installed import require_engine
     from provider.hardening import restart_with_clean_environment
 
-    restart_with_clean_environment(["-m", "provider.cli", *sys.argv[1:]])
+    # `-m` would search the working directory first, where the installed command never looks.
+    safe_path = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+    restart_with_clean_environment([*safe_path, "-m", "provider.cli", *sys.argv[1:]])
+    require_engine()
     overrides = _overrides(coordinator, insecure_link, max_concurrent)
     return _serve(models, overrides, stop_with_parent=stop_with_parent)
 

@@ -1,5 +1,6 @@
 """What stands behind the connection: registration, challenges, heartbeats, model loads and requests of this machine."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from provider.memory.gate import MemoryGate
 from provider.models.slots import LoadRefused, SlotManager
 from provider.observe.events import ProviderEvent
 from provider.requests import FrameLane, RequestDesk
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +133,13 @@ class Provider:
         self._gate.trim_cache()
         engine = self._engine
         return build_heartbeat(
-            capacity=measure_capacity(engine.snapshot(), self._gate, health=engine.health, now=self._clock()),
+            capacity=measure_capacity(
+                engine.snapshot(),
+                self._gate,
+                health=engine.health,
+                now=self._clock(),
+                in_flight=self._desk.in_flight,
+            ),
             capacity_seq=capacity_seq,
             warm_models=self._slots.resident,
             loading_models=self._slots.loading,
@@ -165,8 +174,10 @@ class Provider:
             with self._slots.pin(model_id):
                 await self._slots.ensure_loaded(model_id)
         except LoadRefused as refused:
+            log.error("model not loaded", extra={"model": model_id, "why": str(refused)})
             self._on_event(ProviderEvent(kind="model_failed", model=model_id, text=str(refused)))
-            return str(refused)
+            # What is wrong with a folder names its place on this machine; that is for the log and the display here.
+            return f"The model {model_id} does not work on this machine." if refused.kind == "broken" else str(refused)
         finally:
             self._desk.note_load()
         self._on_event(ProviderEvent(kind="model_loaded", model=model_id))

@@ -220,9 +220,7 @@ class _Daemon:
 
         async def load_all() -> None:
             for model_id in wanted:
-                error = await provider.load_model(model_id)
-                if error is not None:
-                    log.error("model not loaded", extra={"model": model_id, "why": error})
+                await provider.load_model(model_id)
             await self._hashed.wait()
             waiters.cancel_scope.cancel()
 

@@ -24,6 +24,7 @@ STOP_SECONDS: Final = 15.0
 LAST_LINES: Final = 12
 PREFERRED_PORT: Final = 8080
 POLL_SECONDS: Final = 0.02
+PACKAGES: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class Child:
     name: str
     process: trio.Process
     log: Path
+    is_stopping: bool = False
 
     def last_words(self) -> str:
         """Give the end of its output."""
@@ -43,8 +45,10 @@ class Child:
         return "\n".join(lines[-LAST_LINES:])
 
     async def ended(self) -> None:
-        """Wait for its end, which is always a failure while somebody waits here; raises `CommandFailed`."""
+        """Wait for its end; raises `CommandFailed` unless `stop` asked for it."""
         code = await self.process.wait()
+        if self.is_stopping:
+            return
         raise CommandFailed(
             f"The {self.name} ended with exit status {code}. The end of its log:\n{self.last_words()}",
             fix=f"see {self.log}",
@@ -52,7 +56,8 @@ class Child:
 
     async def stop(self) -> None:
         """End it: first politely, then for certain."""
-        if self.process.returncode is None:
+        if self.process.poll() is None:
+            self.is_stopping = True
             self.process.send_signal(signal.SIGTERM)
             with trio.move_on_after(STOP_SECONDS):
                 await self.process.wait()
@@ -65,8 +70,15 @@ class Child:
 async def child(
     name: str, module: str, arguments: Sequence[str], *, settings: Mapping[str, str], log: Path
 ) -> AsyncIterator[Child]:
-    """Run `python -m MODULE ARGUMENTS…` for the length of the block, with `settings` added to the environment."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    """Run `python -m MODULE ARGUMENTS…` for the length of the block, with `settings` added to the environment.
+
+    It runs where our packages lie: Python searches the working directory first, and the user's may hold a `server`.
+    Raises `CommandFailed` when the log cannot be written.
+    """
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CommandFailed(f"The log {log} cannot be written ({error.strerror}).", fix=f"rm {log}") from None
     try:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", module, *arguments],
@@ -74,6 +86,7 @@ async def child(
             stdout=descriptor,
             stderr=subprocess.STDOUT,
             env=child_environment(settings),
+            cwd=PACKAGES,
             start_new_session=True,
         )
     finally:
@@ -93,10 +106,11 @@ async def said_ready(ready_file: Path) -> None:
 
 
 def choose_port(wanted: int | None) -> int:
-    """Choose the API port: the wanted one, else 8080 if it is free, else any free one."""
-    if wanted:
-        return wanted
-    for candidate in (0,) if wanted == 0 else (PREFERRED_PORT, 0):
+    """Choose the API port: the wanted one, else 8080 if it is free, else any free one (also for 0).
+
+    Raises `CommandFailed` when the wanted port is taken.
+    """
+    for candidate in (PREFERRED_PORT, 0) if wanted is None else (wanted,):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -105,4 +119,8 @@ def choose_port(wanted: int | None) -> int:
                 continue
             port: int = probe.getsockname()[1]
             return port
+    if wanted:
+        raise CommandFailed(
+            f"Port {wanted} on 127.0.0.1 cannot be used; it may be taken.", fix="darkbloom dev --port 0"
+        )
     raise CommandFailed("There is no free port on 127.0.0.1.")

@@ -14,8 +14,8 @@ POLL_SECONDS: Final = 0.05
 MAX_TOKENS: Final = 200
 
 
-async def wait_until_routable(client: httpx.AsyncClient, model: str) -> None:
-    """Wait until the coordinator can route to the model; raises `CommandFailed` after 90 seconds."""
+async def wait_until_routable(client: httpx.AsyncClient, model: str, *, fix: str = "") -> None:
+    """Wait until the coordinator can route to the model; raises `CommandFailed` with `fix` after 90 seconds."""
     with trio.move_on_after(WAIT_SECONDS):
         while True:
             try:
@@ -27,7 +27,7 @@ async def wait_until_routable(client: httpx.AsyncClient, model: str) -> None:
                     if entry["id"] == model and entry.get("metadata", {}).get("routable_providers", 0) > 0:
                         return
             await trio.sleep(POLL_SECONDS)
-    raise CommandFailed(f"No provider became ready for {model} within {WAIT_SECONDS:.0f} s.")
+    raise CommandFailed(f"No provider became ready for {model} within {WAIT_SECONDS:.0f} s.", fix=fix)
 
 
 async def stream_answer(
@@ -45,23 +45,29 @@ async def stream_answer(
         "temperature": 0,
     }
     first: float | None = None
-    text = ""
-    async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
-        if answer.status_code != 200:
-            await answer.aread()
-            raise CommandFailed(f"The API answered {answer.status_code}: {_message(answer)}")
-        async for line in answer.aiter_lines():
-            if not line.startswith("data: ") or line == "data: [DONE]":
-                continue
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise CommandFailed(f"The answer broke off: {event['error'].get('message', 'no reason given')}")
-            for choice in event["choices"]:
-                piece = choice["delta"].get("content") or ""
-                if piece:
-                    first = trio.current_time() if first is None else first
-                    text += piece
-                    show(piece)
+    text = failure = ""
+    try:
+        async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                raise CommandFailed(f"The API answered {answer.status_code}: {_message(answer)}")
+            async for line in answer.aiter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                event = json.loads(line[6:])
+                if "error" in event:
+                    # The stream ends after an error: reading on to its end leaves nothing half-read behind.
+                    failure = failure or str(event["error"].get("message", "no reason given"))
+                for choice in event.get("choices", ()):
+                    piece = choice["delta"].get("content") or ""
+                    if piece:
+                        first = trio.current_time() if first is None else first
+                        text += piece
+                        show(piece)
+    except httpx.TransportError as error:
+        raise CommandFailed(f"The connection to the API broke off ({type(error).__name__}).") from None
+    if failure:
+        raise CommandFailed(f"The answer broke off: {failure}")
     if first is None:
         raise CommandFailed("The answer was empty.")
     return first, text

@@ -1,8 +1,10 @@
 """Files of `darkbloom dev`: its API key, which survives restarts, and the logs of its processes."""
 
 import os
+import re
 import secrets
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +15,8 @@ from provider.cli.exits import CommandFailed
 
 KEY_PREFIX: Final = "sk-db-"
 KEY_HEX_DIGITS: Final = 64
+KEY_FORM: Final = re.compile(rf"{KEY_PREFIX}[0-9a-f]{{{KEY_HEX_DIGITS}}}")
+MAX_KEY_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,14 @@ class DevHome:
 
     @classmethod
     def open(cls, path: Path | None) -> "DevHome":
-        """Make the directory (mode 0700) if needed; the default is the user's data directory."""
-        home = cls(path or user_data_path("darkbloom") / "dev")
+        """Make the directory and the provider's below it (mode 0700) if needed.
+
+        The default is the user's data directory. Raises `CommandFailed`.
+        """
+        home = cls((path or user_data_path("darkbloom") / "dev").absolute())
         try:
             home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            home.provider_home.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise CommandFailed(
                 f"The data directory {home.path} cannot be made ({error.strerror}).",
@@ -48,30 +56,46 @@ class DevHome:
         return self.path / f"coordinator-{os.getpid()}.ready"
 
     def api_key(self) -> str:
-        """Give the API key of this directory; it is made once and kept with mode 0600."""
+        """Give the API key of this directory; it is made once and kept with mode 0600.
+
+        Two first runs at once end with the same key. Raises `CommandFailed` for a file that holds no key of ours.
+        """
         path = self.path / "api-key"
         try:
-            return self._read_key(path)
-        except FileNotFoundError:
-            pass
-        key = KEY_PREFIX + secrets.token_hex(KEY_HEX_DIGITS // 2)
-        fresh = path.with_name(f"api-key.{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key + "\n")
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            return self._read_key(path)
-        finally:
-            fresh.unlink()
-        return key
+            return _read_key(path) or _make_key(path)
+        except OSError as error:
+            raise CommandFailed(
+                f"The API key {path} cannot be read or made ({error.strerror}).",
+                fix="darkbloom dev --data-dir DIRECTORY",
+            ) from None
 
-    @staticmethod
-    def _read_key(path: Path) -> str:
-        key = path.read_text().strip()
-        if not key.startswith(KEY_PREFIX) or len(key) != len(KEY_PREFIX) + KEY_HEX_DIGITS:
-            raise CommandFailed(f"The file {path} does not hold an API key.", fix=f"rm {path}")
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            path.chmod(0o600)
-        return key
+
+def _make_key(path: Path) -> str:
+    """Write a new key beside its place and link it there; whoever links first wins."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(KEY_PREFIX + secrets.token_hex(KEY_HEX_DIGITS // 2) + "\n")
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    return _read_key(path)
+
+
+def _read_key(path: Path) -> str:
+    """Read the key through one descriptor, closing it to others first; "" when there is no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        text = file.read(MAX_KEY_BYTES).decode("ascii", "replace").strip() if stat.S_ISREG(facts.st_mode) else ""
+        if facts.st_uid != os.geteuid() or not KEY_FORM.fullmatch(text):
+            raise CommandFailed(f"The file {path} does not hold an API key of yours.", fix=f"rm {path}")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            os.fchmod(descriptor, 0o600)
+    return text

@@ -35,7 +35,8 @@ class DevOptions:
 async def run_dev(options: DevOptions) -> int:
     """Run the whole network until Ctrl-C or SIGTERM, or until the first answer with `once`; gives the exit code.
 
-    Raises `CommandFailed` when a part does not start, ends too early, or the first answer fails.
+    Raises `CommandFailed` when a part does not start, ends too early, the first answer fails, or with `once` when a
+    signal comes before the answer.
     """
     started = trio.current_time()
     screen = Screen()
@@ -44,19 +45,27 @@ async def run_dev(options: DevOptions) -> int:
         raise CommandFailed(f"The demo model is missing from {demo_model_path()}.", fix="python -m provider.demo.train")
     if native.IMPLEMENTATION != "c":
         screen.note(f"the hot path runs on its pure-Python twin, slower with equal results: {native.WHY}")
+    is_complete = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await _course(options, home, screen, started)
+        is_complete = True
         nursery.cancel_scope.cancel()
+    if options.once and not is_complete:
+        raise CommandFailed("Stopped by a signal before the answer was complete.")
     return OK
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
+async def _stop_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _number in signals:
-            # From here on a second Ctrl-C kills at once; the children notice that their parent is gone.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            scope.cancel()
+            break
+    # From here on a second Ctrl-C kills at once; the children notice that their parent is gone.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    scope.cancel()
 
 
 async def _course(options: DevOptions, home: DevHome, screen: Screen, started: float) -> None:
@@ -71,7 +80,7 @@ async def _course(options: DevOptions, home: DevHome, screen: Screen, started: f
             await _start_coordinator(port, home, key, stack, nursery)
         with screen.step("starting the provider and loading the demo model", "provider is connected and trusted"):
             client = await stack.enter_async_context(_client(base_url, key))
-            await wait_until_routable(client, DEMO_MODEL_ID)
+            await wait_until_routable(client, DEMO_MODEL_ID, fix=f"see {home.log('provider')}")
         screen.ask(options.prompt)
         first, _text = await stream_answer(client, DEMO_MODEL_ID, options.prompt, show=screen.piece)
         screen.end_answer(first - started)
@@ -106,7 +115,6 @@ async def _start_coordinator(port: int, home: DevHome, key: str, stack: AsyncExi
 
 
 async def _start_provider(home: DevHome, port: int, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
-    home.provider_home.mkdir(mode=0o700, exist_ok=True)
     arguments = ["start", "--foreground", "--model", "demo", "--coordinator", f"ws://127.0.0.1:{port}/ws/provider"]
     running = await stack.enter_async_context(
         child(

@@ -100,13 +100,11 @@ class EngineFront:
         """
         front = cls(limits=limits or EngineLimits(), headroom=headroom, make_backend=make_backend, on_fatal=on_fatal)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(front._keep_thread)
-            nursery.start_soon(front._watch)
+            nursery.start_soon(front._run)
             try:
                 yield front
             finally:
                 front._stop()
-            nursery.cancel_scope.cancel()
 
     @property
     def health(self) -> Health:
@@ -207,6 +205,14 @@ class EngineFront:
     def _note_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+    async def _run(self) -> None:
+        """Keep thread and watchdog together to the end: a step that is stuck at the stop is judged like any other."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                await self._keep_thread()
+                nursery.cancel_scope.cancel()
 
     async def _keep_thread(self) -> None:
         """Run the engine thread; when it dies, fail everything, and start it once more."""

@@ -359,5 +359,5 @@ class Slot:
 
 def _log_fault(error: Exception) -> None:
     """Log kind and place of a fault; its text may hold anything."""
-    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+    frames = " ".join(f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:])
     logger.error("generator fault", extra={"fault": type(error).__name__, "frames": frames})

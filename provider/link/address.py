@@ -37,8 +37,13 @@ def parse_address(url: str, *, allow_insecure: bool) -> LinkAddress:
     An unencrypted link leaves this machine only with `allow_insecure`: bodies are sealed, but who asks how much is not.
     Raises `AddressRefused`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _SECURE or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in _SECURE:
         raise AddressRefused(f"The coordinator address {url!r} is not usable; write for example wss://host.")
     try:
         port = parts.port
@@ -47,15 +52,13 @@ def parse_address(url: str, *, allow_insecure: bool) -> LinkAddress:
     if parts.username or parts.password:
         raise AddressRefused("The coordinator address must not hold a user name or password; remove them.")
     secure = _SECURE[parts.scheme]
-    if not secure and not allow_insecure and not is_loopback(parts.hostname):
+    if not secure and not allow_insecure and not is_loopback(host):
         raise AddressRefused(
             f"The coordinator address {url!r} would send traffic unencrypted to another machine; use wss://, or set "
             "DARKBLOOM_ALLOW_INSECURE_LINK=true in a closed test network."
         )
     path = parts.path if parts.path not in ("", "/") else DEFAULT_PATH
-    return LinkAddress(
-        parts.hostname, port or _PORTS[secure], path + (f"?{parts.query}" if parts.query else ""), secure
-    )
+    return LinkAddress(host, port or _PORTS[secure], path + (f"?{parts.query}" if parts.query else ""), secure)
 
 
 def is_loopback(host: str) -> bool:

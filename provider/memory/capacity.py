@@ -43,14 +43,17 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     free_for_load_gb: float
 
 
-def measure_capacity(snapshot: EngineSnapshot, gate: MemoryGate, *, health: Health, now: float) -> Capacity:
+def measure_capacity(
+    snapshot: EngineSnapshot, gate: MemoryGate, *, health: Health, now: float, in_flight: int = 0
+) -> Capacity:
     """Build the record; `now` is on the engine's clock (``time.monotonic``).
 
+    `in_flight` counts admitted requests, those included that the engine does not know yet: each pins its model.
     `free_for_load_gb` is the largest padded weight estimate that the load gate would accept: everything of ours can be
     given back when nothing is in flight, nothing otherwise.
     """
     reading = gate.read()
-    busy = any(slot.running or slot.waiting for slot in snapshot.slots)
+    busy = in_flight > 0 or any(slot.running or slot.waiting for slot in snapshot.slots)
     return Capacity(
         slots=tuple(_slot(slot, health, now) for slot in snapshot.slots),
         gpu_memory_active_gb=reading.active / GIB,

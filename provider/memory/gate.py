@@ -4,6 +4,7 @@ Invariant: `try_promise` checks and takes in one step without a checkpoint, so t
 Writers are on the trio thread; `headroom` only reads and may be called from the engine thread.
 """
 
+import bisect
 from dataclasses import dataclass
 
 from provider.memory import policy
@@ -83,7 +84,9 @@ class MemoryGate:
 
     def free_for_load(self, *, candidate: int = 0, reclaimable: int = 0) -> int:
         """Bytes that a load may take after `reclaimable` bytes were given back; headroom still included."""
-        reading = self.read()
+        return self._free_for_load(self.read(), candidate, reclaimable)
+
+    def _free_for_load(self, reading: MemoryReading, candidate: int, reclaimable: int) -> int:
         return policy.free_for_load(
             reading.physical,
             reading.used,
@@ -95,13 +98,21 @@ class MemoryGate:
         )
 
     def largest_load(self, *, reclaimable: int) -> int:
-        """Largest padded weights that `may_load` would accept now."""
-        return max(0, self.free_for_load(reclaimable=reclaimable) - self.reserves().load_headroom)
+        """Largest padded weights that `may_load` would accept now; the reserves depend on the size asked for."""
+        reading = self.read()
+        usual = self._free_for_load(reading, policy.SMALL_MODEL, reclaimable)
+        largest = usual - self.reserves(policy.SMALL_MODEL).load_headroom
+        if largest >= policy.SMALL_MODEL:
+            return largest
+        small = range(1, policy.SMALL_MODEL)
+        return bisect.bisect_left(small, True, key=lambda padded: not self._fits(reading, padded, reclaimable))
 
     def may_load(self, padded: int, *, reclaimable: int = 0) -> bool:
         """Whether a model of this padded size fits after giving back `reclaimable` bytes."""
-        free = self.free_for_load(candidate=padded, reclaimable=reclaimable)
-        return policy.may_load(padded, free, self.reserves(padded))
+        return self._fits(self.read(), padded, reclaimable)
+
+    def _fits(self, reading: MemoryReading, padded: int, reclaimable: int) -> bool:
+        return policy.may_load(padded, self._free_for_load(reading, padded, reclaimable), self.reserves(padded))
 
     def try_promise(self, padded: int) -> MemoryPromise | None:
         """Set aside memory for a load, or None if it does not fit."""

@@ -81,10 +81,10 @@ def end_tokens(tokenizer: WrappedTokenizer, directory: Path) -> frozenset[int]:
     path = directory / "generation_config.json"
     if path.is_file():
         try:
-            stated = cast(dict[str, object], json.loads(path.read_text())).get("eos_token_id")
+            stated: object = json.loads(path.read_text())
         except (OSError, ValueError):
             stated = None
-        ids.update(_as_ids(stated))
+        ids.update(_as_ids(stated.get("eos_token_id") if isinstance(stated, dict) else None))
     known = tokenizer.get_vocab()
     ids.update(known[marker] for marker in END_MARKERS if marker in known)
     return frozenset(ids)

@@ -4,6 +4,7 @@ Invariant: loads and unloads happen one at a time, under `_lock`. A pinned model
 victim and taking it off `_resident` have no checkpoint between check and act.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from provider.engine.own_thread import run_in_own_thread
 from provider.memory.gate import MemoryGate, MemoryPromise
 from provider.memory.policy import padded_weights
 from provider.models.load import LoadFailed, load_model
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SLOTS = 3
 WARM_UP_TOKEN = 1
@@ -217,6 +220,9 @@ class SlotManager:
             model = await run_in_own_thread(partial(self._load_source, source), name="loader")
         except LoadFailed as error:
             raise LoadRefused("broken", str(error)) from error
+        except Exception as error:  # model code raises anything; a model that cannot be loaded must not end the daemon
+            log.error("model loader failed", extra={"model": model_id, "fault": type(error).__name__})
+            raise LoadRefused("broken", f"The model {model_id} cannot be loaded ({type(error).__name__}).") from error
         finally:
             promise.release()
         self._gate.limit_allocator()

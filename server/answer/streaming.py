@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import msgspec
+import trio
 from quart.utils import encode_headers
+from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
@@ -19,7 +21,7 @@ from server.answer.writer import AnswerAborted, AnswerWriter, ConsumerGone
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGISendCallable
+    from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPResponseStartEvent
     from quart import Request
     from quart.typing import ResponseTypes
     from quart_trio import QuartTrio
@@ -44,12 +46,21 @@ class StreamingAnswer(TrioResponse):
     A normal return of `produce` ends the body properly. AnswerAborted breaks the answer off: the consumer's connection
     (on HTTP/2: the stream) is reset. So does any other exception, but an event stream ends with an error event instead.
     Nothing times the stream out as a whole; each write has its own deadline. A consumer that disconnects, also by
-    half-closing, cancels the request's task.
+    half-closing, cancels the request's task. `on_end` is called once the answer is over, also if its head could not be
+    sent and `produce` was never called; it is synchronous and raises nothing.
     """
 
-    def __init__(self, produce: Producer, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        produce: Producer,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(status=status, headers=dict(headers or {}))
         self.produce = produce
+        self.on_end = on_end
         self.timeout = None
 
     def __repr__(self) -> str:
@@ -57,7 +68,36 @@ class StreamingAnswer(TrioResponse):
 
 
 class AnswerConnection(TrioASGIHTTPConnection):
-    """quart's side of one request, taught to run streamed answers and to wait longer for larger bodies."""
+    """quart's side of one request, taught to run streamed answers and to wait longer for larger bodies.
+
+    Where the server pushes the request's events, body and disconnect need no task of their own: the request runs in
+    the task that called it, under one scope.
+    """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve the request; a client that disconnects cancels it."""
+        transport = self._transport()
+        if transport is None or transport.source is None:
+            await super().__call__(receive, send)
+            return
+        request = self._create_request_from_scope(send)
+        with trio.CancelScope() as scope:
+
+            def take(event: ASGIReceiveEvent) -> None:
+                if event["type"] == "http.request":
+                    request.body.append(event["body"])
+                    if not event["more_body"]:
+                        request.body.set_complete()
+                else:
+                    scope.cancel()
+
+            transport.source.listen(take)
+            await self._send_response(send, await self.app.handle_request(request))
+
+    def _transport(self) -> AnswerTransport | None:
+        extensions = cast(dict[str, object], self.scope.get("extensions") or {})
+        found = extensions.get(TRANSPORT_EXTENSION)
+        return found if isinstance(found, AnswerTransport) else None
 
     def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
         request = super()._create_request_from_scope(send)
@@ -69,23 +109,30 @@ class AnswerConnection(TrioASGIHTTPConnection):
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         if not isinstance(response, StreamingAnswer):
-            await super()._send_response(send, response)
+            if isinstance(response.response, DataBody):
+                await self._send_whole(send, response, response.response.data)
+            else:
+                await super()._send_response(send, response)
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status_code,
-                "headers": encode_headers(response.headers),
-            }
-        )
+        try:
+            await self._send_streaming(send, response)
+        finally:
+            if response.on_end is not None:
+                response.on_end()
+
+    async def _send_whole(self, send: ASGISendCallable, response: ResponseTypes, body: bytes) -> None:
+        """Send an answer that lies in memory as one body event, which leaves in one write with its head."""
+        await send(_start_event(response))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send_streaming(self, send: ASGISendCallable, response: StreamingAnswer) -> None:
+        await send(_start_event(response))
         # The server may hold the head back until a first body event; the writer needs it on the wire.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         await self._stream(send, response)
 
     async def _stream(self, send: ASGISendCallable, response: StreamingAnswer) -> None:
-        extensions = cast(dict[str, object], self.scope.get("extensions") or {})
-        found = extensions.get(TRANSPORT_EXTENSION)
-        transport = found if isinstance(found, AnswerTransport) else None
+        transport = self._transport()
         writer = _open_writer(send, response, transport, float(self.app.config.get(WRITE_DEADLINE_CONFIG, 30.0)))
         try:
             try:
@@ -108,6 +155,11 @@ class AnswerConnection(TrioASGIHTTPConnection):
         finally:
             writer.close()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _start_event(response: ResponseTypes) -> HTTPResponseStartEvent:
+    headers = encode_headers(response.headers)
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
 def install_streaming(app: QuartTrio, *, write_deadline_seconds: float, body_seconds: float) -> None:

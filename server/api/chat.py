@@ -47,7 +47,9 @@ def chat_blueprint(services: ApiServices) -> Blueprint:
         outcome = await services.relay.run(_job(services, identity, body, received))
         match outcome:
             case Committed():
-                return StreamingAnswer(outcome.produce, headers={**STREAM_HEADERS, **outcome.headers})
+                return StreamingAnswer(
+                    outcome.produce, headers={**STREAM_HEADERS, **outcome.headers}, on_end=outcome.abandon
+                )
             case Answered():
                 return json_answer(outcome.body, headers=outcome.headers)
             case Refused():
@@ -72,6 +74,7 @@ def _job(services: ApiServices, identity: Identity, body: bytes, received: float
         public_model=chat.public_model,
         build=target.build,
         prompt_tokens=chat.prompt_tokens_estimate,
+        prompt_tokens_hold=chat.prompt_tokens_hold,
         max_tokens=target.max_tokens,
         stream=chat.stream,
         include_usage=chat.include_usage,
@@ -117,8 +120,9 @@ def _self_route(identity: Identity) -> SelfRoute:
 
 def _asks_for_details() -> bool:
     header: str = request.headers.get(DETAILS_HEADER, "")
-    query: str = request.args.get("metadata", "")
-    return header.strip().lower() == "true" or query == "details"
+    if header.strip().lower() == "true":
+        return True
+    return bool(request.query_string) and request.args.get("metadata", "") == "details"
 
 
 def cache_scope(secret: bytes, account_id: str, build: str) -> str:

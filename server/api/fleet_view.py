@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from protocol.api.models import ModelDescription
+from server.trust import TRUST_RANK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from server.registry import ModelCapacity, Registry, Session
 
 KEEP_SECONDS: Final = 2.0
-_LEVELS: Final = ("none", "self_signed", "hardware")
 
 
 class FleetView:
@@ -28,7 +28,7 @@ class FleetView:
         self._capacity: list[ModelCapacity] = []
 
     def descriptions(self) -> dict[str, ModelDescription]:
-        """Every catalogued model that a connected provider offers, by id."""
+        """Every catalogued model that a trusted provider offers, by id; anyone else may invent names."""
         self._refresh()
         return self._descriptions
 
@@ -46,7 +46,7 @@ class FleetView:
         self._capacity = self._registry.capacity(now)
         rows = {row.id: row for row in self._capacity}
         offering: dict[str, list[Session]] = {}
-        for session in self._registry.sessions():
+        for session in self._registry.trusted_sessions():
             for model in session.caps.models:
                 offering.setdefault(model, []).append(session)
         self._descriptions = {
@@ -65,7 +65,7 @@ class FleetView:
             input_modalities=("text", "image") if any(offer.is_vision for offer in offers) else ("text",),
             provider_count=len(sessions),
             attested_providers=len(attested),
-            trust_level=max(levels, key=_LEVELS.index, default="none"),
+            trust_level=max(levels, key=TRUST_RANK.__getitem__, default="none"),
             routable_providers=row.routable_providers if row is not None else 0,
             warm_providers=row.warm_providers if row is not None else 0,
             can_accept=row.can_accept if row is not None else False,

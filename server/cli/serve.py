@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+import native
 from server.observe import logging_to
 from server.observe.interpreter import prepare_process
 from server.serve import CatalogUnusable, run_coordinator
@@ -35,6 +36,7 @@ def serve_process(loaded: Loaded[CoordinatorSettings], *, ready_fd: int | None, 
         for warning in loaded.warnings:
             _log.warning("%s", warning)
         prepare_process()
+        _report_native()
 
         def report(urls: list[str]) -> None:
             report_ready(urls, ready_fd=ready_fd, ready_file=ready_file)
@@ -50,6 +52,14 @@ def serve_process(loaded: Loaded[CoordinatorSettings], *, ready_fd: int | None, 
             return _fail(error)
         _log.info("stopped")
         return EXIT_OK
+
+
+def _report_native() -> None:
+    """Say which implementation of the hot path runs, and why it is the slow one if it is."""
+    if native.WHY:
+        _log.warning("the hot path runs in Python: %s", native.WHY, extra={"native": native.IMPLEMENTATION})
+    else:
+        _log.info("the hot path runs in C", extra={"native": native.IMPLEMENTATION})
 
 
 def report_ready(urls: list[str], *, ready_fd: int | None, ready_file: Path | None) -> None:

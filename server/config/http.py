@@ -175,3 +175,10 @@ class HttpSettings:
         group="Observability",
         meaning="End the process when a background task crashes; for tests.",
     )
+    step_profile: bool = setting(
+        "STEP_PROFILE",
+        boolean(),
+        default=False,
+        group="Observability",
+        meaning="Measure how long tasks run without a checkpoint (`darkbloom_task_step_*`); costs some CPU.",
+    )

@@ -54,10 +54,18 @@ class RegistrationRate:
         self._times.move_to_end(identity)
         if len(self._times) > _MAX_IDENTITIES:
             self._times.popitem(last=False)
-        if len(times) == self._limit and now - times[0] < _WINDOW_SECONDS:
+        if self._is_full(times, now):
             return False
         times.append(now)
         return True
+
+    def used_up(self, identity: str, now: float) -> bool:
+        """Tell whether the identity used up its minute, without counting anything."""
+        times = self._times.get(identity)
+        return times is not None and self._is_full(times, now)
+
+    def _is_full(self, times: deque[float], now: float) -> bool:
+        return len(times) == self._limit and now - times[0] < _WINDOW_SECONDS
 
 
 class FloodGuard:

@@ -15,7 +15,7 @@ import trio
 
 import native
 from protocol.codec import encode
-from protocol.failure import sanitise
+from protocol.failure import provider_restart, sanitise
 from protocol.messages.to_provider import Cancel
 from server.link.strays import StrayMemo
 from server.ports import ChannelError, RequestWithdrawn, WriterStopped
@@ -182,13 +182,13 @@ class Attempts:
         """End an attempt with success."""
         attempt = self._ended_by_provider(message.request_id)
         if attempt is not None:
-            attempt.sink.on_complete(message)
+            self._tell(attempt, lambda sink: sink.on_complete(message))
 
     def failed(self, message: InferenceError) -> None:
         """End an attempt with the provider's failure, in closed words."""
         attempt = self._ended_by_provider(message.request_id)
         if attempt is not None:
-            attempt.sink.on_error(sanitise(message))
+            self._tell(attempt, lambda sink: sink.on_error(sanitise(message)))
 
     def chunk(self, message: InferenceResponseChunk, now: float) -> None:
         """Take a chunk that the pump did not recognise: same checks in the same order, same results."""
@@ -214,7 +214,7 @@ class Attempts:
         _log.warning("chunk_violation", extra={"rule": rule})
         self._on_violation()
         self._stop_generating(attempt)
-        attempt.sink.on_violation(rule)
+        self._tell(attempt, lambda sink: sink.on_violation(rule))
 
     def bad_text(self, attempt: Attempt) -> None:
         """End an attempt whose chunk opened to something that is not UTF-8; trust is not touched."""
@@ -222,7 +222,7 @@ class Attempts:
             return
         self._meter.count("bad_text")
         self._stop_generating(attempt)
-        attempt.sink.on_bad_text()
+        self._tell(attempt, lambda sink: sink.on_bad_text())
 
     def close(self) -> list[Attempt]:
         """Wipe all keys and empty the table; the caller ends each attempt that is returned."""
@@ -286,6 +286,15 @@ class Attempts:
             self._released.pop(request_id, None)
             self._meter.count("unknown_request")
         return attempt
+
+    def _tell(self, attempt: Attempt, terminal: Callable[[AttemptSink], None]) -> None:
+        """Make the terminal call. The attempt left the table: nobody else would end it if the call failed."""
+        try:
+            terminal(attempt.sink)
+        except Exception:
+            self._meter.count("sink_error")
+            _log.exception("an attempt failed while it ended")
+            attempt.sink.on_gone(provider_restart())
 
     def _drop(self, attempt: Attempt) -> bool:
         return attempt.live and self._take(attempt.sink.request_id) is not None

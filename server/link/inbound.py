@@ -56,6 +56,7 @@ def _error(session: ProviderSession, message: InferenceError, _now: float) -> No
 
 def _challenge_answer(session: ProviderSession, message: AttestationResponse, now: float) -> None:
     session.trust.answered(message, now)
+    session.plan()
 
 
 def _load_status(session: ProviderSession, message: LoadModelStatus, now: float) -> None:

@@ -27,9 +27,8 @@ async def register(session: ProviderSession, message: Register) -> None:
         return
     now = trio.current_time()
     stable_id = trust.device_id or (f"acct:{account}" if account else None)
-    if not context.rate.allow(stable_id or f"ip:{session.client_ip}", now):
-        context.meter.count("registration_rate")
-        session.close(1013, "too many registrations; try again in a minute")
+    if not _within_rate(session, trust.device_id, stable_id, now):
+        too_many(session)
         return
     session.registered(trust, public_key, message.public_key if public_key else "", now)
     context.registry.register(
@@ -48,6 +47,25 @@ async def register(session: ProviderSession, message: Register) -> None:
         session.send(greeting)
     trust.tick(now)
     session.plan()
+
+
+def too_many(session: ProviderSession) -> None:
+    """Close a session whose identity registered too often."""
+    session.context.meter.count("registration_rate")
+    session.close(1013, "too many registrations; try again in a minute")
+
+
+def _within_rate(session: ProviderSession, device_id: str | None, stable_id: str | None, now: float) -> bool:
+    """Count a registration.
+
+    A blob proves nothing yet: anyone may replay it. So a device is counted together with the client address here, and
+    by itself when the first challenge has passed; what strangers send uses up no minute of its own.
+    """
+    rate = session.context.rate
+    address = f"ip:{session.client_ip}"
+    if device_id is None:
+        return rate.allow(stable_id or address, now)
+    return not rate.used_up(device_id, now) and rate.allow(f"{address} {device_id}", now)
 
 
 async def _account(session: ProviderSession, token: str) -> str | None:

@@ -23,7 +23,7 @@ class LinkSettings:
     unregistered_per_ip: int = 32
     unregistered_total: int = 1_024
     registrations_per_minute: int = 12
-    """Per identity: the device's signing key, else the account, else the client address."""
+    """Per identity: the device's signing key once it is proven, else the account, else the client address."""
     invalid_frames: int = 100
     invalid_window_seconds: float = 60.0
     stray_cancel_seconds: float = 10.0

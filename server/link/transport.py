@@ -15,6 +15,7 @@ _USER_TIMEOUT_MS = 30_000
 _KEEPALIVE_IDLE_SECONDS = 30
 _KEEPALIVE_EVERY_SECONDS = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_wait_readable = trio.lowlevel.wait_readable
 
 
 class TransportLost(Exception):
@@ -80,20 +81,21 @@ class SocketTransport:
         raw = self._raw
         if raw is None:
             raise TransportLost
+        buffer = self._buffer
         self.waited = False
         while True:
             if self._more:
                 try:
-                    count = raw.recv_into(self._buffer)
+                    count = raw.recv_into(buffer)
                 except BlockingIOError:
                     self._more = False
                 except OSError as error:
                     raise TransportLost from error
                 else:
                     self._more = count == RECEIVE_BYTES
-                    return self._buffer[:count]
+                    return buffer[:count]
             try:
-                await trio.lowlevel.wait_readable(self._stream.socket)
+                await _wait_readable(raw)
             except (trio.ClosedResourceError, OSError, ValueError) as error:
                 raise TransportLost from error
             self._more = self.waited = True

@@ -87,14 +87,25 @@ class Connection:
         with trio.CancelScope(deadline=trio.current_time() + timeout_seconds) as scope:
             self._receive_scope = scope
             try:
-                data = await self.stream.receive_some(RECEIVE_BYTES)
-            except _GONE:
+                data = await self._receive_some()
+            except (*_GONE, OSError):
                 return False
             finally:
                 self._receive_scope = None
             self.buffer += data
             return bool(data)
         return None
+
+    async def _receive_some(self) -> bytes | bytearray:
+        """Wait for bytes; empty at the peer's end. A plain socket is asked only when it has something to say."""
+        if self.tls:
+            return await self.stream.receive_some(RECEIVE_BYTES)
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                return self._sock.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
 
     def interrupt_receive(self) -> None:
         """Make the running `receive`, if any, return None; no byte is lost."""

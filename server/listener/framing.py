@@ -1,6 +1,7 @@
-"""Where the body of one HTTP/1.1 request ends: a counter and a chunk follower, bytes in, number of bytes out.
+"""The body of one HTTP/1.1 request: a counter and a chunk decoder, bytes in, content out.
 
-Invariant: the end found here is the end that h11 finds, for any split of the bytes (held by a property test).
+Invariant: the end and the content found here are those that h11 finds, for any split of the bytes (held by a property
+test).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from server.listener.head import find_head_end
+from server.listener.head import HEADER_LINE, find_head_end
 
 MAX_CHUNK_LINE_BYTES: Final = 4 * 1024
 MAX_TRAILER_BYTES: Final = 16 * 1024
@@ -21,12 +22,12 @@ class FramingError(Exception):
 
 
 class BodyFramer(Protocol):
-    """Follows one body: `feed` takes the next bytes and returns how many of them belong to the body."""
+    """Follows one body; `complete` is True from its end on."""
 
     complete: bool
 
-    def feed(self, data: bytearray) -> int:
-        """Return how many leading bytes of `data` belong to this body; sets `complete` at its end."""
+    def take(self, buffer: bytearray) -> bytes:
+        """Remove this body's bytes from the front of `buffer` and return their content."""
 
 
 class CountedBody:
@@ -36,12 +37,13 @@ class CountedBody:
         self._left = length
         self.complete = length == 0
 
-    def feed(self, data: bytearray) -> int:
+    def take(self, buffer: bytearray) -> bytes:
         """Take at most what is left of the announced length."""
-        taken = min(self._left, len(data))
-        self._left -= taken
+        content = bytes(buffer[: self._left])
+        del buffer[: self._left]
+        self._left -= len(content)
         self.complete = self._left == 0
-        return taken
+        return content
 
 
 class ChunkedBody:
@@ -51,16 +53,30 @@ class ChunkedBody:
         self.complete = False
         self._line = bytearray()
         self._data_left = 0
+        self._end_left = b""  # what of the line end behind a chunk's data is still to come
         self._in_trailer = False
+        self._content = bytearray()
 
-    def feed(self, data: bytearray) -> int:
-        """Follow sizes, data and trailers; raises FramingError where h11 would refuse."""
+    def take(self, buffer: bytearray) -> bytes:
+        """Decode sizes, data and trailers; raises FramingError for what is malformed. Trailers are dropped."""
+        del buffer[: self._follow(buffer)]
+        content = bytes(self._content)
+        self._content.clear()
+        return content
+
+    def _follow(self, data: bytearray) -> int:
         position = 0
         while position < len(data) and not self.complete:
             if self._data_left:
-                taken = min(self._data_left, len(data) - position)
-                self._data_left -= taken
-                position += taken
+                taken = data[position : position + self._data_left]
+                self._content += taken
+                self._data_left -= len(taken)
+                position += len(taken)
+            elif self._end_left:
+                if data[position] != self._end_left[0]:
+                    raise FramingError("The data of a chunk is not followed by a line end.")
+                self._end_left = self._end_left[1:]
+                position += 1
             elif self._in_trailer:
                 position = self._follow_trailer(data, position)
             else:
@@ -78,7 +94,8 @@ class ChunkedBody:
             if match is None:
                 raise FramingError("A chunk size line is malformed.")
             size = int(match[1], 16)
-            self._data_left = size + 2 if size else 0  # the data and its CRLF
+            self._data_left = size
+            self._end_left = b"\r\n" if size else b""
             self._in_trailer = size == 0
             self._line.clear()
         return stop
@@ -96,6 +113,9 @@ class ChunkedBody:
             if len(self._line) > MAX_TRAILER_BYTES:
                 raise FramingError("The trailers are longer than 16 KiB.")
             return len(data)
+        lines = bytes(self._line[:end]).split(b"\n")[:-2]
+        if not all(HEADER_LINE.fullmatch(line.removesuffix(b"\r")) for line in lines):
+            raise FramingError("A trailer line is malformed.")
         self.complete = True
         return position + end - before
 

@@ -1,7 +1,7 @@
 """The head of one HTTP/1.1 request: finding its end, parsing it strictly, deciding how its body is framed.
 
-Invariant: a head that this module accepts means the same to h11, which parses it again; what could be read in two
-ways (both length headers, folded lines, unknown codings) is refused here.
+Invariant: a head that this module accepts means the same to h11 (held by a property test); what could be read in two
+ways (both length headers, two hosts, folded lines, unknown codings) is refused here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 PROVIDER_PATH: Final = b"/ws/provider"
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _REQUEST_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])")
-_HEADER_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*((?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?)[ \t]*")
+HEADER_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[ \t]*((?:[^\x00\s]+(?:[ \t]+[^\x00\s]+)*)?)[ \t]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
@@ -32,8 +33,9 @@ class HeadRefused(Exception):
 class RequestHead:
     """One parsed request head.
 
-    `method` and `target` are as sent, `version` is `1.0` or `1.1` (or `2.0` for the HTTP/2 preface), header names are
-    in lower case, `raw` is the head with its blank line. `content_length` is None for a chunked body.
+    `method` is as sent, `target` is path and query (or `*`), `version` is `1.0` or `1.1` (or `2.0` for the HTTP/2
+    preface), header names are in lower case, `raw` is the head with its blank line. `content_length` is None for a
+    chunked body.
     """
 
     method: bytes
@@ -62,6 +64,16 @@ class RequestHead:
     def path(self) -> bytes:
         """The target without its query."""
         return self.target.partition(b"?")[0]
+
+    @property
+    def closes(self) -> bool:
+        """True when the client wants the connection closed behind the answer (always so in HTTP/1.0)."""
+        return self.version == b"1.0" or b"close" in self.tokens(b"connection")
+
+    @property
+    def waits_to_continue(self) -> bool:
+        """True when the client holds its body back until it is told to go on (RFC 9110 10.1.1)."""
+        return self.version == b"1.1" and b"100-continue" in self.tokens(b"expect")
 
     @property
     def is_http2_preface(self) -> bool:
@@ -119,25 +131,40 @@ def parse_head(raw: bytes) -> RequestHead:
         raise HeadRefused(505, "This HTTP version is not spoken here; use HTTP/1.1 or HTTP/2.")
     if method == b"CONNECT":
         raise HeadRefused(405, "CONNECT is not served; this is no proxy.")
-    return RequestHead(method, target, version, headers, raw, _content_length(headers))
-
-
-def without_upgrade(head: RequestHead) -> bytes:
-    """Return the raw head without its Upgrade lines: the server may ignore an upgrade offer (RFC 9110 7.8)."""
-    if head.get(b"upgrade") is None:
-        return head.raw
-    kept = [line for line in head.raw.split(b"\n") if not line.lower().startswith(b"upgrade:")]
-    return b"\n".join(kept)
+    content_length = _content_length(headers)
+    _check_host(headers, version)
+    return RequestHead(method, _origin_form(method, target), version, headers, raw, content_length)
 
 
 def _parse_headers(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
     headers = []
     for line in lines:
-        match = _HEADER_LINE.fullmatch(line)
+        match = HEADER_LINE.fullmatch(line)
         if match is None:
             raise HeadRefused(400, "A header line is malformed; send NAME: VALUE without folding.")
         headers.append((match[1].lower(), match[2]))
     return tuple(headers)
+
+
+def _check_host(headers: tuple[tuple[bytes, bytes], ...], version: bytes) -> None:
+    hosts = sum(name == b"host" for name, _ in headers)
+    if hosts > 1 or (hosts == 0 and version == b"1.1"):
+        raise HeadRefused(400, f"A request needs one Host header and this one has {hosts}; send exactly one.")
+
+
+def _origin_form(method: bytes, target: bytes) -> bytes:
+    """Return path and query of a target; the form with scheme and host is for proxies, but must be read (RFC 9112)."""
+    if target.startswith(b"/") or (method == b"OPTIONS" and target == b"*"):
+        return target
+    if target.lower().startswith((b"http://", b"https://")):
+        try:
+            parts = urlsplit(target)
+            named = parts.hostname is not None and (parts.port is None or parts.port >= 0)
+        except ValueError:
+            named = False
+        if named:
+            return (parts.path or b"/") + (b"?" + parts.query if parts.query else b"")
+    raise HeadRefused(400, "The request target is malformed; send a path that begins with /.")
 
 
 def _content_length(headers: tuple[tuple[bytes, bytes], ...]) -> int | None:

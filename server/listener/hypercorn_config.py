@@ -9,8 +9,6 @@ from hypercorn.config import Config
 # One client cannot hold more than this many answers open on one HTTP/2 connection.
 HTTP2_MAX_STREAMS: Final = 128
 HEADER_LIST_BYTES: Final = 16 * 1024
-# Above what our own head reader lets through, so that h11 never refuses for size.
-H11_INCOMPLETE_BYTES: Final = 64 * 1024
 
 
 def hypercorn_config() -> Config:
@@ -19,7 +17,6 @@ def hypercorn_config() -> Config:
     config.accesslog = None
     config.errorlog = None
     config.include_server_header = False
-    config.h11_max_incomplete_size = H11_INCOMPLETE_BYTES
     config.h2_max_concurrent_streams = HTTP2_MAX_STREAMS
     config.h2_max_header_list_size = HEADER_LIST_BYTES
     return config

@@ -1,4 +1,4 @@
-"""The coordinator's only door: accepts TCP connections and gives each to hypercorn or to the provider link.
+"""The coordinator's only door: accepts TCP connections and gives each to an HTTP server or to the provider link.
 
 Invariant: one nursery owns every connection task; a failure in one connection never reaches another.
 """
@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.utils import wrap_app
 
 from server.listener.client_address import parse_ip, resolve_client
 from server.listener.connection import Connection
 from server.listener.head import HeadRefused, RequestHead
-from server.listener.http_server import CrashObserver, HttpServer
+from server.listener.http1_server import Http1Server
+from server.listener.http2_server import CrashObserver, Http2Server
 from server.listener.hypercorn_config import hypercorn_config
 from server.listener.read_head import read_head
 from server.listener.refusals import refusal
@@ -65,7 +66,7 @@ class Listener:
         on_crash: CrashObserver,
         new_request_id: Callable[[], str],
     ) -> None:
-        self._app = wrap_app(app, 0, "asgi")
+        self._app = ASGIWrapper(app)
         self._provider_link = provider_link
         self._limits = limits
         self._trusted = trusted_proxies
@@ -74,7 +75,7 @@ class Listener:
         self._new_request_id = new_request_id
         self._config = hypercorn_config()
         self._context = WorkerContext(None)
-        self._servers: set[HttpServer] = set()
+        self._servers: set[Http1Server | Http2Server] = set()
         self._per_ip: Counter[str] = Counter()
         self._open = 0
         self._accepting = trio.CancelScope()
@@ -206,23 +207,22 @@ class Listener:
             await self._run_provider_link(connection, head)
 
     async def _run_http1(self, connection: Connection, head: RequestHead) -> RequestHead | None:
-        server = self._http_server(connection)
+        server = Http1Server(
+            self._app.app,
+            connection,
+            limits=self._limits,
+            trusted_proxies=self._trusted,
+            on_crash=self._on_crash,
+            stopping=self._context.terminated.is_set,
+        )
         self._servers.add(server)
         try:
-            return await server.run_http1(head)
+            return await server.run(head)
         finally:
             self._servers.discard(server)
 
     async def _run_http2(self, connection: Connection, preface: bytes) -> None:
-        server = self._http_server(connection)
-        self._servers.add(server)
-        try:
-            await server.run_http2(preface)
-        finally:
-            self._servers.discard(server)
-
-    def _http_server(self, connection: Connection) -> HttpServer:
-        return HttpServer(
+        server = Http2Server(
             self._app,
             self._config,
             self._context,
@@ -231,6 +231,11 @@ class Listener:
             trusted_proxies=self._trusted,
             on_crash=self._on_crash,
         )
+        self._servers.add(server)
+        try:
+            await server.serve(preface)
+        finally:
+            self._servers.discard(server)
 
     async def _run_provider_link(self, connection: Connection, head: RequestHead) -> None:
         reset_consumer_options(connection.raw_socket)

@@ -1,6 +1,6 @@
 """Observability of the coordinator: logs, metrics, request ids, supervised tasks, the state of the process."""
 
-from server.observe.context import RequestNotes, request_notes, request_scope
+from server.observe.context import RequestNotes, RequestScope, request_notes
 from server.observe.exposition import may_read_metrics, render
 from server.observe.log_format import describe_exception
 from server.observe.log_queue import QueueingHandler
@@ -17,6 +17,7 @@ __all__ = [
     "QueueingHandler",
     "RelayMetrics",
     "RequestNotes",
+    "RequestScope",
     "Supervisor",
     "choose_request_id",
     "clean_foreign_text",
@@ -29,5 +30,4 @@ __all__ = [
     "redact_text",
     "render",
     "request_notes",
-    "request_scope",
 ]

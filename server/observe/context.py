@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -42,14 +40,20 @@ def current() -> dict[str, object]:
     return {variable.name: value for variable in _ALL if (value := variable.get()) is not None}
 
 
-@contextmanager
-def request_scope(public_id: str, internal_id: str) -> Iterator[RequestNotes]:
-    """Name the request that this task and its children work on; yields the notes that they may fill."""
-    notes = RequestNotes()
-    first, second, third = request_id.set(public_id), coord_request_id.set(internal_id), _notes.set(notes)
-    try:
-        yield notes
-    finally:
-        request_id.reset(first)
-        coord_request_id.reset(second)
-        _notes.reset(third)
+class RequestScope:
+    """Names the request that this task and its children work on; a context manager, yields the notes to fill."""
+
+    __slots__ = ("_ids", "_notes", "_tokens")
+
+    def __init__(self, public_id: str, internal_id: str) -> None:
+        self._ids = public_id, internal_id
+        self._notes = RequestNotes()
+
+    def __enter__(self) -> RequestNotes:
+        self._tokens = request_id.set(self._ids[0]), coord_request_id.set(self._ids[1]), _notes.set(self._notes)
+        return self._notes
+
+    def __exit__(self, *_: object) -> None:
+        request_id.reset(self._tokens[0])
+        coord_request_id.reset(self._tokens[1])
+        _notes.reset(self._tokens[2])

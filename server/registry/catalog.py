@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from server.registry.state import ModelAd
 
@@ -33,12 +33,15 @@ class CatalogEntry(Struct, frozen=True, kw_only=True):
 class Catalog:
     """Read-only rules over the configured entries; replaced as a whole when they change.
 
-    An unconfigured catalogue remembers (bounded) which models were ever advertised, so that a provider's restart makes
-    its model temporarily unavailable and not unknown.
+    An unconfigured catalogue knows what is offered now (`is_offered`), and remembers (bounded) what trusted providers
+    ever advertised, so that a provider's restart makes its model temporarily unavailable and not unknown.
     """
 
-    def __init__(self, entries: Iterable[CatalogEntry] | None = None) -> None:
+    def __init__(
+        self, entries: Iterable[CatalogEntry] | None = None, *, is_offered: Callable[[str], bool] | None = None
+    ) -> None:
         self.configured = entries is not None
+        self._is_offered = is_offered
         self._entries = {entry.id: entry for entry in entries or ()}
         self._seen: OrderedDict[str, None] = OrderedDict()
 
@@ -49,7 +52,7 @@ class Catalog:
     def knows(self, model: str) -> bool:
         """Whether a request may name this build."""
         if not self.configured:
-            return model in self._seen
+            return model in self._seen or (self._is_offered is not None and self._is_offered(model))
         entry = self._entries.get(model)
         return entry is not None and entry.active
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from server.registry.admission import admit
-from server.registry.policy import TRUST_RANK
 from server.registry.rates import (
     decode_tps,
     dedicated_family,
@@ -18,6 +17,7 @@ from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
 from server.registry.state import SlotState
 from server.registry.views import is_draining, owned_by
+from server.trust import is_fresh, standing
 
 if TYPE_CHECKING:
     from server.registry.catalog import Catalog
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SERVING: Final = 3
 _DEDICATED: Final = 4
 _BEFORE_FRESHNESS: Final = 16
-_NO_RANK: Final = -1
+_TRUST: Final = 11
 
 
 class GateContext:
@@ -90,8 +90,7 @@ def evaluate(session: Session, request: RoutedRequest, context: GateContext, now
         return Reason.STATE_RESTORING
     if slow is not None and slow[0] < _BEFORE_FRESHNESS:
         return slow[1]
-    verified_at = session.trust.verified_at
-    if verified_at is None or now - verified_at > context.policy.challenge_max_age:
+    if not is_fresh(session.trust, now, max_age=context.policy.challenge_max_age):
         return Reason.CHALLENGE_STALE
     if slow is not None:
         return slow[1]
@@ -165,18 +164,17 @@ def _slow_gate(
         return (_SERVING, Reason.NOT_SERVING_MODEL)
     if not relaxed and not _dedicated_alone(session, request.model, policy):
         return (_DEDICATED, Reason.DEDICATED)
-    if trust.untrusted is not None:
-        return (11, Reason.UNTRUSTED)
-    if caps.private_only and not owned:
-        return (12, Reason.PRIVATE_ONLY)
-    rank = TRUST_RANK.get(trust.level, _NO_RANK)
-    if rank < (0 if relaxed else TRUST_RANK[policy.min_trust]):
-        return (13, Reason.TRUST_FLOOR)
-    if not trust.runtime_verified:
-        return (14, Reason.RUNTIME_UNVERIFIED)
-    if not weights_verified(session, request.model, context.catalog):
-        return (14, Reason.MODEL_UNVERIFIED)
-    if not trust.private_text or not caps.public_key or not caps.encrypted_chunks:
+    against = standing(
+        trust,
+        policy.min_trust,
+        weights_verified=weights_verified(session, request.model, context.catalog),
+        private_only=caps.private_only,
+        owner=owned,
+        waive_floor=relaxed,
+    )
+    if against is not None:
+        return (_TRUST, Reason(against))
+    if not caps.public_key or not caps.encrypted_chunks:
         return (15, Reason.PRIVATE_TEXT)
     traits = request.traits
     if ad.template_render_ok is False or not traits.required_features <= caps.features:
@@ -200,7 +198,7 @@ def weights_verified(session: Session, model: str, catalog: Catalog) -> bool:
     """Whether the provider's weights are the catalogue's, as far as that can be known now.
 
     The advertised hash is enough until the first challenge after the load; from then on a signed status must have
-    confirmed it.
+    confirmed it. A model that delivered content is loaded, whatever the provider's reports say.
     """
     expected = catalog.expected_hash(model)
     if not expected:
@@ -210,6 +208,8 @@ def weights_verified(session: Session, model: str, catalog: Catalog) -> bool:
         return confirmed == expected
     if session.caps.models[model].weight_hash != expected:
         return False
-    loaded_at = session.slot(model).resident_since
     verified_at = session.trust.verified_at
-    return loaded_at is None or verified_at is None or verified_at <= loaded_at
+    if verified_at is None:
+        return True
+    reported, observed = session.slot(model).resident_since, session.content_since.get(model)
+    return all(loaded_at is None or verified_at <= loaded_at for loaded_at in (reported, observed))

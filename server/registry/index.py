@@ -25,10 +25,6 @@ class ModelIndex:
         """Return the sessions that offer a model."""
         return self._pools.get(model, _NOBODY).values()
 
-    def models(self) -> tuple[str, ...]:
-        """Models that at least one session offers."""
-        return tuple(self._pools)
-
     def add(self, session: Session) -> None:
         """List a session under its models."""
         for model in session.caps.models:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from protocol.semver import is_below
-from server.registry.policy import REFERENCE_BACKEND
 from server.registry.state import Budget, Caps, Hardware, Live, ModelAd, Slot, SlotSource, SlotState
+from server.trust import NATIVE_BACKEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -145,13 +145,13 @@ def constraint_models(models: Iterable[ModelEntry], named: tuple[str, ...], *, c
 def _tools_ok(message: Register, features: frozenset[str], policy: RoutingPolicy) -> bool:
     if policy.tools_min_version is None:
         return True
-    if message.backend == REFERENCE_BACKEND:
+    if message.backend == NATIVE_BACKEND:
         return not is_below(message.version, policy.tools_min_version)
     return TOOLS_FEATURE in features
 
 
 def _private_grants(message: Register, features: frozenset[str]) -> bool:
-    if message.backend == REFERENCE_BACKEND:
+    if message.backend == NATIVE_BACKEND:
         return not is_below(message.version, PRIVATE_GRANTS_FLOOR)
     return PRIVATE_GRANTS_FEATURE in features
 

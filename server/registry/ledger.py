@@ -58,6 +58,7 @@ class Reservation:
         "logical_id",
         "max_tokens",
         "model",
+        "on_content",
         "prompt_tokens",
         "reflected",
         "release_cause",
@@ -99,6 +100,8 @@ class Reservation:
         """The provider's own report counts this request already."""
         self.release_cause: ReleaseCause | None = None
         self._owner_alive: Callable[[], bool] | None = None
+        self.on_content: Callable[[Reservation, float], None] | None = None
+        """Set by the registry, which must learn that the model is loaded."""
         self._releaser = releaser
 
     @property
@@ -133,7 +136,9 @@ class Reservation:
         self._sign(ReservationState.ACCEPTED, now)
 
     def mark_streaming(self, now: float) -> None:
-        """Note the first chunk."""
+        """Note the first chunk: whatever the provider reports, the model is loaded."""
+        if self.on_content is not None and _RANK[self.state] < _RANK[ReservationState.STREAMING]:
+            self.on_content(self, now)
         self._sign(ReservationState.STREAMING, now)
 
     def _sign(self, state: ReservationState, now: float) -> None:

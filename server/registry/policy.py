@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -11,12 +11,6 @@ if TYPE_CHECKING:
 
     from server.ports import TrustLevel
 
-REFERENCE_BACKEND: Final = "mlx-swift"
-"""Backend whose version numbers the version floors count; others are judged by their feature list."""
-
-TRUST_RANK: Final[Mapping[str, int]] = {"none": 0, "self_signed": 1, "hardware": 2}
-"""Any other level has no rank and meets no floor."""
-
 
 class RoutingPolicy(Struct, frozen=True, kw_only=True):
     """Numbers of routing, admission and queueing; durations in seconds unless the name says ms, rates in tokens/s."""
@@ -24,8 +18,6 @@ class RoutingPolicy(Struct, frozen=True, kw_only=True):
     min_trust: TrustLevel = "hardware"
     tools_min_version: str | None = None
     challenge_max_age: float = 960.0
-    stale_after: float = 90.0
-    evict_strikes: int = 2
     draining_expiry: float = 150.0
     load_factor: float = 0.39
     """k: how much one more request in a batch slows each of them."""

@@ -27,6 +27,7 @@ from server.registry.rates import FleetRates, ReleaseRate, ewma
 from server.registry.reserve import choose_and_commit, commit, decision, scan
 from server.registry.retry_after import retry_after_ms
 from server.registry.state import Caps, Ident, Live, LoadCause, Session, SlotState
+from server.trust import is_proven, meets_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -70,7 +71,7 @@ class Registry:
         self._route_latency_ms: float | None = None
         self._epoch = 0
         self._fault_view = fault_view if fault_view is not None else self.faults
-        self._use_catalog(Catalog(catalog))
+        self._use_catalog(Catalog(catalog, is_offered=self._is_offered))
         self._room = WaitingRoom(self.policy, self._place)
 
     # Sessions
@@ -134,7 +135,6 @@ class Registry:
         session = self._known(session_id, "heartbeat")
         if session is None:
             return False
-        session.strikes = 0
         if intake.is_repeated(message, session.live):
             session.live = structs.replace(session.live, last_heartbeat=now)
             session.touch()
@@ -160,8 +160,14 @@ class Registry:
         session = self._known(session_id, "set_trust")
         if session is None:
             return False
+        was_trusted = self._is_trusted(session)
         session.trust = trust
+        for model, confirmed in trust.model_hashes.items():
+            if confirmed == self._catalog.expected_hash(model):
+                session.content_since.pop(model, None)
         session.touch_slow()
+        if not was_trusted:
+            self._note_advertised(session)
         self._room.drain(session, now)
         return True
 
@@ -224,19 +230,6 @@ class Registry:
             self._room.fail_model(model, QueueFailure.NO_PROVIDER)
         return open_reservations
 
-    def sweep(self, now: float) -> tuple[Session, ...]:
-        """Give a strike to silent sessions and return those to evict: close them with 1001, then disconnect."""
-        evicted = []
-        for session in self._sessions.values():
-            if now - session.live.last_heartbeat <= self.policy.stale_after:
-                session.strikes = 0
-                continue
-            session.strikes += 1
-            if session.strikes >= self.policy.evict_strikes:
-                evicted.append(session)
-        self.faults.sweep(now)
-        return tuple(evicted)
-
     # Model loads
 
     def request_load(self, session_id: str, model: str, cause: LoadCause, now: float) -> bool:
@@ -266,7 +259,7 @@ class Registry:
 
     def choose_and_reserve(self, request: RoutedRequest, now: float) -> Decision:
         """Pick the best provider and reserve it in one synchronous step; see `Decision` for why there is none."""
-        return choose_and_commit(
+        found = choose_and_commit(
             self._index.sessions(request.model),
             request,
             self._context,
@@ -274,6 +267,9 @@ class Registry:
             random=self._random,
             releaser=self._on_release,
         )
+        if found.reservation is not None:
+            found.reservation.on_content = self._on_content
+        return found
 
     def look(self, request: RoutedRequest, now: float) -> Decision:
         """Run the same gates without reserving anything."""
@@ -347,19 +343,26 @@ class Registry:
         """Waiters of a model."""
         return self._room.depth(model)
 
+    def queued_models(self) -> tuple[str, ...]:
+        """Models with at least one waiter."""
+        return self._room.models()
+
     def queue_oldest_age(self, model: str, now: float) -> float:
         """Seconds that the oldest waiter of a model has waited."""
         return self._room.oldest_age(model, now)
 
     def _place(self, session: Session, request: RoutedRequest, ignore_health: bool, now: float) -> Reservation | Reason:
         context = self._context.without_health() if ignore_health else self._context
-        return commit(session, request, context, now, self._on_release)
+        placed = commit(session, request, context, now, self._on_release)
+        if isinstance(placed, Reservation):
+            placed.on_content = self._on_content
+        return placed
 
     # Catalogue
 
     def set_catalog(self, entries: Iterable[CatalogEntry] | None, now: float) -> None:
         """Replace the catalogue; offered models are judged anew and waiters of removed ones fail with 404."""
-        self._use_catalog(Catalog(entries))
+        self._use_catalog(Catalog(entries, is_offered=self._is_offered))
         for session in self._sessions.values():
             accepted = intake.accepted_models(session.caps.offered, self._catalog)
             self._note_advertised(session)
@@ -380,8 +383,16 @@ class Registry:
         self._context = GateContext(policy=self.policy, catalog=catalog, faults=self._fault_view, rates=self.rates)
 
     def _note_advertised(self, session: Session) -> None:
-        for model in session.caps.models:
-            self._catalog.note_advertised(model)
+        """Remember a session's models, but only those of a trusted one: anyone can invent names."""
+        if self._is_trusted(session):
+            for model in session.caps.models:
+                self._catalog.note_advertised(model)
+
+    def _is_offered(self, model: str) -> bool:
+        return any(session.trust.admitted for session in self._index.sessions(model))
+
+    def _is_trusted(self, session: Session) -> bool:
+        return is_proven(session.trust) and meets_floor(session.trust, self.policy.min_trust)
 
     # Views
 
@@ -393,17 +404,14 @@ class Registry:
         """All live sessions, in the order in which they came."""
         return self._sessions.values()
 
-    def others_of_device(self, session_id: str) -> tuple[Session, ...]:
-        """Other live sessions with the same stable identity: a session that has proven itself supersedes them."""
-        session = self._sessions.get(session_id)
-        if session is None:
-            return ()
-        stable_id = session.ident.stable_id
-        return tuple(s for s in self._sessions.values() if s is not session and s.ident.stable_id == stable_id)
+    def trusted_sessions(self) -> tuple[Session, ...]:
+        """Sessions that proved themselves and meet the trust floor: what is published of the fleet comes from these."""
+        return tuple(session for session in self._sessions.values() if self._is_trusted(session))
 
     def capacity(self, now: float) -> list[ModelCapacity]:
         """One row per model that at least one publicly live provider serves, by model id. Costs a scan: cache it."""
-        rows = (self.model_capacity(model, now) for model in sorted(self._index.models()))
+        offered = {model for session in self.trusted_sessions() for model in session.caps.models}
+        rows = (self.model_capacity(model, now) for model in sorted(offered))
         return [row for row in rows if row is not None]
 
     def model_capacity(self, model: str, now: float) -> ModelCapacity | None:
@@ -427,6 +435,18 @@ class Registry:
         if cause is ReleaseCause.OWNER:
             self._note_release(reservation.model, at)
         self._room.drain(session, at)
+
+    def _on_content(self, reservation: Reservation, now: float) -> None:
+        """Have the weights confirmed while they must be loaded: the provider's own reports may hide that they are."""
+        session = self._sessions.get(reservation.session_id)
+        model = reservation.model
+        expected = self._catalog.expected_hash(model)
+        if session is None or not expected or session.trust.model_hashes.get(model) == expected:
+            return
+        if model not in session.content_since:
+            session.content_since[model] = now
+            session.touch_slow()
+            session.channel.challenge_soon()
 
     def _note_release(self, model: str, now: float) -> None:
         rate = self._release_rates.get(model)

@@ -2,7 +2,7 @@
 
 Invariant: `ident`, `caps` and `restoring` are written by registration and model updates, `trust` by attestation, `live`
 and `slots` by heartbeats (`slots` also by load acknowledgements), `ledger` by reserve and release, `loads` by the load
-planner, `strikes` by the stale sweep.
+planner, `content_since` by the first content of an attempt and by attestation.
 Invariant: `version` grows with every change, `slow_version` with every change that the slow gates read.
 """
 
@@ -201,7 +201,8 @@ class Session:
     """Lifetime totals of this session, restarts of the provider process included."""
     connected: bool = True
     restoring: bool = False
-    strikes: int = 0
+    content_since: dict[str, float] = field(default_factory=dict)
+    """When a model of the catalogue first delivered content since its weights were last confirmed."""
     version: int = 0
     slow_version: int = 0
     slow_gates: dict[tuple[object, ...], tuple[int, Reason] | None] = field(default_factory=dict)

@@ -9,19 +9,25 @@ from server.relay.settlement import BilledUsage, Outcome
 
 if TYPE_CHECKING:
     from protocol.messages.from_provider import InferenceComplete
+    from server.relay.job import RelayJob
 
 MAX_RECEIPT_CHARACTERS: Final = 8192
 
 
-def billed_usage(complete: InferenceComplete, max_tokens: int) -> BilledUsage:
-    """What may be charged: a provider cannot claim more output than it was asked for, nor more cache than prompt."""
+def billed_usage(complete: InferenceComplete, job: RelayJob) -> BilledUsage:
+    """What may be charged.
+
+    A provider cannot claim more output than it was asked for, more prompt than the hold was taken for, nor more cache
+    than prompt.
+    """
     usage = complete.usage
-    completion = min(usage.completion_tokens, max_tokens)
+    prompt = min(usage.prompt_tokens, job.prompt_tokens_hold)
+    completion = min(usage.completion_tokens, job.max_tokens)
     return BilledUsage(
-        prompt_tokens=usage.prompt_tokens,
+        prompt_tokens=prompt,
         completion_tokens=completion,
         reasoning_tokens=min(usage.reasoning_tokens, completion),
-        cached_tokens=usage.cached_tokens if usage.cached_tokens <= usage.prompt_tokens else 0,
+        cached_tokens=min(usage.cached_tokens, prompt) if usage.cached_tokens <= usage.prompt_tokens else 0,
     )
 
 

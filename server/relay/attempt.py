@@ -85,7 +85,10 @@ class Attempt:
         self.committed = False
         self.accepted = False
         self.spilled = False
-        """True from the first overflow of the queue on; the owner runs the grace window."""
+        """The queue overflowed; the owner takes the flag back and runs the grace window."""
+        self.ending = False
+        """The provider said that its text is over: the completion message is due."""
+        self._run = sink.run
         self._now = trio.lowlevel.current_clock().current_time
         self.last_chunk_at = self._now()
         self._hold = hold
@@ -109,7 +112,7 @@ class Attempt:
             return
         now = self.last_chunk_at = self._now()
         try:
-            put = self.sink.run(ready, deltas, text_bytes, now)
+            put = self._run(ready, deltas, text_bytes, now)
         except AnswerTooLarge:
             self.cut(bad_text())
             return
@@ -118,11 +121,12 @@ class Attempt:
 
     def on_opened(self, plaintext: bytes) -> None:
         """See AttemptSink."""
-        if self.phase is not Phase.COMMITTED and self.phase not in BEFORE_COMMIT:
+        if self.phase is not _COMMITTED and self.phase not in BEFORE_COMMIT:
             return
-        now = self.last_chunk_at = trio.current_time()
+        sink = self.sink
+        now = self.last_chunk_at = self._now()
         try:
-            taken = self.sink.opened(plaintext, now)
+            taken = sink.opened(plaintext, now)
         except AnswerTooLarge:
             self.cut(bad_text())
             return
@@ -133,12 +137,15 @@ class Attempt:
             return
         if self.phase in BEFORE_COMMIT:
             self._first_signs(now, content=taken.content)
-        template = self.sink.template
-        if template is not self._template and self.phase is Phase.COMMITTED:
+        template = sink.template
+        if template is not self._template and self.phase is _COMMITTED:
             self._template = template
             self.channel.set_template(self.request_id, template)
-        if taken.put is not Put.QUEUED:
+        if taken.put is not _QUEUED:
             self._crowded(taken.put)
+        if sink.ended and not self.ending:
+            self.ending = True
+            self._wake()
 
     def on_opaque(self, ct: bytes) -> None:
         """See AttemptSink; attempts of this relay are never attached as opaque."""

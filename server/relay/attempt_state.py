@@ -76,7 +76,8 @@ TERMINAL: Final = frozenset(
 
 Step: TypeAlias = tuple[Phase, tuple[Effect, ...]]
 
-BEFORE_COMMIT: Final = frozenset({Phase.RESERVED, Phase.SENT, Phase.ACCEPTED, Phase.STREAMING})
+# A tuple: it is searched by identity, while hashing a member of an enum is a call of a Python function.
+BEFORE_COMMIT: Final = (Phase.RESERVED, Phase.SENT, Phase.ACCEPTED, Phase.STREAMING)
 
 _RANK: Final = {Phase.RESERVED: 0, Phase.SENT: 1, Phase.ACCEPTED: 2, Phase.STREAMING: 3}
 _PROGRESS: Final = {Event.SENT: Phase.SENT, Event.ACCEPTED: Phase.ACCEPTED, Event.PREAMBLE: Phase.STREAMING}

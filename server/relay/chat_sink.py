@@ -23,6 +23,10 @@ class Taken(NamedTuple):
     put: Put
 
 
+_CONTENT: Final = Taken(content=True, put=Put.QUEUED)
+_NO_CONTENT: Final = Taken(content=False, put=Put.QUEUED)
+
+
 class ChatSink(Protocol):
     """Takes the output of one attempt, in order."""
 
@@ -42,6 +46,10 @@ class ChatSink(Protocol):
     def dropped(self) -> int:
         """Events that were no chunks, and tool calls beyond the bound."""
 
+    @property
+    def ended(self) -> bool:
+        """True once the provider said that no more text comes."""
+
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """Take one opened chunk; may raise AnswerTooLarge."""
 
@@ -50,10 +58,14 @@ class ChatSink(Protocol):
 
 
 class StreamSink:
-    """Passes a streamed answer on; what comes before the first content waits for it."""
+    """Passes a streamed answer on; what comes before the first content waits for it.
+
+    Spliced output goes straight into the outlet, which counts it: only the one committed attempt of a request has any.
+    """
 
     def __init__(self, chat: ChatStream, outlet: Outlet) -> None:
         self.chat = chat
+        self.run = outlet.run
         self._outlet = outlet
         self._preamble: list[bytes] = []
         self._content = False
@@ -66,38 +78,36 @@ class StreamSink:
     @property
     def deltas(self) -> int:
         """See ChatSink."""
-        return self.chat.deltas
+        return self.chat.deltas + self._outlet.run_deltas
 
     @property
     def text_bytes(self) -> int:
         """See ChatSink."""
-        return self.chat.text_bytes
+        return self.chat.text_bytes + self._outlet.run_text_bytes
 
     @property
     def dropped(self) -> int:
         """See ChatSink."""
         return self.chat.dropped_events + self.chat.dropped_calls
 
+    @property
+    def ended(self) -> bool:
+        """See ChatSink."""
+        return self.chat.ended
+
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
         pieces = self.chat.feed(plaintext)
         if not pieces:
-            return Taken(content=False, put=Put.QUEUED)
+            return _NO_CONTENT
         content = any(piece.content for piece in pieces)
         if not self._content and not content:
             self._preamble.extend(piece.ready for piece in pieces[: MAX_PREAMBLE - len(self._preamble)])
-            return Taken(content=False, put=Put.QUEUED)
+            return _NO_CONTENT
         self._content = True
         ready = b"".join((*self._preamble, *(piece.ready for piece in pieces)))
         self._preamble.clear()
         return Taken(content=content, put=self._outlet.put(ready, len(pieces), now))
-
-    def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
-        """See ChatSink."""
-        chat = self.chat
-        chat.deltas += deltas
-        chat.text_bytes += text_bytes
-        return self._outlet.put(ready, deltas, now)
 
     def preamble(self) -> bytes:
         """What was held and never followed by content: it opens an empty answer."""
@@ -132,10 +142,17 @@ class AnswerSink:
         """See ChatSink."""
         return self.chat.dropped_events + self.chat.dropped_calls
 
+    @property
+    def ended(self) -> bool:
+        """See ChatSink."""
+        return self.chat.ended
+
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
-        content = any(piece.content for piece in self.chat.feed(plaintext))
-        return Taken(content=content, put=Put.QUEUED)
+        for piece in self.chat.feed(plaintext):
+            if piece.content:
+                return _CONTENT
+        return _NO_CONTENT
 
     def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
         """See ChatSink."""

@@ -1,8 +1,10 @@
 """The bytes between a provider's reader and a consumer's writer: bounded by chunks and bytes, never lossy.
 
 Invariant: what `take` returned, joined, is at any moment a prefix of what `put` was given.
-Full queue: chunks spill into a second, smaller list while one grace window runs; a full spill, a window that passed
-with chunks still spilled, or a second overflow ends the stream.
+Full queue: chunks spill into a second list while a grace window runs; a full spill, or a window that passed with the
+same spill still there, ends the stream. One read of a provider's socket may hold hundreds of chunks, so chunks are
+counted only where they tell something of the consumer: bytes alone bound the queue while nobody can read it yet, and
+the spill until the consumer's task had a turn.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class QueueBounds:
     chunks: int = 256
     bytes: int = 1024 * 1024
     spill_chunks: int = 64
+    """Chunks that may be spilled without the consumer taking anything, once its task had a turn."""
     spill_bytes: int = 1024 * 1024
 
 
@@ -41,8 +44,12 @@ class ChunkQueue:
         self._offset = 0
         self._spill: deque[tuple[bytes, int]] = deque()
         self._spill_bytes = 0
-        self._spill_chunks = 0
-        self._grace_used = False
+        self._untaken = 0
+        self._had_turn = False
+        self.attended = True
+        """False while nobody can read yet: then only bytes are bounded."""
+        self.spills = 0
+        """How often chunks began to wait beyond the bound."""
         self.bytes = 0
         self.chunks = 0
 
@@ -50,7 +57,7 @@ class ChunkQueue:
         return bool(self._entries)
 
     def __repr__(self) -> str:
-        return f"<ChunkQueue chunks={self.chunks} bytes={self.bytes} spilled={self._spill_chunks}>"
+        return f"<ChunkQueue chunks={self.chunks} bytes={self.bytes} spilled={self._spill_bytes}>"
 
     @property
     def spilling(self) -> bool:
@@ -59,22 +66,26 @@ class ChunkQueue:
 
     def put(self, data: bytes, chunks: int) -> Put:
         """Append bytes that hold `chunks` chunks."""
-        if not self._spill:
-            if self._fits(len(data), chunks):
-                self._append(data, chunks)
-                return Put.QUEUED
-            if self._grace_used:
-                return Put.OVERFLOW
+        if not self._spill and self._fits(len(data), chunks):
+            self._append(data, chunks)
+            return Put.QUEUED
         if self._spill_bytes + len(data) > self._bounds.spill_bytes:
             return Put.OVERFLOW
-        # One read of the provider's socket may hold more chunks than the spill: a first run is bounded by bytes alone.
-        if self._spill and self._spill_chunks + chunks > self._bounds.spill_chunks:
-            return Put.OVERFLOW
-        self._grace_used = True
+        if not self._spill:
+            self.spills += 1
+            self._had_turn = False
+            self._untaken = 0
+        elif self._had_turn:
+            if self._untaken >= self._bounds.spill_chunks:
+                return Put.OVERFLOW
+            self._untaken += chunks
         self._spill.append((data, chunks))
         self._spill_bytes += len(data)
-        self._spill_chunks += chunks
         return Put.SPILLED
+
+    def turn_over(self) -> None:
+        """Note that the consumer's task could take since the spill began: from here on chunks count."""
+        self._had_turn = True
 
     def force(self, data: bytes) -> None:
         """Append the end of an answer behind everything, whatever the bounds say."""
@@ -97,6 +108,8 @@ class ChunkQueue:
                 self._entries.popleft()
                 self._offset = 0
                 self.chunks -= chunks
+        if parts:
+            self._untaken = 0
         while self._spill and self._fits(len(self._spill[0][0]), self._spill[0][1]):
             self._unspill()
         return b"".join(parts)
@@ -105,12 +118,14 @@ class ChunkQueue:
         """Forget everything; nobody reads it any more."""
         self._entries.clear()
         self._spill.clear()
-        self._offset = self.bytes = self.chunks = self._spill_bytes = self._spill_chunks = 0
+        self._offset = self.bytes = self.chunks = self._spill_bytes = self._untaken = 0
 
     def _fits(self, size: int, chunks: int) -> bool:
         if not self._entries:
             return True
-        return self.bytes + size <= self._bounds.bytes and self.chunks + chunks <= self._bounds.chunks
+        if self.bytes + size > self._bounds.bytes:
+            return False
+        return not self.attended or self.chunks + chunks <= self._bounds.chunks
 
     def _append(self, data: bytes, chunks: int) -> None:
         if data:
@@ -121,5 +136,4 @@ class ChunkQueue:
     def _unspill(self) -> None:
         data, chunks = self._spill.popleft()
         self._spill_bytes -= len(data)
-        self._spill_chunks -= chunks
         self._append(data, chunks)

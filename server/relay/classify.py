@@ -39,6 +39,9 @@ class FailureKind(Enum):
 STOPS: Final = frozenset({FailureKind.CLIENT, FailureKind.TEMPLATE, FailureKind.UNSERVABLE})
 """Kinds that end the request at once."""
 
+SHUTDOWN_REASON: Final = "coordinator_shutdown"
+"""We ourselves end the attempt because this coordinator stops."""
+
 _CLIENT_CODES: Final = frozenset({"invalid_request", "invalid_media", "media_too_large", "unsupported_media"})
 _TIMEOUT_REASONS: Final = frozenset({"first_content_timeout", "accepted_timeout"})
 
@@ -60,6 +63,8 @@ def classify(
         return FailureKind.TEMPLATE
     if failure.code == "capacity":
         return _capacity_kind(failure.reason, provider_budget, context_window)
+    if failure.reason == SHUTDOWN_REASON:
+        return FailureKind.DRAINING
     if failure.cause == "admission_timeout":
         return FailureKind.CAPACITY
     if failure.reason in _TIMEOUT_REASONS:

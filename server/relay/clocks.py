@@ -14,6 +14,8 @@ class RelayTimes:
     preamble_extension: float = 90.0
     accepted: float = 600.0
     chunk_gap: float = 600.0
+    completion: float = 2.0
+    """From the last chunk to the completion message, once the provider said that its text is over."""
     overflow_grace: float = 0.25
     park: float = 30.0
     settle: float = 30.0

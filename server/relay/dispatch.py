@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from protocol.codec import inference_request_frame
 from protocol.failure import encryption_violation
 from protocol.sealing import SealedRequest, SealingError, seal_for_provider
 from server.ports import ChannelError
-from server.relay.request_frame import request_frame
+from server.relay.watch import completion_missing
 
 if TYPE_CHECKING:
     from server.relay.attempt import Attempt
-    from server.relay.clocks import FirstContentClock
+    from server.relay.clocks import FirstContentClock, RelayTimes
 
 
 async def send_attempt(
-    attempt: Attempt, body: bytes, *, clock: FirstContentClock, cache_scope: str, inline_bytes: int
+    attempt: Attempt, body: bytes, *, clock: FirstContentClock, woken: Wakeup, cache_scope: str, inline_bytes: int
 ) -> None:
-    """Seal and send; every failure ends up in the attempt, none is raised.
+    """Seal and send, and wait for a first sign; every failure ends up in the attempt, none is raised.
 
-    Gives up at the clock's deadline. Cancelled while the frame is queued, the frame is withdrawn; the key is wiped on
-    every path on which the channel did not take it over.
+    Gives up at the clock's deadline; `await_content` says what that means. Cancelled while the frame is queued, the
+    frame is withdrawn; the key is wiped on every path on which the channel did not take it over.
     """
     if not attempt.is_pending():
         return
@@ -33,8 +34,12 @@ async def send_attempt(
         return
     now = trio.current_time()
     attempt.timing.sealed(now)
-    frame = request_frame(
-        attempt.request_id, sealed, first_content_budget_ms=clock.remaining_ms(now), cache_scope=cache_scope
+    frame = inference_request_frame(
+        request_id=attempt.request_id,
+        ephemeral_public_key=sealed.ephemeral_public_key,
+        ciphertext=sealed.ciphertext,
+        first_content_budget_ms=clock.remaining_ms(now),
+        cache_scope=cache_scope,
     )
     # No checkpoint between this look at the attempt and the attachment: afterwards the channel owns the key.
     if not attempt.is_pending():
@@ -49,17 +54,27 @@ async def send_attempt(
         with trio.move_on_at(clock.deadline):
             await attempt.channel.send_request(attempt.request_id, frame)
             attempt.sent()
+            # Most answers begin in time: the same scope does for this wait.
+            if attempt.is_pending():
+                await woken.wait()
     except ChannelError as error:
         attempt.not_sent(error)
 
 
-async def await_content(attempt: Attempt, clock: FirstContentClock, woken: Wakeup) -> None:
-    """Wait until the attempt is committed or over; the clock may grow meanwhile."""
+async def await_content(attempt: Attempt, clock: FirstContentClock, times: RelayTimes, woken: Wakeup) -> None:
+    """Wait until the attempt is committed or over; the clock may grow meanwhile.
+
+    A provider that ended without content owes its completion message at once.
+    """
     while attempt.is_pending():
-        with trio.move_on_at(clock.deadline):
+        due = attempt.last_chunk_at + times.completion if attempt.ending else clock.deadline
+        with trio.move_on_at(min(due, clock.deadline)):
             await woken.wait()
-        if trio.current_time() >= clock.deadline:
+        now = trio.current_time()
+        if now >= clock.deadline:
             attempt.late()
+        elif attempt.ending and now >= attempt.last_chunk_at + times.completion:
+            attempt.cut(completion_missing())
 
 
 async def _seal(body: bytes, public_key: bytes, inline_bytes: int) -> SealedRequest:

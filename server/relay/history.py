@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.errors import ApiError, invalid_request, rate_limited
-from server.relay.classify import STOPS, FailureKind
+from server.relay.classify import SHUTDOWN_REASON, STOPS, FailureKind
 
 if TYPE_CHECKING:
     from protocol.failure import AttemptFailure
@@ -96,6 +96,8 @@ class RequestHistory:
                     retry_after_seconds=_forecast(failure, wait),
                     reason="oversized_request",
                 )
+            case FailureKind.DRAINING if failure.reason == SHUTDOWN_REASON:
+                return restarting_error()
             case FailureKind.DRAINING:
                 return rate_limited(
                     "The providers of the model are draining; try again.", retry_after_seconds=wait, reason="draining"
@@ -123,8 +125,17 @@ def clamp_retry_after(seconds: float) -> float:
     return min(RETRY_AFTER_MAX_SECONDS, max(RETRY_AFTER_MIN_SECONDS, seconds))
 
 
+def restarting_error() -> ApiError:
+    """The coordinator itself stops: another one, or this one after its start, serves a repeated request."""
+    return rate_limited(
+        "The coordinator is restarting; try again.", retry_after_seconds=DRAINING_RETRY_SECONDS, reason="draining"
+    )
+
+
 def in_stream_error(failure: AttemptFailure) -> ApiError:
-    """The error event of a stream that broke after content."""
+    """The error of an answer that broke after content; a stream carries it as its last event."""
+    if failure.reason == SHUTDOWN_REASON:
+        return restarting_error()
     if failure.reason == "chunk_gap_timeout" or failure.cause in _TYPED_TIMEOUTS:
         return ApiError(504, "timeout", failure.text)
     return ApiError(502, "provider_error", failure.text)

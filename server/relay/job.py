@@ -19,14 +19,15 @@ class RelayJob:
     """One checked request, ready to be routed; its hold was taken under `coord_request_id`.
 
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
-    provider may cache for that build. Token numbers: the routing estimate and the clamped output bound. `created` is
-    Unix time.
+    provider may cache for that build. Token numbers: the routing estimate, the upper bound of the prompt that the hold
+    was taken for, and the clamped output bound. `created` is Unix time.
     """
 
     coord_request_id: str
     public_model: str
     build: str
     prompt_tokens: int
+    prompt_tokens_hold: int
     max_tokens: int
     stream: bool
     include_usage: bool
@@ -49,12 +50,14 @@ class RelayJob:
 class Committed:
     """A stream is chosen: send `headers`, then run `produce` in the task that owns the consumer's connection.
 
-    If `produce` is not called within the head limit, the consumer counts as gone.
+    Call `abandon` when the answer is over, however it ended: if `produce` was never called, the consumer counts as
+    gone at once. It does so too when `produce` is not called within the head limit.
     """
 
     job_id: str
     headers: Mapping[str, str]
     produce: Callable[[AnswerWriter], Awaitable[None]]
+    abandon: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ MAX_VALUE_CHARACTERS: Final = 128
 
 def clean(value: str) -> str:
     """Printable ASCII of at most 128 characters; providers supply the chip's name, so nothing else may pass."""
+    if len(value) <= MAX_VALUE_CHARACTERS and value.isascii() and value.isprintable():
+        return value.strip()
     return "".join(letter for letter in value if " " <= letter <= "~")[:MAX_VALUE_CHARACTERS].strip()
 
 

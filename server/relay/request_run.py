@@ -14,7 +14,7 @@ import trio
 
 from protocol.api.chat_answer import ChatAnswer
 from protocol.api.chat_stream import ChatStream
-from protocol.api.errors import ApiError, internal_error, rate_limited
+from protocol.api.errors import ApiError, internal_error
 from protocol.failure import bad_text
 from server.relay.answer_end import billed_usage, outcome_of_status, receipt_member, usage_report
 from server.relay.attempt import Attempt
@@ -22,7 +22,7 @@ from server.relay.attempt_state import Effect, Event, Phase
 from server.relay.chat_sink import AnswerSink, StreamSink
 from server.relay.choose import ProviderChoice
 from server.relay.dispatch import Wakeup, await_content, send_attempt
-from server.relay.history import DRAINING_RETRY_SECONDS, in_stream_error
+from server.relay.history import in_stream_error, restarting_error
 from server.relay.job import Answered, Committed, Refused
 from server.relay.outlet import Outlet
 from server.relay.provider_headers import provider_details, provider_headers
@@ -76,6 +76,10 @@ class RequestRun:
         self._scope.cancel()
         self._woken()
 
+    def _abandon_unsent(self) -> None:
+        if not self._outlet.opened:
+            self.consumer_left()
+
     async def run(self) -> None:
         """Serve the job to its end; raises nothing but cancellation."""
         try:
@@ -87,14 +91,7 @@ class RequestRun:
             self._abort(internal_error(), Outcome.INTERNAL_ERROR)
         finally:
             # Changes nothing after an ordinary end; after a cancellation it ends what is left, without a checkpoint.
-            self._abort(
-                rate_limited(
-                    "The coordinator is restarting; try again.",
-                    retry_after_seconds=DRAINING_RETRY_SECONDS,
-                    reason="draining",
-                ),
-                Outcome.INTERNAL_ERROR,
-            )
+            self._abort(restarting_error(), Outcome.INTERNAL_ERROR)
 
     async def settled(self) -> None:
         """Wait until the settlement is over, well or not."""
@@ -125,8 +122,15 @@ class RequestRun:
         attempt, clock = self._open_attempt(reservation)
         body = self._job.make_body(reservation.model)
         scope = self._job.cache_scope(reservation.model) if self._job.cache_scope is not None else ""
-        await send_attempt(attempt, body, clock=clock, cache_scope=scope, inline_bytes=self._services.seal_inline_bytes)
-        await await_content(attempt, clock, self._woken)
+        await send_attempt(
+            attempt,
+            body,
+            clock=clock,
+            woken=self._woken,
+            cache_scope=scope,
+            inline_bytes=self._services.seal_inline_bytes,
+        )
+        await await_content(attempt, clock, self._times, self._woken)
         return attempt
 
     def _open_attempt(self, reservation: Reservation) -> tuple[Attempt, FirstContentClock]:
@@ -198,7 +202,7 @@ class RequestRun:
         session = cast("Session", self._session)
         self._choice.note_content(session)
         if self._job.stream:
-            self._decide(Committed(attempt.request_id, self._headers(attempt), self._outlet.pump))
+            self._decide(Committed(attempt.request_id, self._headers(attempt), self._outlet.pump, self._abandon_unsent))
             await watch_stream(attempt, self._outlet, self._times, self._woken, consumer_left=self.consumer_left)
         else:
             await watch_answer(attempt, self._times, self._woken)
@@ -213,12 +217,14 @@ class RequestRun:
 
     async def _finish(self, attempt: Attempt, complete: InferenceComplete) -> None:
         """Settle first, so that a client that reads its usage right after the end sees it; then write the end."""
-        usage = billed_usage(complete, self._job.max_tokens)
+        usage = billed_usage(complete, self._job)
         self._choice.note_success(cast("Session", self._session))
         self._choice.note_attempt("success", cast("Session", self._session))
         settled = self._settle(Outcome.SUCCESS, 200, usage)
-        with trio.move_on_after(self._times.answer_waits_for_settlement):
-            await settled.wait()
+        await trio.lowlevel.checkpoint()
+        if not settled.is_set():
+            with trio.move_on_after(self._times.answer_waits_for_settlement):
+                await settled.wait()
         stopped = self._job.asked_for_stop and bool(complete.stop_sequence)
         attachments = receipt_member(complete) | self._metadata(attempt)
         sink = attempt.sink
@@ -262,7 +268,7 @@ class RequestRun:
             if trio.current_time() >= until:
                 attempt.apply(Event.PARK_EXPIRED)
         complete = attempt.complete
-        usage = billed_usage(complete, self._job.max_tokens) if complete is not None else None
+        usage = billed_usage(complete, self._job) if complete is not None else None
         self._choice.note_attempt("partial", cast("Session", self._session))
         self._settle(Outcome.CLIENT_GONE if usage is None else Outcome.PARTIAL_SUCCESS, GONE_STATUS, usage)
         self._decide(Refused(ApiError(GONE_STATUS, "client_gone", "The client left.")))

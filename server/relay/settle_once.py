@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.relay.services import RelayServices
     from server.relay.settlement import SettlementRecord
 
@@ -39,8 +41,9 @@ class SettleOnce:
         """Settle with this record unless that happened; the event is set when it is over, well or not."""
         if self._done is None:
             self._done = trio.Event()
-            self._services.observer.request_ended(record)
+            # First the task: nothing that follows may keep a request from being settled.
             self._nursery.start_soon(self._run, record, self._done)
+            self._tell(lambda: self._services.observer.request_ended(record))
         return self._done
 
     async def _run(self, record: SettlementRecord, done: trio.Event) -> None:
@@ -58,5 +61,12 @@ class SettleOnce:
             done.set()
 
     def _failed(self, record: SettlementRecord, kind: str) -> None:
-        self._services.observer.settlement_failed()
+        self._tell(self._services.observer.settlement_failed)
         log.error("settlement_failed", extra={"coord_request_id": record.coord_request_id, "kind": kind})
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Run an observer's method; a fault of it ends neither the request nor the relay."""
+        try:
+            call()
+        except Exception as error:
+            log.error("observer_failed", extra={"kind": type(error).__name__})

@@ -5,8 +5,9 @@ Invariant: stamps are written once, and every segment starts where the one befor
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class AttemptTiming:
 
     def header(self) -> str:
         """The value of `X-Timing`: compact JSON."""
-        return json.dumps(self.segments(), separators=(",", ":"))
+        return msgspec.json.encode(self.segments()).decode()
 
 
 def _micros(seconds: float) -> int:

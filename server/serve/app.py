@@ -17,10 +17,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from protocol.api.errors import ApiError, invalid_request, openai_envelope, payload_too_large
 from server.answer import install_streaming
 from server.observe import request_notes
-from server.serve.cors import Cors
-from server.serve.drain_gate import DrainGate
-from server.serve.recovery import Recovery
-from server.serve.request_log import RequestLog
+from server.serve.layers import Layers
+from server.serve.lean_quart import LeanQuart
 
 if TYPE_CHECKING:
     from server.config import CoordinatorSettings
@@ -37,15 +35,16 @@ def build_app(
     A crash of a handler leaves quart (it has no handler for it) and becomes a 500 in the recovery layer. Errors of the
     framework itself (unknown path, wrong method, body too large or too slow) get the public envelope.
     """
-    app = QuartTrio("darkbloom", static_folder=None)
+    app = LeanQuart("darkbloom")
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     install_streaming(app, write_deadline_seconds=settings.write_deadline, body_seconds=settings.body_timeout)
 
     @app.before_request
     async def note_route() -> None:
-        if request.url_rule is not None:
-            request_notes().route = request.url_rule.rule
+        rule = request.url_rule
+        if rule is not None:
+            request_notes().route = rule.rule
 
     @app.errorhandler(HTTPException)
     async def framework_error(error: HTTPException) -> Response:
@@ -58,7 +57,7 @@ def build_app(
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     inner = cast("AsgiApp", app.asgi_app)
-    layered: Any = Cors(RequestLog(Recovery(DrainGate(inner, drain)), metrics), settings.cors_origins)
+    layered: Any = Layers(inner, metrics=metrics, drain=drain, cors_origins=settings.cors_origins)
     app.asgi_app = layered  # type: ignore[method-assign]
     return app
 

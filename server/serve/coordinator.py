@@ -106,7 +106,7 @@ async def open_coordinator(
         version=installed_version(),
         build_commit="dev",
         max_body_bytes=settings.max_body_bytes,
-        cache_secret=secrets.token_bytes(32),
+        cache_secret=_cache_secret(settings),
         clock=trio.current_time,
         wall_clock=time.time,
     )

@@ -1,10 +1,10 @@
-"""The outermost layer: browsers of allowed origins may call the API; every other origin gets no permission."""
+"""The outermost layer's rule: browsers of allowed origins may call the API; every other origin gets no permission."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from server.serve.asgi_types import AsgiApp, Event, Receive, Scope, Send, header
+from server.serve.asgi_types import Scope, Send, header
 
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEADERS: Final = (
@@ -21,31 +21,25 @@ _EXPOSED: Final = (
 class Cors:
     """Reflects an origin of the list, with credentials; answers its preflights with 204."""
 
-    def __init__(self, app: AsgiApp, origins: tuple[str, ...]) -> None:
-        self._app = app
+    def __init__(self, origins: tuple[str, ...]) -> None:
         self._origins = frozenset(origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        origin = header(scope, b"origin") if scope["type"] == "http" else None
-        if origin is None or origin not in self._origins:
-            await self._app(scope, receive, send)
-            return
-        granted = [
+    def granted(self, origin: str) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers that permit an origin to read an answer; none for an origin outside the list."""
+        if origin not in self._origins:
+            return ()
+        return (
             (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"access-control-allow-credentials", b"true"),
             (b"access-control-expose-headers", _EXPOSED),
             (b"vary", b"Origin"),
-        ]
-        if scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None:
-            allowed = [(b"access-control-allow-methods", _METHODS), (b"access-control-allow-headers", _HEADERS)]
-            await send({"type": "http.response.start", "status": 204, "headers": [*granted, *allowed]})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            return
+        )
 
-        async def send_granted(event: Event) -> None:
-            if event["type"] == "http.response.start":
-                event = {**event, "headers": [*event["headers"], *granted]}
-            await send(event)
-
-        await self._app(scope, receive, send_granted)
+    async def answer_preflight(self, scope: Scope, send: Send, granted: tuple[tuple[bytes, bytes], ...]) -> bool:
+        """Answer a preflight of an allowed origin; False when the request is none."""
+        if scope["method"] != "OPTIONS" or header(scope, b"access-control-request-method") is None:
+            return False
+        allowed = [(b"access-control-allow-methods", _METHODS), (b"access-control-allow-headers", _HEADERS)]
+        await send({"type": "http.response.start", "status": 204, "headers": [*granted, *allowed]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True

@@ -28,20 +28,22 @@ def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: Q
 
     def slots() -> Samples:
         found: Counter[tuple[str, ...]] = Counter()
-        for session in registry.sessions():
+        for session in registry.trusted_sessions():
             for model, slot in session.slots.items():
                 found[model, slot.state.value] += 1
         return found.items()
 
     def rows() -> Samples:
         running: Counter[tuple[str, ...]] = Counter()
-        for session in registry.sessions():
+        for session in registry.trusted_sessions():
             for model, slot in session.slots.items():
                 running[model,] += slot.running
         return running.items()
 
     def models() -> set[str]:
-        return {model for session in registry.sessions() for model in session.slots}
+        """Names that an unproven peer invented are no label values."""
+        reported = {model for session in registry.trusted_sessions() for model in session.slots}
+        return reported.union(registry.queued_models())
 
     reading = metrics.reading
     reading("darkbloom_providers", "Connected providers.", ("status", "trust_level"), providers)

@@ -80,7 +80,6 @@ def routing_policy(settings: CoordinatorSettings) -> RoutingPolicy:
     return RoutingPolicy(
         min_trust=settings.min_trust,
         challenge_max_age=settings.challenge_max_age,
-        stale_after=settings.stale_after,
         prefill_decode_ratio=settings.prefill_decode_ratio,
         min_decode_tps=settings.min_decode_tps,
         quality_cap=settings.quality_cap,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from server.observe.interpreter import freeze_started_objects
+from server.observe.task_steps import measured_task_steps
 from server.serve.coordinator import Coordinator, open_coordinator
 
 if TYPE_CHECKING:
@@ -37,13 +38,21 @@ async def run_coordinator(
     the address cannot be bound.
     """
     async with open_coordinator(settings, log=log) as coordinator, trio.open_nursery() as nursery:
-        urls = await nursery.start(coordinator.listener.run, settings.host, settings.port)
-        reachable = [reachable_url(url) for url in urls]
-        for url in reachable:
-            _log.info("listening on %s", url, extra={"url": url})
-        freeze_started_objects()
-        on_ready(reachable)
-        await _drain_on_signal(coordinator, log)
+        with measured_task_steps(coordinator.metrics, wanted=settings.step_profile):
+            await _serve(coordinator, nursery, on_ready=on_ready, log=log)
+
+
+async def _serve(
+    coordinator: Coordinator, nursery: trio.Nursery, *, on_ready: OnReady, log: QueueingHandler | None
+) -> None:
+    settings = coordinator.settings
+    urls = await nursery.start(coordinator.listener.run, settings.host, settings.port)
+    reachable = [reachable_url(url) for url in urls]
+    for url in reachable:
+        _log.info("listening on %s", url, extra={"url": url})
+    freeze_started_objects()
+    on_ready(reachable)
+    await _drain_on_signal(coordinator, log)
 
 
 def reachable_url(url: str) -> str:

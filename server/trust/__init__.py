@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from server.trust.desk import TrustDesk
-from server.trust.gate import GateReason, PrivacyFacts, gate
-from server.trust.policy import TRUST_RANK, RuntimeManifest, TrustPolicy
+from server.trust.gate import GateReason, PrivacyFacts, is_fresh, is_proven, meets_floor, standing
+from server.trust.policy import NATIVE_BACKEND, TRUST_RANK, RuntimeManifest, TrustPolicy
 from server.trust.session import SessionTrust, TrustPort
 
 __all__ = [
+    "NATIVE_BACKEND",
     "TRUST_RANK",
     "GateReason",
     "PrivacyFacts",
@@ -16,5 +17,8 @@ __all__ = [
     "TrustDesk",
     "TrustPolicy",
     "TrustPort",
-    "gate",
+    "is_fresh",
+    "is_proven",
+    "meets_floor",
+    "standing",
 ]

@@ -1,4 +1,4 @@
-"""The routing gate: the one function that says whether a session's trust lets it serve, in a fixed order of reasons."""
+"""The one trust gate: whether a session's trust lets it serve, in a fixed order of reasons."""
 
 from __future__ import annotations
 
@@ -9,51 +9,62 @@ from server.trust.policy import NATIVE_BACKEND, TRUST_RANK
 
 if TYPE_CHECKING:
     from protocol.messages.from_provider import PrivacyCapabilities
-    from server.ports import TrustState
+    from server.ports import TrustLevel, TrustState
     from server.trust.policy import TrustPolicy
 
 GateReason: TypeAlias = Literal[
-    "offline",
     "untrusted",
     "private_only",
     "trust_floor",
     "runtime_unverified",
+    "model_unverified",
     "private_text",
-    "challenge_stale",
 ]
+_NO_RANK = -1
 
 
-def gate(
+def standing(
     trust: TrustState,
-    policy: TrustPolicy,
-    now: float,
+    min_trust: TrustLevel,
     *,
-    offline: bool = False,
+    weights_verified: bool = True,
     private_only: bool = False,
     owner: bool = False,
+    waive_floor: bool = False,
 ) -> GateReason | None:
-    """Return the first reason against routing to this session, or None.
+    """Return the first reason against this session that time alone does not change, or None.
 
-    `owner` marks a caller that owns the machine: the trust floor drops to `none` and a private machine is admitted;
-    nothing else is relaxed. `now` is trio's clock.
+    `owner` marks a caller that owns the machine: a private machine is admitted. `waive_floor` marks an owner who asks
+    for his own machine: the floor drops to `none` too; nothing else is relaxed. Freshness is asked of `is_fresh`.
     """
-    rank = TRUST_RANK.get(trust.level, -1)
-    floor = 0 if owner else TRUST_RANK[policy.min_trust]
-    if offline:
-        return "offline"
     if trust.untrusted is not None:
         return "untrusted"
     if private_only and not owner:
         return "private_only"
-    if rank < floor:
+    if not meets_floor(trust, "none" if waive_floor else min_trust):
         return "trust_floor"
     if not trust.runtime_verified:
         return "runtime_unverified"
+    if not weights_verified:
+        return "model_unverified"
     if not trust.private_text:
         return "private_text"
-    if not trust.admitted or trust.verified_at is None or now - trust.verified_at > policy.challenge_max_age:
-        return "challenge_stale"
     return None
+
+
+def is_fresh(trust: TrustState, now: float, *, max_age: float) -> bool:
+    """Tell whether a challenge passed at all, and the last one not too long ago; `now` is trio's clock."""
+    return trust.admitted and trust.verified_at is not None and now - trust.verified_at <= max_age
+
+
+def meets_floor(trust: TrustState, min_trust: TrustLevel) -> bool:
+    """Tell whether the level reaches the floor; an unknown level reaches none at all."""
+    return TRUST_RANK.get(trust.level, _NO_RANK) >= TRUST_RANK[min_trust]
+
+
+def is_proven(trust: TrustState) -> bool:
+    """Tell whether the session is who it claims to be, and has not lost its trust since."""
+    return trust.admitted and trust.untrusted is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

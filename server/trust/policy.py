@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from server.ports import TrustLevel
 
 NATIVE_BACKEND: Final = "mlx-swift"
-"""The one backend without an import path to lock: it is excused from the two Python capabilities."""
+"""The reference backend: version floors count its versions alone, and it has no import path to lock."""
 
 TRUST_RANK: Final[Mapping[str, int]] = {"none": 0, "self_signed": 1, "hardware": 2}
 """Any other level has no rank and meets no floor, not even `none`."""

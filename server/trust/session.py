@@ -45,6 +45,9 @@ class TrustPort(Protocol):
     def withdraw_requests(self) -> None:
         """Take back the requests that are queued."""
 
+    def proved(self, device_id: str) -> bool:
+        """Learn that the device passed its first challenge; False when the connection must end because of that."""
+
     def replaced(self) -> None:
         """Close, because the device proved itself on a newer connection."""
 
@@ -146,6 +149,10 @@ class SessionTrust:
         if machine.outstanding is None and now >= machine.due:
             self._perform(machine.challenge(self._desk.new_challenge(), now + self._desk.interval()))
 
+    def hasten(self, now: float) -> None:
+        """Have the next challenge due at once, or after the answer that is awaited."""
+        self._machine.hasten(now)
+
     def written(self, nonce: str, now: float) -> None:
         """Start the answer's clock."""
         self._machine.written(nonce, now)
@@ -232,6 +239,6 @@ class SessionTrust:
                     port.close(code, reason)
 
     def _supersede(self) -> None:
-        if self._device is not None:
+        if self._device is not None and self.device_id is not None and self._port.proved(self.device_id):
             for older in self._desk.devices.older(self._device, self):
                 older._port.replaced()  # noqa: SLF001 - another object of this very class

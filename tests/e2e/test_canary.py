@@ -43,11 +43,11 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.relay.request_run:RequestRun._serve": BOTH,
     "server.relay.request_run:RequestRun._try": STREAM,
     "server.relay.dispatch:seal_for_provider": BOTH,
-    "server.relay.dispatch:request_frame": STREAM,
+    "server.relay.dispatch:inference_request_frame": STREAM,
     "server.link.attempts:Attempts.attach": STREAM,
     "server.link.attempts:Attempts.send_request": STREAM,
     "server.link.writer:TwoLaneWriter.submit_data": STREAM,
-    "server.link.transport:Transport.send_now": STREAM,
+    "server.link.transport:SocketTransport.send_now": STREAM,
     # And back.
     "server.link.session:ProviderSession._dispatch": STREAM,
     "server.link.session:decode_from_provider": STREAM,
@@ -58,7 +58,6 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.relay.attempt:Attempt.on_complete": BOTH,
     "server.relay.attempt:advance": STREAM,
     "protocol.api.chat_stream:ChatStream.feed": STREAM,
-    "protocol.api.chat_stream:ChatStream.note_run": STREAM,
     "protocol.api.chat_stream:ChatStream.finish": STREAM,
     "protocol.api.chat_answer:ChatAnswer.feed": ONE_PIECE,
     "protocol.api.chat_answer:ChatAnswer.add_run": ONE_PIECE,
@@ -69,14 +68,17 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.relay.request_run:RequestRun._finish": BOTH,
     "server.relay.settlement:NoSettlement.settle": STREAM,
     "server.answer.streaming:AnswerConnection._stream": STREAM,
-    "server.answer.direct:DirectWriter.write": STREAM,
+    "server.answer.direct:DirectWriter.drain": STREAM,
     "server.answer.direct:DirectWriter.write_now": STREAM,
     "server.api.chat:json_answer": ONE_PIECE,
     # Beside it.
     "server.observe.observers:RelayMetrics.request_ended": STREAM,
-    "server.observe.observers:LinkMetrics.count": STREAM,
+    "server.serve.request_log:mint_coord_request_id": STREAM,
     "server.observe.log_format:line_fields": STREAM,
 }
+
+
+TRIES = 20
 
 
 class Sabotage:
@@ -95,12 +97,10 @@ class Sabotage:
             while (self.home / ORDER_FILE).exists():
                 await trio.sleep(0.002)
 
-    async def sprung(self, target: str) -> None:
-        """Wait until it did."""
+    def sprung(self, target: str) -> bool:
+        """Tell whether it did."""
         done = self.home / DONE_FILE
-        with trio.fail_after(5):
-            while not done.exists() or done.read_text() != target:
-                await trio.sleep(0.002)
+        return done.exists() and done.read_text() == target
 
 
 async def hurt(server: Coordinator, *, stream: bool) -> bytes:
@@ -154,9 +154,13 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
         for target, kinds in TARGETS.items():
             for stream in kinds:
                 await sabotage.arm(target)
-                came = await hurt(server, stream=stream)
-                await sabotage.sprung(target)
-                assert PROMPT.found_in(came) == [], target
+                # Some functions are called only when a write has to wait, or when a heartbeat comes.
+                for _ in range(TRIES):
+                    came = await hurt(server, stream=stream)
+                    assert PROMPT.found_in(came) == [], target
+                    if sabotage.sprung(target):
+                        break
+                assert sabotage.sprung(target), f"{target} was not called"
                 if not came:
                     unanswered.append(target)
                 await served(server)
@@ -169,7 +173,8 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
     for canary in (PROMPT, COMPLETION):
         assert canary.found_in(metrics) == []
     assert leaks([PROMPT, COMPLETION], tmp_path, {home / SECRET_FILE}) == []
-    assert unanswered == []
+    # Nobody is left to answer where the connection itself breaks; everything further in has somebody.
+    assert unanswered == ["server.listener.http_server:HttpServer._serve_request"]
 
 
 @pytest.mark.parametrize("form", Canary("x").traces())

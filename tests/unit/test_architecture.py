@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 CODE = ("native", "protocol", "server", "provider", "tests", "bench")
 ASYNCIO_ALLOWED = {"server/store/postgres.py"}
 MLX_ALLOWED = ("provider", "tests", "bench")
-ENVIRONMENT_ALLOWED = ("native/", "protocol/settings", "provider/hardening", "provider/demo/train.py")
+ENVIRONMENT_ALLOWED = ("native/", "protocol/settings", "provider/hardening")
 
 
 def _rooms() -> dict[str, set[str]]:

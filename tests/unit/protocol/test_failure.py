@@ -252,7 +252,6 @@ def test_foreign_words_never_survive(code: str, reason: str, cause: str, rejecti
         (failure.send_failed(), 502, "send_failed", "fault"),
         (failure.encryption_violation(), 502, "provider_error", "fault"),
         (failure.bad_text(), 502, "provider_error", "fault"),
-        (failure.chunk_overflow(), 499, "chunk_overflow", "neutral"),
         (failure.first_content_timeout(), 504, "first_content_timeout", "fault"),
         (failure.accepted_timeout(), 504, "accepted_timeout", "fault"),
         (failure.chunk_gap_timeout(), 504, "chunk_gap_timeout", "fault"),

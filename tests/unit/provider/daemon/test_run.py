@@ -189,6 +189,20 @@ async def test_a_model_that_does_not_load_does_not_stop_the_daemon(open_daemon):
         assert daemon.kinds().count("model_failed") == 1
 
 
+async def test_where_a_model_lies_on_this_machine_stays_here(open_daemon):
+    def load(source):
+        raise LoadFailed("The model in /home/owner/models cannot be loaded; download it again.")
+
+    async with open_daemon(load=load) as daemon:
+        connection = await daemon.coordinator.connection()
+        await connection.wait(Heartbeat)
+        await connection.send(LoadModel(model_id="bytes"))
+        status = await connection.wait(LoadModelStatus, where=lambda status: status.status == "failed")
+        assert status.error == "The model bytes does not work on this machine."
+        failed = [event for event in daemon.events if event.kind == "model_failed"]
+        assert "/home/owner/models" in failed[-1].text
+
+
 async def test_a_slow_load_does_not_hold_up_the_registration(open_daemon):
     go = threading.Event()
 

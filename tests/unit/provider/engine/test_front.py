@@ -311,3 +311,27 @@ async def test_cancel_storm_leaves_nothing_behind(rig):
         assert snapshot.slots[0].budget_used == 0
         assert all(isinstance(end, Finished) for end in ends)
         assert sum(generator.rows for backend in rig.backends for generator in backend.generators) == 0
+
+
+async def test_step_that_is_stuck_while_the_engine_stops_is_fatal_all_the_same(rig):
+    limits = {"wedge_suspected_after": 0.1, "wedge_crashed_after": 0.2, "wedge_fatal_after": 0.3}
+    rig.faults.hold = hold = threading.Event()
+
+    def on_fatal(reason):
+        rig.fatal.append(reason)
+        hold.set()
+
+    rescue = threading.Timer(8, hold.set)
+    rescue.start()
+    async with EngineFront.open(
+        headroom=lambda: 10**9, limits=EngineLimits(**limits), make_backend=rig.make_backend, on_fatal=on_fatal
+    ) as engine:
+        rig.faults.hold = None
+        await engine.attach_model(byte_model())
+        rig.faults.hold = hold
+        engine.submit(LONG)
+        with trio.fail_after(5):
+            while engine._pulse.step_started_at is None:
+                await trio.sleep(0.001)
+    rescue.cancel()
+    assert rig.fatal == ["one engine step took too long"]

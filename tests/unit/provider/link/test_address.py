@@ -41,3 +41,9 @@ def test_a_password_in_the_address_is_not_repeated():
     with pytest.raises(AddressRefused) as refused:
         parse_address("wss://user:hunter2@example.org", allow_insecure=True)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["ws://[::1", "wss://a..b", "wss://" + "a" * 70 + ".de"])
+def test_host_that_no_resolver_takes_is_refused_before_it_is_dialled(url):
+    with pytest.raises(AddressRefused, match="is not usable"):
+        parse_address(url, allow_insecure=True)

@@ -112,3 +112,29 @@ def test_allocator_counts_arrays():
     while allocator.active() - before >= 4_000_000 and time.monotonic() < deadline:
         allocator.clear_cache()
     assert allocator.active() - before < 4_000_000
+
+
+@pytest.mark.parametrize("physical", [1200 * MIB, 2 * GIB, 7 * GIB, 16 * GIB, 64 * GIB])
+@pytest.mark.parametrize("resident", [0, 4_000_000, 90_000_000, 2 * GIB])
+@pytest.mark.parametrize("share", [4, 2, 1])
+def test_largest_load_is_what_the_gate_accepts_whatever_is_resident(physical, resident, share):
+    """The reserves depend on the size asked for: a tiny resident model must not promise room for a huge one."""
+    allocator = FakeAllocator()
+    allocator.held = resident
+    gate = MemoryGate(FakeSystem(physical, physical // share), allocator)
+    gate.note_largest(resident)
+    limit = gate.largest_load(reclaimable=0)
+    assert limit == 0 or gate.may_load(limit)
+    assert not gate.may_load(limit + 1)
+
+
+def test_nothing_is_reclaimable_while_a_request_pins_a_model_that_has_no_row_yet(gate, allocator):
+    allocator.held = 20 * GIB
+    gate.note_largest(20 * GIB)
+
+    def free(in_flight):
+        return measure_capacity(EngineSnapshot(), gate, health=Health.GOOD, now=0, in_flight=in_flight).free_for_load_gb
+
+    assert free(1) * GIB == pytest.approx(gate.largest_load(reclaimable=0))
+    assert free(0) * GIB == pytest.approx(gate.largest_load(reclaimable=20 * GIB))
+    assert free(0) > free(1)

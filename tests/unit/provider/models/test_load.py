@@ -26,6 +26,8 @@ def test_broken_generation_config_is_no_obstacle(tiny_directory, tiny, tmp_path)
 
     (tmp_path / "generation_config.json").write_text("{")
     assert end_tokens(tiny.tokenizer, tmp_path) <= tiny.eos_ids
+    (tmp_path / "generation_config.json").write_text("[]")
+    assert end_tokens(tiny.tokenizer, tmp_path) <= tiny.eos_ids
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": 77}))
     assert 77 in end_tokens(tiny.tokenizer, tmp_path)
 

@@ -257,3 +257,22 @@ async def test_real_model_loads_warms_and_unloads(tiny_directory):
         assert model.model_id == "tiny"
         assert await slots.unload("tiny")
         assert engine.snapshot().slots == ()
+
+
+async def test_loader_that_raises_anything_refuses_the_load_and_leaves_the_machine_working(machine, autojump_clock):
+    load = machine.rig.load
+
+    def broken(source):
+        if source.model_id == "a":
+            raise KeyError("eos")
+        return load(source)
+
+    machine.slots._load_source = broken
+    with pytest.raises(LoadRefused, match="KeyError") as refused, machine.slots.pin("a"):
+        await machine.slots.ensure_loaded("a")
+    assert refused.value.kind == "broken"
+    assert "eos" not in str(refused.value)
+    assert machine.rig.gate.promised == 0
+    assert machine.slots.loading == ()
+    await use(machine, "b")
+    assert machine.slots.resident == ("b",)

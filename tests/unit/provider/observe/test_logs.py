@@ -67,3 +67,16 @@ def test_configuring_sets_our_level_and_quietens_others():
             logging.getLogger(name).setLevel(level)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["msg"] for line in lines] == ["hello"]
+
+
+def test_a_generator_fault_names_its_places_and_not_its_text(caplog):
+    from provider.engine.slot import _log_fault
+
+    try:
+        raise ValueError("CANARY")
+    except ValueError as error:
+        _log_fault(error)
+    line = json.loads(JsonFormatter().format(caplog.records[-1]))
+    assert line["fault"] == "ValueError"
+    assert "test_logs.py:" in line["frames"]
+    assert "CANARY" not in str(line)

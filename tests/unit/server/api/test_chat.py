@@ -336,3 +336,47 @@ async def test_an_unknown_path_is_404_in_the_envelope(autojump_clock: MockClock)
         status, headers, body = await site.ask("GET", "/v1/unknown")
         assert (status, error_of(body)["type"]) == (404, "invalid_request_error")
         assert headers["x-request-id"]
+
+
+async def test_a_head_that_cannot_be_sent_frees_the_capacity_at_once(autojump_clock: MockClock) -> None:
+    async def endless(served: Served) -> None:
+        served.say(delta("x"))
+        await served.cancelled.wait()
+        served.complete()
+
+    async with open_site() as site:
+        site.world.provider("p", endless)
+        head = trio.Event()
+        body = json.dumps({"model": MODEL, "messages": MESSAGES, "stream": True}).encode()
+        requests = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> object:
+            for message in requests:
+                return message
+            await head.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: object) -> None:
+            head.set()
+            await trio.sleep_forever()
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"authorization", f"Bearer {KEY}".encode()), (b"content-length", b"%d" % len(body))],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "extensions": {},
+        }
+        started = trio.current_time()
+        await site.app(scope, receive, send)  # type: ignore[arg-type]
+        assert site.world.reserved() == 0
+        assert trio.current_time() == started
+        assert (await site.world.settled()).status == 499

@@ -224,7 +224,7 @@ async def test_a_request_that_is_being_written_hears_the_end_of_the_session(auto
         elif how == "peer_close":
             await provider.close(1001)
         else:
-            session._scope.cancel()
+            session.scope.cancel()
         with trio.fail_after(4):  # sooner than the write deadline
             while len(ends) < 2:
                 await trio.sleep(0.01)

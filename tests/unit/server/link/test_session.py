@@ -347,6 +347,41 @@ async def test_thirteenth_registration_in_a_minute_is_told_to_come_back(world: A
     await later.expect(AttestationChallenge)
 
 
+async def test_a_blob_replayed_by_strangers_uses_up_no_minute_of_its_device(world: Any, autojump_clock: Any) -> None:
+    victim, _ = await world.registered()
+    blob = encode(victim.registration())
+    for _ in range(13):
+        stranger = await world.connect(ip="66.6.6.6")
+        await stranger.send_text(blob)
+        await wait_all_tasks_blocked()
+    assert await stranger.wait_closed() == 1013
+    again = await world.connect(signer=victim.signer)
+    await again.register()
+    assert await victim.wait_closed() == 1000
+    assert again.closed is None
+
+
+async def test_thirteenth_proof_of_a_device_in_a_minute_is_told_to_come_back(world: Any, autojump_clock: Any) -> None:
+    first, _ = await world.registered()
+    for number in range(10):
+        await (await world.connect(ip=f"10.0.1.{number}", signer=first.signer)).register()
+    again, waiting = [await world.connect(ip=f"10.0.2.{number}", signer=first.signer) for number in (1, 2)]
+    for one in (again, waiting):
+        await one.register(prove=False)
+    for one in (again, waiting):
+        await one.prove()
+    assert await waiting.wait_closed() == 1013
+    await again.drain()
+    assert again.closed is None, "the newcomer that may not stay supersedes nobody"
+    excess = await world.connect(ip="10.0.0.100", signer=first.signer)
+    await excess.register(prove=False)
+    assert await excess.wait_closed() == 1013
+    await trio.sleep(61)
+    later = await world.connect(ip="10.0.0.101", signer=first.signer)
+    await later.register()
+    assert later.closed is None
+
+
 async def test_account_of_the_token_and_its_failures(autojump_clock: Any) -> None:
     async def resolve(token: str) -> str | None:
         await trio.sleep(1)

@@ -81,6 +81,15 @@ def test_registration_rate_is_a_sliding_minute() -> None:
     assert rate.allow("b", 59)
 
 
+def test_asking_whether_the_minute_is_used_up_counts_nothing() -> None:
+    rate = RegistrationRate(LinkSettings(registrations_per_minute=2))
+    assert not rate.used_up("a", 0)
+    rate.allow("a", 0)
+    assert not any(rate.used_up("a", 1) for _ in range(3))
+    rate.allow("a", 2)
+    assert [rate.used_up("a", now) for now in (3, 59, 60)] == [True, True, False]
+
+
 def test_registration_rate_is_bounded() -> None:
     rate = RegistrationRate(LinkSettings(registrations_per_minute=1))
     for number in range(20_000):

@@ -13,7 +13,7 @@ from protocol.messages.from_provider import Heartbeat
 from protocol.messages.to_provider import AttestationChallenge, RuntimeStatus, TrustStatus
 from protocol.messages.wire import NO_RAW
 from server.link import LinkSettings
-from server.trust import RuntimeManifest, TrustPolicy, gate
+from server.trust import RuntimeManifest, TrustPolicy, is_fresh, standing
 from tests.unit.server.link.conftest import RecordingSink, attach, open_world
 
 CALM = LinkSettings(stale_seconds=1e9)
@@ -21,7 +21,9 @@ CALM = LinkSettings(stale_seconds=1e9)
 
 def refusal(world: Any, session: Any) -> str | None:
     policy = world.context.desk.policy
-    return gate(world.registry.trust[session.session_id], policy, trio.current_time())
+    trust = world.registry.trust[session.session_id]
+    fresh = is_fresh(trust, trio.current_time(), max_age=policy.challenge_max_age)
+    return standing(trust, policy.min_trust) or (None if fresh else "challenge_stale")
 
 
 async def test_first_passed_challenge_makes_the_session_routable(world: Any, autojump_clock: Any) -> None:
@@ -266,3 +268,21 @@ async def test_dev_attestation_never_rises_above_self_signed(world: Any, autojum
     _, session = await world.registered()
     session.trust.grant("hardware", session.trust.state.epoch, "mdm_verified")
     assert session.trust.state.level == "self_signed"
+
+
+async def test_a_challenge_that_was_asked_for_goes_out_at_once(world: Any, autojump_clock: Any) -> None:
+    provider, session = await world.registered()
+    await provider.drain()
+    began = trio.current_time()
+    session.challenge_soon()
+    challenge = await provider.expect(AttestationChallenge)
+    session.challenge_soon()
+    await wait_all_tasks_blocked()
+    assert trio.current_time() - began < 0.1
+    await provider.send(provider.answer_to(challenge))
+    await provider.prove()
+    assert trio.current_time() - began < 0.1
+    assert world.meter.events["challenge_passed"] == 3
+    session.close(1000, "test")
+    session.challenge_soon()
+    assert session.due_at == float("inf")

@@ -433,9 +433,9 @@ async def test_real_socket_peer_that_never_reads_is_reset(autojump_clock: Any) -
 async def test_cancelling_the_writers_nursery_in_the_middle_of_a_frame_reports_every_frame(autojump_clock: Any) -> None:
     async with bench() as b:
         b.data("D1", 100)
+        await wait_all_tasks_blocked()
         b.control("C1")
         b.data("D2")
-        await wait_all_tasks_blocked()
         b.nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""Ends of request bodies: examples, faults, and agreement with h11 under any split."""
+"""Ends and content of request bodies: examples, faults, and agreement with h11 under any split."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from server.listener.framing import ChunkedBody, CountedBody, FramingError, body
 
 def test_counted_body_takes_its_length_and_no_more() -> None:
     body = CountedBody(5)
-    assert body.feed(bytearray(b"abc")) == 3
+    assert body.take(bytearray(b"abc")) == b"abc"
     assert not body.complete
-    assert body.feed(bytearray(b"dexx")) == 2
+    buffer = bytearray(b"dexx")
+    assert body.take(buffer) == b"de"
     assert body.complete
+    assert buffer == b"xx"
 
 
 def test_empty_counted_body_is_complete() -> None:
@@ -35,24 +37,34 @@ def test_empty_counted_body_is_complete() -> None:
 def test_chunked_body_ends_where_it_ends(encoded: bytes) -> None:
     for split in range(len(encoded) + 1):
         body = ChunkedBody()
-        taken = body.feed(bytearray(encoded[:split]))
-        assert taken == split
-        rest = encoded[split:] + b"GET /next"
-        assert body.feed(bytearray(rest)) == len(encoded) - split
+        buffer = bytearray(encoded[:split])
+        body.take(buffer)
+        assert not buffer
+        buffer += encoded[split:] + b"GET /next"
+        body.take(buffer)
         assert body.complete
+        assert buffer == b"GET /next"
 
 
 @pytest.mark.parametrize("bad", [b"\r\n", b"x\r\n", b"-1\r\n", b"3\n", b"1" * 5000, b"f" * 21 + b"\r\n"])
 def test_malformed_size_line_is_an_error(bad: bytes) -> None:
     with pytest.raises(FramingError):
-        ChunkedBody().feed(bytearray(bad))
+        ChunkedBody().take(bytearray(bad))
+
+
+@pytest.mark.parametrize(
+    "bad", [b"3\r\nabcd\r\n", b"3\r\nabc\n\r", b"0\r\nno colon\r\n\r\n", b"0\r\nA: b\r\n c\r\n\r\n"]
+)
+def test_malformed_data_end_or_trailer_is_an_error(bad: bytes) -> None:
+    with pytest.raises(FramingError):
+        ChunkedBody().take(bytearray(bad))
 
 
 def test_endless_trailer_is_an_error() -> None:
     body = ChunkedBody()
-    body.feed(bytearray(b"0\r\n"))
+    body.take(bytearray(b"0\r\n"))
     with pytest.raises(FramingError):
-        body.feed(bytearray(b"X: y\r\n" * 4000))
+        body.take(bytearray(b"X: y\r\n" * 4000))
 
 
 _BYTES = st.binary(max_size=40)
@@ -72,31 +84,37 @@ def chunked(draw: st.DrawFn) -> bytes:
 def test_end_is_where_h11_finds_it_for_any_split(encoded: bytes, rest: bytes, cuts: list[int]) -> None:
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + encoded + rest)
-    while not isinstance(connection.next_event(), h11.EndOfMessage):
-        pass
+    content = b""
+    while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+        if isinstance(event, h11.Data):
+            content += event.data
     h11_rest = connection.trailing_data[0]
 
     wire = encoded + rest
-    body = ChunkedBody()
-    position = 0
+    body, found, buffer, position = ChunkedBody(), b"", bytearray(), 0
     for cut in [*sorted(cut for cut in cuts if cut < len(wire)), len(wire)]:
-        if not body.complete and cut > position:
-            position += body.feed(bytearray(wire[position:cut]))
+        buffer += wire[position:cut]
+        position = cut
+        if not body.complete:
+            found += body.take(buffer)
     assert body.complete
-    assert wire[position:] == h11_rest == rest
+    assert found == content
+    assert buffer == h11_rest == rest
 
 
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=6))
 def test_arbitrary_bytes_end_the_same_for_any_split(data: bytes, cuts: list[int]) -> None:
-    def run(pieces: list[int]) -> tuple[str, int]:
-        body, position = ChunkedBody(), 0
+    def run(pieces: list[int]) -> tuple[str, bytes, bytes]:
+        body, found, buffer, position = ChunkedBody(), b"", bytearray(), 0
         try:
             for cut in pieces:
+                buffer += data[position:cut]
+                position = max(position, cut)
                 if not body.complete:
-                    position += body.feed(bytearray(data[position:cut]))
+                    found += body.take(buffer)
         except FramingError:
-            return "error", 0
-        return ("complete" if body.complete else "open"), position
+            return "error", b"", b""
+        return ("complete" if body.complete else "open"), found, bytes(buffer)
 
     whole = run([len(data)])
     split = run([*sorted(min(cut, len(data)) for cut in cuts), len(data)])

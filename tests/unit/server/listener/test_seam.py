@@ -231,7 +231,30 @@ async def test_early_refusal_reaches_an_uploading_client(open_door: OpenDoor, tl
         await stream.send_all(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + b"x" * 100_000)
         answer = await read_to_end(stream)
         assert answer.startswith(b"HTTP/1.1 413")
+        assert b"connection: close\r\n" in answer
         assert answer.endswith(b"too much")
+
+
+@BOTH
+async def test_answer_before_the_body_says_that_it_closes(open_door: OpenDoor, tls: bool) -> None:
+    async with open_door(tls=tls) as door:
+        stream = await door.connect()
+        await stream.send_all(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        answer = await read_to_end(stream)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b"connection: close\r\n" in answer
+
+
+async def test_bad_chunk_behind_a_begun_answer_breaks_it_off(open_door: OpenDoor) -> None:
+    async with open_door() as door:
+        stream = await door.connect()
+        await stream.send_all(b"GET /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await read_until(stream, b"first")
+        await stream.send_all(b"zz\r\n")
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(stream)
+        with trio.fail_after(3):
+            await door.seen.cancelled.wait()
 
 
 async def test_upload_in_small_pieces_arrives_whole(open_door: OpenDoor) -> None:
@@ -253,13 +276,30 @@ async def test_upload_in_small_pieces_arrives_whole(open_door: OpenDoor) -> None
         (b"GET /hello HTTP/1.1\r\nHost: x\r\n", b"408"),
         (b"GET /hello HTTP/1.1\r\nX: " + b"a" * 17_000, b"431"),
         (b"GET /hello\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /hello HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", b"400"),
         (b"GET /hello HTTP/1.1\r\nHost : x\r\n\r\n", b"400"),
         (b"GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
         (b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
         (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", b"505"),
         (b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", b"501"),
     ],
-    ids=["slow", "large", "no-version", "space", "smuggle", "connect", "version", "coding"],
+    ids=[
+        "slow",
+        "large",
+        "no-version",
+        "no-host",
+        "hosts",
+        "target",
+        "chunk",
+        "space",
+        "smuggle",
+        "connect",
+        "version",
+        "coding",
+    ],
 )
 @pytest.mark.parametrize("reused", [False, True], ids=["first", "later"])
 async def test_bad_head_is_answered_and_closed(open_door: OpenDoor, sent: bytes, status: bytes, reused: bool) -> None:
@@ -362,6 +402,15 @@ async def test_http2_serves_plain_and_streamed_answers_at_once(open_door: OpenDo
         status, body = await client.read_answer(slow)
         assert status == 200
         assert body.count(b"data: ") == 20
+
+
+async def test_http2_path_that_is_none_is_not_found(open_door: OpenDoor) -> None:
+    from .h2_client import H2Client
+
+    async with open_door(tls=True) as door:
+        client = await H2Client.open(door)
+        assert (await client.get("http://[::1"))[0] == 404
+        assert await client.get("/hello") == (200, b"hello")
 
 
 async def test_http2_late_body_of_a_refused_upload_spares_the_connection(open_door: OpenDoor) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.observe import clean_foreign_text, logging_to, mask_ip, request_notes, request_scope
+from server.observe import RequestScope, clean_foreign_text, logging_to, mask_ip, request_notes
 from server.observe.log_format import JsonFormatter, TextFormatter, area, describe_exception
 from server.observe.log_queue import QueueingHandler
 from server.observe.redact import MASK, redact
@@ -52,7 +52,7 @@ def test_line_has_the_fixed_members_first() -> None:
 
 
 def test_ids_of_the_request_are_added() -> None:
-    with request_scope("pub-1", "own-1") as notes:
+    with RequestScope("pub-1", "own-1") as notes:
         request_notes().route = "/x"
         line = _line()
         assert notes.route == "/x"

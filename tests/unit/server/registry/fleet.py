@@ -31,6 +31,10 @@ class FakeChannel:
         self.session_id = session_id
         self.public_key = public_key
         self.aborts: list[tuple[int, str]] = []
+        self.hastened = 0
+
+    def challenge_soon(self) -> None:
+        self.hastened += 1
 
     def abort(self, code: int, reason: str) -> None:
         self.aborts.append((code, reason))
@@ -56,6 +60,7 @@ def trusted(now: float = 1_000.0, **changes: object) -> TrustState:
         runtime_manifest_checked=True,
         challenge_verified_sip=True,
         private_text=True,
+        admitted=True,
     )
     return replace(state, **changes)  # type: ignore[arg-type]
 

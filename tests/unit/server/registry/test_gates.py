@@ -228,6 +228,11 @@ def test_catalogued_weights_must_be_proven(
     assert evaluate(one, request(), context(catalog=HASHED), NOW) is reason
 
 
+@pytest.mark.parametrize("verified_at", [None, NOW])
+def test_a_session_that_never_passed_a_challenge_is_not_fresh(verified_at: float | None) -> None:
+    assert gate(good(trust=trusted(verified_at, admitted=False))) is Reason.CHALLENGE_STALE
+
+
 def test_hard_ttft_mode_rejects_late_public_text_only() -> None:
     late = good(decode_tps=1.0)
     mine = good(decode_tps=1.0, ident={"account_id": "consumer"})

@@ -70,13 +70,6 @@ def test_register_same_session_twice_is_an_error(fleet: Fleet) -> None:
         fleet.connect("a")
 
 
-def test_two_sessions_of_one_device_are_found(fleet: Fleet) -> None:
-    old = fleet.connect("a", stable_id="serial")
-    fleet.connect("b", stable_id="serial")
-    fleet.connect("c", stable_id="other")
-    assert fleet.registry.others_of_device("b") == (old,)
-
-
 @pytest.mark.parametrize(("backend", "features", "ok"), [("mlx-swift", (), False), ("mlx-python", ("tools",), True)])
 def test_tool_floor_counts_reference_versions_only(backend: str, features: tuple[str, ...], ok: bool) -> None:
     fleet = Fleet(policy=RoutingPolicy(tools_min_version="0.7.0"))

@@ -176,8 +176,6 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 31, 100]))
     def time_passes(self, seconds: int) -> None:
         self.fleet.clock.now += seconds
-        for session in self.registry.sweep(self.fleet.now):
-            self.registry.disconnect(session.session_id, self.fleet.now, graceful=False)
 
     def _pick(self, pick: int) -> Reservation:
         return self.held[sorted(self.held)[pick % len(self.held)]]

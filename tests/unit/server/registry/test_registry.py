@@ -1,4 +1,4 @@
-"""The registry as owner: eviction, disconnect, catalogue, audit, views."""
+"""The registry as owner: housekeeping, disconnect, catalogue, audit, views."""
 
 from __future__ import annotations
 
@@ -9,45 +9,17 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from protocol.messages.from_provider import ModelEntry
+from server.ports import TrustState
 from server.registry import CatalogEntry, Enqueue, Reason, Registry, ReleaseCause, run_maintenance, status, warm_models
-from tests.unit.server.registry.fleet import FakeChannel, Fleet, register_message, request, trusted, wire_slot
+from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
 
-def test_silent_session_is_evicted_after_two_strikes(fleet: Fleet) -> None:
-    session = fleet.connect("a")
-    fleet.clock.now += 89
-    assert fleet.registry.sweep(fleet.now) == ()
-    fleet.clock.now += 2
-    assert fleet.registry.sweep(fleet.now) == ()
-    assert session.strikes == 1
-    assert fleet.registry.sweep(fleet.now) == (session,)
-
-
-def test_a_heartbeat_clears_strikes(fleet: Fleet) -> None:
-    session = fleet.connect("a")
-    fleet.clock.now += 100
-    fleet.registry.sweep(fleet.now)
-    fleet.beat("a")
-    assert session.strikes == 0
-    assert fleet.registry.sweep(fleet.now) == ()
-
-
-async def test_maintenance_closes_what_it_evicts(autojump_clock: MockClock) -> None:
+async def test_maintenance_forgets_idle_faults(autojump_clock: MockClock) -> None:
     registry = Registry(clock=trio.current_time)
-    channel = FakeChannel("a")
-    registry.register(
-        session_id="a",
-        message=register_message(),
-        channel=channel,  # type: ignore[arg-type]
-        stable_id="dev",
-        account_id=None,
-        trust=trusted(),
-        now=trio.current_time(),
-    )
-    with trio.move_on_after(151):
+    registry.faults.load_failed("dev", "m", trio.current_time())
+    with trio.move_on_after(665):
         await run_maintenance(registry)
-    assert [code for code, _ in channel.aborts] == [1001]
-    assert registry.session("a") is None
+    assert len(registry.faults) == 0
 
 
 async def test_maintenance_audits(autojump_clock: MockClock) -> None:
@@ -231,3 +203,43 @@ def test_slow_routing_lengthens_retry_after(fleet: Fleet, latencies: tuple[float
     for latency in latencies:
         fleet.registry.note_route_latency(latency)
     assert fleet.registry.retry_after_ms("m", fleet.now) == milliseconds
+
+
+def invented(fleet: Fleet, *, trust: TrustState) -> None:
+    """Peers that offer more names than the memory of names holds."""
+    for peer in range(4):
+        models = [ModelEntry(id=f"junk-{peer}-{number}") for number in range(1_024)]
+        fleet.connect(f"bad{peer}", message=register_message(*models), trust=trust)
+
+
+def test_peers_that_proved_nothing_cannot_crowd_out_a_served_model_or_make_names_known(fleet: Fleet) -> None:
+    fleet.warm("a")
+    invented(fleet, trust=trusted(admitted=False))
+    assert fleet.registry.catalog.knows("m")
+    assert not fleet.registry.catalog.knows("junk-3-1")
+    assert [row.id for row in fleet.registry.capacity(fleet.now)] == ["m"]
+    fleet.registry.disconnect("a", fleet.now, graceful=True)
+    assert fleet.registry.catalog.knows("m")
+
+
+def test_a_served_model_stays_known_whatever_trusted_peers_advertise(fleet: Fleet) -> None:
+    fleet.warm("a")
+    invented(fleet, trust=trusted())
+    assert fleet.registry.catalog.knows("m")
+    fleet.registry.disconnect("a", fleet.now, graceful=True)
+    assert not fleet.registry.catalog.knows("m")
+
+
+def test_models_become_known_when_their_provider_has_proved_itself(fleet: Fleet) -> None:
+    fleet.connect("a", trust=trusted(admitted=False))
+    assert not fleet.registry.catalog.knows("m")
+    assert fleet.registry.trusted_sessions() == ()
+    fleet.registry.set_trust("a", trusted(), fleet.now)
+    assert fleet.registry.catalog.knows("m")
+    assert fleet.registry.trusted_sessions() == tuple(fleet.registry.sessions())
+
+
+def test_a_machine_below_the_floor_is_not_published_but_its_model_is_known(fleet: Fleet) -> None:
+    fleet.connect("a", trust=trusted(level="none"))
+    assert fleet.registry.catalog.knows("m")
+    assert fleet.registry.trusted_sessions() == ()

@@ -313,6 +313,7 @@ class World:
             "public_model": "alias",
             "build": MODEL,
             "prompt_tokens": 10,
+            "prompt_tokens_hold": 500,
             "max_tokens": 100,
             "stream": True,
             "include_usage": True,

@@ -1,4 +1,4 @@
-"""The queue between reader and consumer: order, bounds, one grace."""
+"""The queue between reader and consumer: order, bounds, the spill."""
 
 from __future__ import annotations
 
@@ -14,8 +14,31 @@ def small() -> ChunkQueue:
 
 def test_default_bounds_trigger_the_window_at_the_257th_chunk() -> None:
     queue = ChunkQueue(QueueBounds())
-    results = [queue.put(b"x", 1) for _ in range(321)]
-    assert results == [Put.QUEUED] * 256 + [Put.SPILLED] * 64 + [Put.OVERFLOW]
+    results = [queue.put(b"x", 1) for _ in range(257)]
+    assert results == [Put.QUEUED] * 256 + [Put.SPILLED]
+    assert queue.spills == 1
+
+
+def test_chunks_of_a_spill_count_from_the_consumers_turn_on_and_anew_when_it_takes() -> None:
+    queue = ChunkQueue(QueueBounds())
+    results = [queue.put(b"x", 1) for _ in range(1000)]
+    assert results == [Put.QUEUED] * 256 + [Put.SPILLED] * 744
+    queue.turn_over()
+    assert [queue.put(b"x", 1) for _ in range(60)] == [Put.SPILLED] * 60
+    assert queue.take(100) == b"x" * 100
+    assert [queue.put(b"x", 1) for _ in range(65)] == [Put.SPILLED] * 64 + [Put.OVERFLOW]
+
+
+def test_bytes_bound_a_spill_from_its_first_moment() -> None:
+    queue = small()
+    assert [queue.put(b"x" * 25, 1) for _ in range(7)] == [Put.QUEUED] * 4 + [Put.SPILLED] * 2 + [Put.OVERFLOW]
+
+
+def test_only_bytes_count_while_nobody_can_read() -> None:
+    queue = small()
+    queue.attended = False
+    assert [queue.put(b"x", 1) for _ in range(100)] == [Put.QUEUED] * 100
+    assert queue.put(b"x", 1) is Put.SPILLED
 
 
 def test_a_byte_bound_holds_too() -> None:
@@ -36,14 +59,16 @@ def test_spill_moves_up_when_the_consumer_takes() -> None:
     assert not queue
 
 
-def test_the_second_overflow_gets_no_grace() -> None:
+def test_a_spill_that_was_taken_gives_way_to_a_new_one() -> None:
     queue = small()
     for letter in b"abcde":
         queue.put(bytes([letter]), 1)
+    queue.turn_over()
     assert queue.take(100) + queue.take(100) == b"abcde"
     for letter in b"fghi":
         assert queue.put(bytes([letter]), 1) is Put.QUEUED
-    assert queue.put(b"j", 1) is Put.OVERFLOW
+    assert [queue.put(b"j", 1) for _ in range(9)] == [Put.SPILLED] * 9
+    assert queue.spills == 2
 
 
 def test_one_large_chunk_passes_an_empty_queue_in_slices() -> None:
@@ -70,7 +95,7 @@ def test_what_is_taken_is_a_prefix_of_what_was_put(steps: list[tuple[bytes, int,
         put += data
         taken += queue.take(take)
         assert put.startswith(taken)
-    taken += queue.take(10_000)
-    taken += queue.take(10_000)
+    while part := queue.take(10_000):
+        taken += part
     assert taken == put
     assert (queue.bytes, queue.chunks) == (0, 0) or not queue

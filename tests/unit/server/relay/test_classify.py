@@ -69,6 +69,7 @@ def test_classify_reported_failure(fields: dict[str, object], kind: FailureKind)
         (failures.bad_text(), K.FAULT),
         (failures.first_content_timeout(), K.TIMEOUT),
         (failures.accepted_timeout(), K.TIMEOUT),
+        (failures.coordinator_shutdown(), K.DRAINING),
     ],
 )
 def test_classify_failure_of_our_own(failure: failures.AttemptFailure, kind: FailureKind) -> None:

@@ -63,6 +63,7 @@ FINAL: list[tuple[failures.AttemptFailure, int, str, str, float | None]] = [
     (reported(terminal_cause="safety_deadline"), 504, "provider_error", "provider_error", None),
     (reported(status_code=404), 503, "provider_error", "provider_error", 7),
     (failures.provider_disconnected(), 502, "provider_error", "provider_error", None),
+    (failures.coordinator_shutdown(), 429, "rate_limit_exceeded", "rate_limit_exceeded", 3),
 ]
 
 

@@ -31,7 +31,7 @@ async def test_bytes_before_the_head_wait_and_later_ones_go_straight_out(
         assert consumer.data == b"early "
         out.put(b"direct ", 1, trio.current_time())
         assert consumer.data == b"early direct "
-        assert consumer.sync_writes == 1
+        assert consumer.sync_writes == 2
         out.finish(b"end")
     assert consumer.data == b"early direct end"
     assert abandoned == []
@@ -78,6 +78,18 @@ async def test_a_huge_put_goes_out_in_slices(autojump_clock: trio.testing.MockCl
         out.put(b"y", 1, 0.0)
         out.finish(b"z")
     assert consumer.data == b"x" * (DIRECT_BYTES + 1) + b"yz"
+
+
+async def test_all_that_waits_goes_out_in_one_turn(autojump_clock: trio.testing.MockClock) -> None:
+    out, consumer = outlet(), Consumer()
+    events = [b"%05d" % number + b"x" * 200 for number in range(2000)]
+    assert {out.put(event, 1, 0.0) for event in events} == {Put.QUEUED}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(out.pump, consumer)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()  # two turns of the scheduler: the pump had one for certain
+        assert consumer.data == b"".join(events)
+        out.finish(b"")
 
 
 async def test_keep_alive_after_fifteen_silent_seconds_only(autojump_clock: trio.testing.MockClock) -> None:

@@ -11,13 +11,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from protocol.api import ChatStream
 from protocol.api.errors import payload_too_large
-from protocol.failure import provider_restart
+from protocol.failure import coordinator_shutdown, provider_restart
 from protocol.messages.from_provider import CompleteExtension
 from server.ports import WriterStopped, WriteTimeout
-from server.relay import Answered, Committed, Outcome, Refused
+from server.relay import Answered, Committed, Outcome, Refused, SilentObserver
 from tests.unit.server.relay.relay_world import (
     MODEL,
     ROLE,
+    STOP,
     Consumer,
     Served,
     delta,
@@ -560,6 +561,36 @@ async def test_a_stream_that_nobody_fetches_is_given_up(autojump_clock: MockCloc
         assert trio.current_time() - started < 35
 
 
+async def test_an_answer_that_ends_before_its_head_frees_the_capacity_at_once(autojump_clock: MockClock) -> None:
+    async def endless(served: Served) -> None:
+        served.say(delta("a"))
+        await served.cancelled.wait()
+        served.complete(completion=3)
+
+    async with open_world() as world:
+        channel = world.provider("p", endless)
+        outcome = await world.relay.run(world.job())
+        assert isinstance(outcome, Committed)
+        outcome.abandon()
+        assert world.reserved() == 0
+        assert len(channel.cancels) == 1
+        assert (await world.settled()).outcome is Outcome.PARTIAL_SUCCESS
+
+
+async def test_abandoning_an_answer_that_was_written_changes_nothing(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        world.provider("p", saying("a", "b", pause=0.1))
+        outcome = await world.relay.run(world.job())
+        assert isinstance(outcome, Committed)
+        consumer = Consumer()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outcome.produce, consumer)
+            await wait_all_tasks_blocked()
+            outcome.abandon()
+        assert consumer.text == "ab"
+        assert (await world.settled()).outcome is Outcome.SUCCESS
+
+
 # --- slow consumers ---------------------------------------------------------------------------------------------------
 
 
@@ -607,17 +638,138 @@ async def test_a_pause_longer_than_the_grace_ends_the_stream(autojump_clock: Moc
     assert record.outcome is Outcome.PARTIAL_SUCCESS
 
 
-async def test_more_than_queue_and_spill_ends_it_at_once(autojump_clock: MockClock) -> None:
-    consumer, channel, record = await crowded(0.2, 400)
-    assert "error" in consumer.events[-1]
-    assert len(channel.cancels) == 1
-    assert record.status == 499
+async def test_a_burst_says_nothing_of_the_consumer(autojump_clock: MockClock) -> None:
+    consumer, channel, record = await crowded(0.2, 2000)
+    assert consumer.text == "start," + "".join(f"{number}," for number in range(2000))
+    assert channel.cancels == []
+    assert record.outcome is Outcome.SUCCESS
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_reading_consumer_survives_one_burst_after_the_other(direct: bool, autojump_clock: MockClock) -> None:
+    async def bursts(served: Served) -> None:
+        for burst in range(5):  # the first one arrives before the answer's head can be sent
+            for number in range(400):
+                served.say(delta(f"{burst * 400 + number},"))
+            await trio.sleep(1)
+        served.complete()
+
+    async with open_world() as world:
+        channel = world.provider("p", bursts)
+        _, consumer = await world.ask(consumer=Consumer(direct=direct))
+        assert consumer.text == "".join(f"{number}," for number in range(2000))
+        assert consumer.events[-1] == "[DONE]"
+        assert channel.cancels == []
+
+
+async def test_chunks_that_go_on_coming_end_the_stream_within_the_grace(autojump_clock: MockClock) -> None:
+    async def pours(served: Served) -> None:
+        served.say(delta("start,"))
+        await trio.sleep(0.1)
+        while served.live and not served.cancelled.is_set():
+            served.say(delta("x" * 40))
+            await trio.sleep(0.0001)
+        served.complete()
+
+    async with open_world() as world:
+        channel = world.provider("p", pours)
+        consumer = Consumer()
+
+        async def stall() -> None:
+            await trio.sleep(0.05)
+            consumer.hold()
+            await trio.sleep(3)
+            consumer.resume()
+
+        world.nursery.start_soon(stall)
+        await world.ask(consumer=consumer)
+        (served,) = channel.seen
+        assert 256 + 64 <= served.sink.sink.deltas <= 256 + 64 + 10  # type: ignore[attr-defined]
+        assert "error" in consumer.events[-1]
+        assert (await world.settled()).status == 499
 
 
 async def test_a_slow_consumer_is_no_fault_of_the_provider(autojump_clock: MockClock) -> None:
     consumer, _, record = await crowded(0.4, 400)
     assert record.provider_id == "dev-p"
     assert consumer.text.startswith("start,0,1,")
+
+
+# --- the provider's last word -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [STOP, b"data: [DONE]\n\n", b"data:[DONE]"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_missing_completion_is_awaited_two_seconds(
+    last: bytes, stream: bool, autojump_clock: MockClock
+) -> None:
+    async def mute(served: Served) -> None:
+        served.say(delta("a"))
+        await trio.sleep(1)
+        served.say(last)
+
+    async with open_world() as world:
+        channel = world.provider("p", mute)
+        started = trio.current_time()
+        outcome, consumer = await world.ask(world.job(stream=stream))
+        assert trio.current_time() - started == pytest.approx(3)
+        if stream:
+            assert consumer.events[-1]["error"]["type"] == "provider_error"
+            assert b"[DONE]" not in consumer.data
+        else:
+            assert error_of(outcome).status == 502
+        record = await world.settled()
+        assert (record.outcome, record.usage, record.status) == (Outcome.PROVIDER_ERROR, None, 502)
+        assert len(channel.cancels) == 1
+        assert world.reserved() == 0
+
+
+async def test_a_completion_within_two_seconds_of_the_last_chunk_counts(autojump_clock: MockClock) -> None:
+    async def slow(served: Served) -> None:
+        served.say(delta("a"))
+        served.say(STOP)
+        await trio.sleep(1.5)
+        served.say(b"data: [DONE]\n\n")
+        await trio.sleep(1.5)
+        served.complete()
+
+    async with open_world() as world:
+        world.provider("p", slow)
+        _, consumer = await world.ask()
+        assert consumer.events[-1] == "[DONE]"
+
+
+async def test_an_end_without_content_or_completion_fails_over(autojump_clock: MockClock) -> None:
+    async def empty(served: Served) -> None:
+        served.say(ROLE)
+        served.say(STOP)
+
+    async with open_world() as world:
+        turns = iter([empty, saying("ok")])
+
+        async def script(served: Served) -> None:
+            await next(turns)(served)
+
+        for name in ("a", "b"):
+            world.provider(name, script)
+        started = trio.current_time()
+        _, consumer = await world.ask()
+        assert consumer.text == "ok"
+        assert trio.current_time() - started == pytest.approx(2)
+
+
+async def test_a_prompt_claim_is_cut_to_the_hold(autojump_clock: MockClock) -> None:
+    async def greedy(served: Served) -> None:
+        served.say(delta("x"))
+        served.complete(prompt=2**62)
+
+    async with open_world() as world:
+        world.provider("p", greedy)
+        _, consumer = await world.ask(world.job(prompt_tokens_hold=77))
+        assert consumer.events[-2]["usage"]["prompt_tokens"] == 77
+        record = await world.settled()
+        assert record.usage is not None
+        assert record.usage.prompt_tokens == 77
 
 
 # --- queueing ---------------------------------------------------------------------------------------------------------
@@ -773,6 +925,48 @@ async def test_a_shutdown_cuts_streams_and_still_settles(autojump_clock: MockClo
     assert consumer.events[-1]["error"]["code"] == "rate_limit_exceeded"
     assert len(channel.cancels) == 1
     assert world.reserved() == 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("content", [True, False])
+async def test_a_link_that_stops_with_the_coordinator_says_restarting(
+    stream: bool, content: bool, autojump_clock: MockClock
+) -> None:
+    async def cut(served: Served) -> None:
+        if content:
+            served.say(delta("x"))
+        await trio.sleep(1)
+        served.gone(coordinator_shutdown())
+        served.channel.stopped = True
+
+    async with open_world() as world:
+        world.provider("p", cut)
+        outcome, consumer = await world.ask(world.job(stream=stream))
+        if stream and content:
+            assert consumer.events[-1]["error"]["code"] == "rate_limit_exceeded"
+        else:
+            error = error_of(outcome)
+            assert (error.status, error.reason, error.retry_after_seconds) == (429, "draining", 3.0)
+        assert (await world.settled()).outcome is Outcome.RATE_LIMITED
+
+
+class _BrokenObserver(SilentObserver):
+    def request_ended(self, record: object) -> None:
+        raise ZeroDivisionError
+
+    def settlement_failed(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_broken_observer_keeps_no_request_from_its_settlement(autojump_clock: MockClock) -> None:
+    async with open_world(observer=_BrokenObserver()) as world:
+        world.provider("p", saying("x"))
+        for error in (None, ValueError("database")):
+            world.ledger.records.clear()
+            world.ledger.error = error
+            _, consumer = await world.ask()
+            assert consumer.events[-1] == "[DONE]"
+            assert (await world.settled()).outcome is Outcome.SUCCESS
 
 
 async def test_a_large_body_is_sealed_off_the_loop(autojump_clock: MockClock) -> None:

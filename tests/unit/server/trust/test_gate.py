@@ -10,7 +10,7 @@ import pytest
 
 from protocol.messages.from_provider import PrivacyCapabilities
 from server.ports import TrustState
-from server.trust import PrivacyFacts, TrustPolicy, gate
+from server.trust import PrivacyFacts, TrustPolicy, is_fresh, is_proven, standing
 
 POLICY = TrustPolicy(min_trust="hardware")
 GOOD = TrustState(
@@ -41,8 +41,14 @@ def facts(**changes: Any) -> PrivacyFacts:
     return PrivacyFacts(**(fields | changes))
 
 
+def reason_of(trust: TrustState, now: float = 1_000.0, **fields: Any) -> str | None:
+    """The whole gate, as routing asks it."""
+    against = standing(trust, fields.pop("min_trust", "hardware"), **fields)
+    return against or (None if is_fresh(trust, now, max_age=960.0) else "challenge_stale")
+
+
 def test_a_good_session_passes() -> None:
-    assert gate(GOOD, POLICY, 1_000.0) is None
+    assert reason_of(GOOD) is None
 
 
 @pytest.mark.parametrize(
@@ -59,54 +65,53 @@ def test_a_good_session_passes() -> None:
     ],
 )
 def test_each_reason_alone(changes: dict[str, Any], reason: str) -> None:
-    assert gate(replace(GOOD, **changes), POLICY, 1_000.0) == reason
+    assert reason_of(replace(GOOD, **changes)) == reason
 
 
 def test_the_first_reason_in_the_fixed_order_wins() -> None:
-    order = [
-        "offline",
-        "untrusted",
-        "private_only",
-        "trust_floor",
-        "runtime_unverified",
-        "private_text",
-        "challenge_stale",
-    ]
     bad = replace(GOOD, untrusted="hard", level="none", runtime_verified=False, private_text=False, verified_at=None)
-    outside: dict[str, Any] = {"offline": True, "private_only": True}
+    outside: dict[str, Any] = {"private_only": True, "weights_verified": False}
     cures: dict[str, Any] = {
-        "offline": lambda: outside.update(offline=False),
         "untrusted": lambda: {"untrusted": None},
         "private_only": lambda: outside.update(private_only=False),
         "trust_floor": lambda: {"level": "hardware"},
         "runtime_unverified": lambda: {"runtime_verified": True},
+        "model_unverified": lambda: outside.update(weights_verified=True),
         "private_text": lambda: {"private_text": True},
         "challenge_stale": lambda: {"verified_at": 1_000.0},
     }
-    for reason in order:
-        assert gate(bad, POLICY, 1_000.0, **outside) == reason
-        bad = replace(bad, **(cures[reason]() or {}))
-    assert gate(bad, POLICY, 1_000.0, **outside) is None
+    for reason, cure in cures.items():
+        assert reason_of(bad, **outside) == reason
+        bad = replace(bad, **(cure() or {}))
+    assert reason_of(bad, **outside) is None
 
 
 @pytest.mark.parametrize(("age", "reason"), [(959.0, None), (960.0, None), (961.0, "challenge_stale")])
 def test_freshness_lasts_sixteen_minutes(age: float, reason: str | None) -> None:
-    assert gate(GOOD, POLICY, 1_000.0 + age) == reason
+    assert reason_of(GOOD, 1_000.0 + age) == reason
 
 
 def test_an_unknown_level_meets_no_floor_at_all() -> None:
     level: Any = "platinum"
-    assert gate(replace(GOOD, level=level), TrustPolicy(min_trust="none"), 1_000.0) == "trust_floor"
-    assert gate(replace(GOOD, level=level), POLICY, 1_000.0, owner=True) == "trust_floor"
+    assert reason_of(replace(GOOD, level=level), min_trust="none") == "trust_floor"
+    assert reason_of(replace(GOOD, level=level), owner=True, waive_floor=True) == "trust_floor"
 
 
 def test_an_owner_is_excused_from_the_floor_and_from_privacy_of_the_machine_only() -> None:
     own = replace(GOOD, level="none")
-    assert gate(own, POLICY, 1_000.0, owner=True, private_only=True) is None
-    assert gate(own, POLICY, 1_000.0) == "trust_floor"
-    assert gate(GOOD, POLICY, 1_000.0, private_only=True) == "private_only"
-    assert gate(replace(own, untrusted="hard"), POLICY, 1_000.0, owner=True) == "untrusted"
-    assert gate(replace(own, private_text=False), POLICY, 1_000.0, owner=True) == "private_text"
+    mine = {"owner": True, "waive_floor": True}
+    assert reason_of(own, private_only=True, **mine) is None
+    assert reason_of(own) == "trust_floor"
+    assert reason_of(own, owner=True) == "trust_floor"
+    assert reason_of(GOOD, private_only=True, waive_floor=True) == "private_only"
+    assert reason_of(replace(own, untrusted="hard"), **mine) == "untrusted"
+    assert reason_of(replace(own, private_text=False), **mine) == "private_text"
+
+
+def test_only_a_session_that_passed_a_challenge_and_kept_its_trust_is_proven() -> None:
+    assert is_proven(GOOD)
+    assert not is_proven(replace(GOOD, admitted=False))
+    assert not is_proven(replace(GOOD, untrusted="transient"))
 
 
 def test_full_capabilities_are_eligible() -> None:

@@ -38,6 +38,7 @@ class Port:
     session_id = "s"
 
     def __init__(self) -> None:
+        self.may_stay = True
         self.state: TrustState | None = None
         self.sent: list[Any] = []
         self.challenges: list[AttestationChallenge] = []
@@ -55,6 +56,10 @@ class Port:
 
     def withdraw_requests(self) -> None:
         self.events.append("withdraw")
+
+    def proved(self, device_id: str) -> bool:
+        self.events.append("proved")
+        return self.may_stay
 
     def replaced(self) -> None:
         self.events.append("replaced")
@@ -284,3 +289,38 @@ def test_manifest_compares_only_what_it_knows(manifest: RuntimeManifest, compone
     report = Register(python_hash=HASH_A.upper(), template_hashes={"t": HASH_B, "mlx_metallib": HASH_A, "own": HASH_B})
     found = [(one.component, one.expected, one.got) for one in compare_runtime(manifest, report)]
     assert [(name, expected, got.lower()) for name, expected, got in found] == components
+
+
+def test_a_device_that_may_not_stay_disturbs_no_older_session() -> None:
+    shared = desk()
+    signer = SoftwareSigner.generate()
+    old = Machine(shared, signer)
+    old.answer()
+    new = Machine(shared, signer)
+    new.port.may_stay = False
+    new.answer()
+    assert (old.port.events, new.port.events) == (["challenge_passed", "proved"], ["challenge_passed", "proved"])
+
+
+def test_only_the_first_pass_of_a_device_counts_as_its_registration() -> None:
+    made = Machine(desk())
+    for now in (1.0, 301.0):
+        made.answer(now)
+    assert made.port.events.count("proved") == 1
+
+
+def test_a_hastened_challenge_goes_out_at_once_or_after_the_answer_that_is_awaited() -> None:
+    made = Machine(desk())
+    made.answer(1.0)
+    made.trust.hasten(2.0)
+    assert made.trust.due == 2.0
+    made.trust.tick(2.0)
+    assert len(made.port.challenges) == 2
+    made.trust.hasten(2.5)
+    made.trust.tick(2.6)
+    assert len(made.port.challenges) == 2
+    made.answer(3.0)
+    assert made.trust.due == 2.5
+    made.answer(3.5)
+    assert len(made.port.challenges) == 3
+    assert made.trust.due > 300

@@ -1,11 +1,8 @@
-"""hypercorn's protocol engine on one of our connections: it parses and frames, we read, write, time out and close.
+"""hypercorn's HTTP/2 engine on one of our connections: it parses and frames, we read, write, time out and close.
 
 Every event that hypercorn sends is handled shielded and with a deadline: quart-trio cancels a request's task as soon
 as its answer is complete, and hypercorn's own last steps (close, back to idle) run in that very task. A stock server
-loses them, which leaves `Connection: close` clients waiting and stops the keep-alive timeout.
-
-Invariant: hypercorn sees the bytes of one request at a time; what follows stays in the connection's buffer until the
-answer ended, while a hang-up of the client is still noticed and counts as a disconnect.
+loses them, which stops the keep-alive timeout.
 """
 
 from __future__ import annotations
@@ -24,10 +21,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState, HTTPScope
 
 from server.listener.client_address import resolve_client
-from server.listener.framing import FramingError, body_framer
-from server.listener.head import HeadRefused, RequestHead, without_upgrade
 from server.listener.http2 import repair_http2, reset_stream
-from server.listener.read_head import read_head
+from server.listener.transport import TRANSPORT_EXTENSION, AnswerTransport
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -45,30 +40,14 @@ if TYPE_CHECKING:
     from server.listener.connection import Connection
     from server.listener.limits import ListenerLimits
 
-# Where an application finds its `AnswerTransport` in the ASGI scope's extensions.
-TRANSPORT_EXTENSION: Final = "darkbloom.transport"
-
 # How long telling hypercorn about a closed connection may take: it queues one event for each running request.
 CLOSED_EVENT_SECONDS: Final = 5.0
 
 CrashObserver = Callable[[BaseException], None]
 
 
-class AnswerTransport:
-    """What an answer may do with the connection under it; one per request, found in the ASGI scope."""
-
-    def __init__(self, connection: Connection, abort: Callable[[], Awaitable[None]], *, direct: bool) -> None:
-        self.connection = connection
-        self.direct = direct
-        self._abort = abort
-
-    async def abort(self) -> None:
-        """End the answer as broken: reset the connection, or on HTTP/2 this answer's stream alone."""
-        await self._abort()
-
-
-class HttpServer(TCPServer):
-    """Serves one connection; `run_http1` or `run_http2` returns when it is over, closing is the caller's."""
+class Http2Server(TCPServer):
+    """Serves one connection; `serve` returns when it is over, closing is the caller's."""
 
     def __init__(
         self,
@@ -86,45 +65,15 @@ class HttpServer(TCPServer):
         self._limits = limits
         self._trusted = trusted_proxies
         self._on_crash = on_crash
-        self._http2 = False
         self._answered = True
         self._closing = False
-        # An answer's head waits here for the first bytes of its body, so that both leave in one write.
-        self._corked = False
-        self._head = b""
 
-    # --- the two ways to serve ---------------------------------------------------------------------------------------
+    # --- serving ------------------------------------------------------------------------------------------------------
 
-    async def run_http1(self, head: RequestHead) -> RequestHead | None:
-        """Serve `head` and what follows it on the connection.
-
-        Returns the head of a provider upgrade, if one comes; the stream is untouched behind it. Raises HeadRefused
-        for a later head that cannot be served.
-        """
-        next_head: RequestHead | None = head
-        refused: HeadRefused | None = None
-        async with TaskGroup() as task_group:
-            await self._start(task_group, "http/1.1")
-            while next_head is not None and not next_head.is_provider_upgrade:
-                if not await self._serve_request(next_head):
-                    next_head = None
-                    break
-                try:
-                    next_head = await self._next_head()
-                except HeadRefused as error:
-                    refused = error
-                    break
-            if next_head is None:
-                await self.protocol.handle(Closed())
-        if refused is not None:
-            raise refused
-        return next_head
-
-    async def run_http2(self, preface: bytes) -> None:
+    async def serve(self, preface: bytes) -> None:
         """Serve an HTTP/2 connection; `preface` are bytes that were read already."""
-        self._http2 = True
         async with TaskGroup() as task_group:
-            await self._start(task_group, "h2")
+            await self._start(task_group)
             self.connection.buffer[:0] = preface
             self._answered = True
             while not self._closing:
@@ -134,7 +83,7 @@ class HttpServer(TCPServer):
                     await self.protocol.handle(RawData(data))
                 timeout = self._limits.idle_seconds if self._answered else float("inf")
                 arrived = await self.connection.receive(timeout_seconds=timeout)
-                if arrived is False or (arrived is None and self._over()):
+                if arrived is False or (arrived is None and (self._answered or self._closing)):
                     break
             await self.protocol.handle(Closed())
 
@@ -146,7 +95,7 @@ class HttpServer(TCPServer):
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    async def _start(self, task_group: TaskGroup, protocol: str) -> None:
+    async def _start(self, task_group: TaskGroup) -> None:
         self._task_group = task_group
         self.protocol = ProtocolWrapper(
             self._call_app,
@@ -158,86 +107,29 @@ class HttpServer(TCPServer):
             (self.connection.peer, 0),
             None,
             self.protocol_send,
-            protocol,
+            "h2",
         )
         if isinstance(self.protocol.protocol, H2Protocol):
             repair_http2(self.protocol.protocol, stall_seconds=self._limits.write_deadline_seconds)
         await self.protocol.initiate()
-
-    async def _serve_request(self, head: RequestHead) -> bool:
-        """Pass one request to hypercorn and wait for the end of its answer; False ends the connection."""
-        self._answered = False
-        framer = body_framer(head.content_length)
-        data = without_upgrade(head)
-        buffer = self.connection.buffer
-        while True:
-            try:
-                taken = framer.feed(buffer)
-            except FramingError:
-                taken = len(buffer)  # h11 finds the same fault in it and refuses
-            data += bytes(buffer[:taken])
-            del buffer[:taken]
-            if data:
-                await self.protocol.handle(RawData(data))
-            if framer.complete or self._over():
-                break
-            data = b""
-            if await self.connection.receive() is False:
-                return False
-        return await self._wait_for_answer()
-
-    async def _wait_for_answer(self) -> bool:
-        """Hold back further bytes until the answer ended; False when the client left or the connection closes.
-
-        More than `held_bytes` of them are thrown away, because a hang-up can only be seen behind them; the requests
-        they may hold are not served, the connection closes with this answer.
-        """
-        buffer = self.connection.buffer
-        flooded = False
-        while not self._over():
-            if await self.connection.receive() is False:
-                return False
-            if len(buffer) > self._limits.held_bytes:
-                flooded = True
-                buffer.clear()
-        return not (self._closing or flooded)
-
-    async def _next_head(self) -> RequestHead | None:
-        if self.context.terminated.is_set():
-            return None
-        head = await read_head(
-            self.connection, wait_seconds=self._limits.idle_seconds, head_seconds=self._limits.head_seconds
-        )
-        self.connection.linger = head is not None
-        return head
-
-    def _over(self) -> bool:
-        return self._answered or self._closing
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def protocol_send(self, event: Event) -> None:
         """Carry out what hypercorn asks: send bytes, close, or note that the connection became idle or busy."""
         if isinstance(event, RawData):
-            if self._corked:
-                self._head += event.data
-                return
-            data = self._head + event.data
-            self._head = b""
-            if not data:
+            if not event.data:
                 return
             try:
                 with trio.CancelScope(shield=True):  # bounded: every holder of the lock sends within the deadline
                     async with self.send_lock:
-                        await self.connection.send_all(data)
+                        await self.connection.send_all(event.data)
             except trio.BrokenResourceError:
                 self._end()
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSED_EVENT_SECONDS):
                     await self.protocol.handle(Closed())
         elif isinstance(event, Closed):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSED_EVENT_SECONDS):
-                if not self._http2:
-                    await self.connection.send_eof()
                 self._end()
                 await self.protocol.handle(Closed())
         elif isinstance(event, Updated):
@@ -249,11 +141,8 @@ class HttpServer(TCPServer):
 
     def _note_idle(self, *, idle: bool) -> None:
         self._answered = idle
-        if self._http2:
-            stop = idle and self.context.terminated.is_set()
-            self.connection.set_receive_timeout(0.0 if stop else self._limits.idle_seconds if idle else float("inf"))
-        elif idle:
-            self.connection.interrupt_receive()
+        stop = idle and self.context.terminated.is_set()
+        self.connection.set_receive_timeout(0.0 if stop else self._limits.idle_seconds if idle else float("inf"))
 
     # --- the application ----------------------------------------------------------------------------------------------
 
@@ -268,11 +157,12 @@ class HttpServer(TCPServer):
         """Run the application for one request with the resolved client; an escaped exception breaks the answer."""
         if scope["type"] != "http":
             return
+        if not scope["path"].startswith("/"):
+            scope["path"] = "*"  # no path of ours; the framework would fail on what it cannot take apart
         self._resolve(scope)
         abort = self._abort_for(send)
-        direct = self.connection.direct and scope["http_version"] == "1.1" and scope["method"] != "HEAD"
         extensions = cast(dict[str, object], scope["extensions"])
-        extensions[TRANSPORT_EXTENSION] = AnswerTransport(self.connection, abort, direct=direct)
+        extensions[TRANSPORT_EXTENSION] = AnswerTransport(self.connection, abort, direct=False)
         started = complete = body_read = False
 
         async def watched_receive() -> ASGIReceiveEvent:
@@ -285,15 +175,9 @@ class HttpServer(TCPServer):
             nonlocal started, complete
             if message["type"] == "http.response.start":
                 started = True
-                self._corked = not self._http2
-                await send(message)
-                return
-            self._corked = False
-            if message["type"] == "http.response.body":
+            elif message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
             await send(message)
-            if self._head:
-                await self.protocol_send(RawData(b""))
 
         try:
             await self.app(scope, watched_receive, watched_send, sync_spawn, call_soon)

@@ -1,0 +1,236 @@
+"""HTTP/1.1 and 1.0 on one of our connections: one exchange at a time, until one side wants to close.
+
+The request heads are read and judged by `head`, bodies by `framing`; what a general server would add per request (a
+second parse, a task that waits for the disconnect, a queue) is not needed for that.
+
+Invariant: bytes behind a request stay in the connection's buffer until its answer ended, while a hang-up of the client
+is still noticed and counts as a disconnect.
+Owner: `run` owns the connection's nursery; each application call is one task in it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import trio
+
+from server.listener.answer_head import CONTINUE
+from server.listener.client_address import resolve_client
+from server.listener.exchange import Exchange
+from server.listener.framing import BodyFramer, FramingError, body_framer
+from server.listener.head import HeadRefused, RequestHead
+from server.listener.read_head import read_head
+from server.listener.transport import TRANSPORT_EXTENSION, AnswerTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypercorn.typing import ASGIFramework
+
+    from server.listener.client_address import IpNetwork
+    from server.listener.connection import Connection
+    from server.listener.http2_server import CrashObserver
+    from server.listener.limits import ListenerLimits
+
+# Then the connection is closed with its answer, so that clients spread anew over processes and addresses.
+REQUESTS_PER_CONNECTION: Final = 1000
+
+_ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
+
+
+class Http1Server:
+    """Serves one connection; `run` returns when it is over, closing is the caller's."""
+
+    def __init__(
+        self,
+        app: ASGIFramework,
+        connection: Connection,
+        *,
+        limits: ListenerLimits,
+        trusted_proxies: tuple[IpNetwork, ...],
+        on_crash: CrashObserver,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._app = app
+        self._connection = connection
+        self._limits = limits
+        self._trusted = trusted_proxies
+        self._on_crash = on_crash
+        self._stopping = stopping
+        self._answered = True
+        self._idle = False
+        self._closing = False
+        self._requests = 0
+
+    async def run(self, head: RequestHead) -> RequestHead | None:
+        """Serve `head` and what follows it on the connection.
+
+        Returns the head of a provider upgrade, if one comes; the stream is untouched behind it. Raises HeadRefused
+        for a later request that cannot be served.
+        """
+        next_head: RequestHead | None = head
+        refused: HeadRefused | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                while next_head is not None and not next_head.is_provider_upgrade:
+                    next_head = await self._next_head() if await self._serve(next_head, nursery) else None
+            except HeadRefused as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return next_head
+
+    def stop_if_idle(self) -> None:
+        """Let an idle connection end now; a busy one ends with its answer."""
+        if self._answered:
+            self._connection.linger = False
+            self._end()
+
+    async def _next_head(self) -> RequestHead | None:
+        if self._stopping():
+            return None
+        connection = self._connection
+        head = await read_head(
+            connection, wait_seconds=self._limits.idle_seconds, head_seconds=self._limits.head_seconds
+        )
+        connection.linger = head is not None
+        return head
+
+    # --- one request --------------------------------------------------------------------------------------------------
+
+    async def _serve(self, head: RequestHead, nursery: trio.Nursery) -> bool:
+        """Serve one request; False ends the connection. Raises HeadRefused for a body that cannot be framed."""
+        self._requests += 1
+        self._answered = self._idle = False
+        closes = head.closes or self._requests >= REQUESTS_PER_CONNECTION or self._stopping()
+        exchange = Exchange(self._connection, head, closes=closes, on_complete=self._note_answered)
+        framer = body_framer(head.content_length)
+        if head.content_length != 0 and head.waits_to_continue and not self._connection.buffer:
+            await self._connection.send_all(CONTINUE)
+        nursery.start_soon(self._run_app, exchange, self._scope(head, exchange))
+        if not await self._feed(exchange, framer) or not await self._wait_for_answer():
+            exchange.disconnect()
+            return False
+        return not exchange.closes
+
+    async def _feed(self, exchange: Exchange, framer: BodyFramer) -> bool:
+        """Pass the request's body on until it or the answer ended; False when the client left."""
+        buffer = self._connection.buffer
+        if framer.complete:
+            exchange.push(b"", last=True)
+            return True
+        while True:
+            try:
+                content = framer.take(buffer)
+            except FramingError as error:
+                exchange.disconnect()
+                if not exchange.started:
+                    exchange.closes = True
+                    raise HeadRefused(400, f"{error} Send the body in valid chunks.") from None
+                self._connection.abort()
+                return False
+            if content or framer.complete:
+                exchange.push(content, last=framer.complete)
+                await exchange.wait_for_room()
+            if framer.complete or self._over():
+                return True
+            if await self._connection.receive() is False:
+                return False
+
+    async def _wait_for_answer(self) -> bool:
+        """Hold back further bytes until the answer ended; False when the client left or the connection closes.
+
+        More than `held_bytes` of them are thrown away, because a hang-up can only be seen behind them; the requests
+        they may hold are not served, the connection closes with this answer.
+        """
+        buffer = self._connection.buffer
+        flooded = False
+        while not self._over():
+            arrived = await self._connection.receive()
+            if arrived is False or (arrived is None and self._idle):
+                self._connection.linger = not self._idle
+                return False
+            if len(buffer) > self._limits.held_bytes:
+                flooded = True
+                buffer.clear()
+        return not (self._closing or flooded)
+
+    def _over(self) -> bool:
+        return self._answered or self._closing
+
+    def _end(self) -> None:
+        self._closing = True
+        self._connection.interrupt_receive()
+
+    def _note_answered(self, closes: bool) -> None:
+        """Let the reader, if it waits, wait on for the next request unless there is something to do at once."""
+        self._answered = True
+        if closes or self._connection.buffer or self._stopping():
+            self._connection.interrupt_receive()
+        else:
+            self._idle = True
+            self._connection.set_receive_timeout(self._limits.idle_seconds)
+
+    # --- the application ----------------------------------------------------------------------------------------------
+
+    async def _run_app(self, exchange: Exchange, scope: dict[str, Any]) -> None:
+        """Run the application for one request; an escaped exception breaks its answer off."""
+        crashed = False
+        try:
+            await self._app(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]
+        except (Exception, BaseExceptionGroup) as error:
+            crash = error.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else error
+            if crash is None:
+                raise
+            self._on_crash(crash)
+            crashed = True
+        finally:
+            exchange.finish()
+        if exchange.complete:
+            return
+        if not exchange.started and not exchange.gone:
+            exchange.closes = True
+            await exchange.send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]})
+            await exchange.send({"type": "http.response.body"})
+        elif crashed:
+            self._connection.abort()
+        self._end()
+
+    def _scope(self, head: RequestHead, exchange: Exchange) -> dict[str, Any]:
+        connection = self._connection
+        client = resolve_client(connection.peer, tls=connection.tls, headers=head.headers, trusted=self._trusted)
+        path, _, query = head.target.partition(b"?")
+
+        def abort() -> None:
+            connection.abort()
+            self._end()
+
+        transport = AnswerTransport(
+            connection,
+            exchange.abort_with(abort),
+            direct=connection.direct and head.version == b"1.1" and head.method != b"HEAD",
+            source=exchange,
+        )
+        return {
+            "type": "http",
+            "http_version": head.version.decode("ascii"),
+            "asgi": _ASGI,
+            "method": head.method.decode("ascii").upper(),
+            "scheme": client.scheme,
+            "path": _unquoted(path),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": list(head.headers),
+            "client": (client.ip, 0),
+            "server": None,
+            "state": {},
+            "extensions": {TRANSPORT_EXTENSION: transport},
+        }
+
+
+@lru_cache(maxsize=1024)
+def _unquoted(path: bytes) -> str:
+    return unquote(path.decode("ascii"))

@@ -1,0 +1,61 @@
+"""`darkbloom start`: what it refuses, and how it restarts itself."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+from provider import hardening
+from provider.cli.root import run
+
+LINE = ["start", "--foreground", "--model", "demo"]
+
+
+class Restarted(Exception):
+    """Instead of a new process."""
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    """Collect the arguments of restarts; nothing runs after one."""
+    seen = []
+
+    def restart(arguments):
+        seen.append(arguments)
+        raise Restarted
+
+    monkeypatch.setattr(hardening, "restart_with_clean_environment", restart)
+    return seen
+
+
+def test_background_start_and_start_without_a_model_are_refused(capsys):
+    assert run(["start"]) == 1
+    assert "--foreground" in capsys.readouterr().err
+    assert run(["start", "--foreground"]) == 1
+    assert "--model DIRECTORY" in capsys.readouterr().err
+
+
+def test_restart_does_not_search_the_working_directory_where_the_command_did_not(restarts, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/darkbloom", *LINE])
+    elsewhere = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    assert run(LINE) == 70
+    monkeypatch.setattr(sys, "path", [os.getcwd(), *elsewhere])
+    assert run(LINE) == 70
+    assert restarts == [["-P", "-m", "provider.cli", *LINE], ["-m", "provider.cli", *LINE]]
+
+
+def test_missing_engine_is_named_with_its_remedy(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for line in (LINE, ["dev"]):
+        assert run(line) == 1
+        assert "pip install 'darkbloom[provider]'" in capsys.readouterr().err
+
+
+def test_wrong_settings_are_a_configuration_error(monkeypatch, capsys):
+    monkeypatch.setenv("DARKBLOOM_MAX_MODEL_SLOTS", "many")
+    assert run([*LINE, "--coordinator", "not a url"]) == 2
+    told = capsys.readouterr().err
+    assert "DARKBLOOM_MAX_MODEL_SLOTS" in told
+    assert "DARKBLOOM_COORDINATOR_URL" in told
