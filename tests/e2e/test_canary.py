@@ -17,7 +17,7 @@ import trio
 from tests.testbed.canary import Canary, leaks
 from tests.testbed.consumer import chat, chat_body, connect
 from tests.testbed.coordinator import API_KEY, Coordinator, coordinator
-from tests.testbed.sabotage import DONE_FILE, ORDER_FILE, SECRET_FILE
+from tests.testbed.sabotage import DONE_FILE, ORDER_FILE, SECRET_FILE, TARGETS_FILE
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import FaultScript, SessionScript, say
 from tests.testbed.waiting import until
@@ -29,10 +29,12 @@ HEADERS = {"authorization": f"Bearer {API_KEY}"}
 BOTH, STREAM, ONE_PIECE = (True, False), (True,), (False,)
 TARGETS: dict[str, tuple[bool, ...]] = {
     # The way in.
-    "server.listener.http_server:HttpServer._serve_request": STREAM,
-    "server.listener.http_server:HttpServer._call_app": STREAM,
-    "server.serve.request_log:RequestLog.__call__": STREAM,
-    "server.serve.drain_gate:DrainGate.__call__": STREAM,
+    "server.listener.http1_server:Http1Server._serve": STREAM,
+    "server.listener.http1_server:Http1Server._run_app": STREAM,
+    "server.listener.exchange:Exchange.push": STREAM,
+    "server.listener.exchange:Exchange.listen": STREAM,
+    "server.serve.layers:Layers.__call__": STREAM,
+    "server.serve.layers:is_gated": STREAM,
     "server.api.chat:authenticate": STREAM,
     "server.api.chat:parse_chat_request": BOTH,
     "server.api.chat:resolve_target": STREAM,
@@ -49,9 +51,9 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.link.writer:TwoLaneWriter.submit_data": STREAM,
     "server.link.transport:SocketTransport.send_now": STREAM,
     # And back.
-    "server.link.session:ProviderSession._dispatch": STREAM,
-    "server.link.session:decode_from_provider": STREAM,
-    "server.link.session:handle": STREAM,
+    "server.link.reader:Reader._dispatch": STREAM,
+    "server.link.reader:decode_from_provider": STREAM,
+    "server.link.reader:handle": STREAM,
     "server.link.attempts:Attempts.completed": BOTH,
     "server.relay.attempt:Attempt.on_opened": BOTH,
     "server.relay.attempt:Attempt.on_run": BOTH,
@@ -63,6 +65,7 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "protocol.api.chat_answer:ChatAnswer.add_run": ONE_PIECE,
     "protocol.api.chat_answer:ChatAnswer.finish": ONE_PIECE,
     "server.relay.outlet:Outlet.put": STREAM,
+    "server.relay.outlet:Outlet.run": STREAM,
     "server.relay.outlet:Outlet.pump": STREAM,
     "server.relay.request_run:RequestRun._relay": STREAM,
     "server.relay.request_run:RequestRun._finish": BOTH,
@@ -70,14 +73,22 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.answer.streaming:AnswerConnection._stream": STREAM,
     "server.answer.direct:DirectWriter.drain": STREAM,
     "server.answer.direct:DirectWriter.write_now": STREAM,
+    "server.listener.exchange:Exchange.send": BOTH,
     "server.api.chat:json_answer": ONE_PIECE,
     # Beside it.
     "server.observe.observers:RelayMetrics.request_ended": STREAM,
-    "server.serve.request_log:mint_coord_request_id": STREAM,
+    "server.serve.layers:mint_coord_request_id": STREAM,
+    "server.serve.request_log:AccessLog.write": STREAM,
     "server.observe.log_format:line_fields": STREAM,
 }
 
 
+CONNECTION_LOST = {
+    "server.listener.http1_server:Http1Server._serve",
+    "server.listener.http1_server:Http1Server._run_app",
+    "server.listener.exchange:Exchange.push",
+    "server.listener.exchange:Exchange.listen",
+}
 TRIES = 20
 
 
@@ -133,6 +144,7 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
     (home / SECRET_FILE).write_text(f"{PROMPT.text} {COMPLETION.text}")
+    (home / TARGETS_FILE).write_text("\n".join(TARGETS))
     settings = {
         "DARKBLOOM_LOG_LEVEL": "debug",
         "DARKBLOOM_REGISTRATIONS_PER_MINUTE": "1000",
@@ -174,7 +186,7 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
         assert canary.found_in(metrics) == []
     assert leaks([PROMPT, COMPLETION], tmp_path, {home / SECRET_FILE}) == []
     # Nobody is left to answer where the connection itself breaks; everything further in has somebody.
-    assert unanswered == ["server.listener.http_server:HttpServer._serve_request"]
+    assert set(unanswered) <= CONNECTION_LOST
 
 
 @pytest.mark.parametrize("form", Canary("x").traces())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from native import IMPLEMENTATION
 from tests.testbed.consumer import chat
 from tests.testbed.coordinator import API_KEY, Coordinator
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
@@ -44,6 +45,6 @@ def test_marked_scenarios_are_the_named_eight() -> None:
 @pytest.mark.twin_scenario
 async def test_coordinator_runs_the_implementation_that_was_asked_for(running: Coordinator, native: str) -> None:
     said = [line["native"] for line in running.lines() if "native" in line]
-    assert said == (["python"] if native == "twin" else ["c"])
+    assert said == ["python" if native == "twin" else IMPLEMENTATION]
     async with SimulatedProvider(answering=say("a", "b", "c", "d")).session(running.link_url):
         assert (await chat(running.port, API_KEY, MODEL))[1] == "abcd"

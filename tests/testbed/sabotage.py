@@ -1,8 +1,8 @@
 """A coordinator in which functions can be told to raise: `python -m tests.testbed.sabotage serve …`.
 
-The file `sabotage` in the home directory names one function as `module:Class.function`, and SIGUSR2 makes the next call
-of it raise `Sabotaged`, once. The exception's text holds the arguments of the call and the secret of the file `secret`,
-so whatever prints it gives the secret away.
+The file `targets` in the home directory lists them, one `module:Class.function` a line. When the file `sabotage` names
+one of them, SIGUSR2 makes its next call raise `Sabotaged`, once; the file `sabotaged` tells that it did. The text of
+the exception holds the call's arguments and the secret of the file `secret`: whatever prints it gives the secret away.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ORDER_FILE, SECRET_FILE, DONE_FILE = "sabotage", "secret", "sabotaged"
+TARGETS_FILE, ORDER_FILE, SECRET_FILE, DONE_FILE = "targets", "sabotage", "secret", "sabotaged"
 
 
 class Sabotaged(Exception):
@@ -61,14 +61,13 @@ class Trap:
 
 
 def main() -> None:
-    """Wrap nothing yet, obey the signal, and be the coordinator."""
-    traps: dict[str, Trap] = {}
+    """Wrap the functions before anything holds on to one, obey the signal, and be the coordinator."""
+    home = Path.home()
+    traps = {target: Trap(target) for target in (home / TARGETS_FILE).read_text().split()}
 
     def arm(*_: object) -> None:
-        order = Path.home() / ORDER_FILE
-        target = order.read_text()
-        trap = traps.get(target) or traps.setdefault(target, Trap(target))
-        trap.armed = True
+        order = home / ORDER_FILE
+        traps[order.read_text()].armed = True
         order.unlink()
 
     signal.signal(signal.SIGUSR2, arm)

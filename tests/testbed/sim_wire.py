@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+import struct
 from collections import deque
 from urllib.parse import urlsplit
 
@@ -133,10 +135,9 @@ class SimWire:
         await trio.aclose_forcefully(self.stream)
 
     def reset(self) -> None:
-        """Tear the connection down with a TCP reset, as a crash would."""
-        import socket
-        import struct
-
+        """Tear the connection down with a TCP reset, as a crash would; does nothing when it is closed already."""
+        if self.socket.socket.fileno() < 0:
+            return
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.socket.close()
 
