@@ -89,7 +89,8 @@ def _added(client: httpx.Client) -> float:
             raise RuntimeError("The stream ended without content.")
         for _line in lines:
             pass
-    return first - json.loads(answer.headers["x-timing"])["provider_us"] / 1e6
+    provider_seconds: float = json.loads(answer.headers["x-timing"])["provider_us"] / 1e6
+    return first - provider_seconds
 
 
 def table(result: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import tempfile
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,25 @@ def _percentile(values: list[float], share: float) -> float:
     return ordered[max(0, -(-int(len(ordered) * share * 1000) // 1000) - 1)] if ordered else float("nan")
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many sockets, streams and chunks per stream one run has."""
+
+    providers: int
+    streams: int
+    pieces: int
+
+
 def relay(
     work: Path,
     server: AbstractContextManager[tuple[subprocess.Popen[str], int]],
     *,
     pattern: str,
-    providers: int,
-    streams: int,
-    pieces: int,
+    shape: Shape,
     times: bool = False,
 ) -> dict[str, Any]:
     """Run one pattern through one server; give CPU per chunk and, with `times`, latencies in seconds."""
+    providers, streams, pieces = shape.providers, shape.streams, shape.pieces
     with server as (process, port):
         ready = work / "blast.ready"
         ready.unlink(missing_ok=True)
@@ -85,6 +94,7 @@ def relay(
                 if not steady:
                     used = cpu_seconds(process.pid) - before
                 _expect(blast.stdout.readline(), "sent", work)
+                outcome["step_p999_ms"] = _longest_step_ms(port)
             blast.stdin.write("end\n")
             blast.stdin.flush()
     wanted = streams * pieces
@@ -130,39 +140,62 @@ def _latencies(sent: dict[str, list[float]], arrived: dict[str, list[float]]) ->
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Run all patterns; CPU in microseconds per chunk, latency in milliseconds."""
-    burst_pieces, ticks = (300, 50) if quick else (3000, 500)
+    """Run all patterns; CPU in microseconds per chunk, latency and steps in milliseconds."""
+    burst_pieces, ticks = (300, 50) if quick else (3000, 300)
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="darkbloom-bench-") as folder:
         work = Path(folder)
-        burst = {"pattern": "burst", "providers": 4, "streams": 64, "pieces": burst_pieces}
-        runs = [relay(work, coordinator(work, SETTINGS), **burst) for _ in range(1 if quick else 3)]
-        result["burst_cpu_us_per_chunk"] = statistics.median(one["cpu_us_per_chunk"] for one in runs)
-        for per_socket in (1, 16, 100):
-            if quick:
-                break
-            settings = {**SETTINGS, "DARKBLOOM_API_RATE_LIMIT": "0"}
-            streams = {"pattern": "burst", "providers": 4 if per_socket == 1 else 1, "pieces": 1500}
-            count = per_socket * int(streams["providers"])
-            if per_socket == 100:
-                streams["providers"], count = 5, 100
-            one = relay(work, coordinator(work, settings), **{**streams, "streams": count})
-            result[f"burst_cpu_us_per_chunk_{count}_streams_on_{streams['providers']}"] = one["cpu_us_per_chunk"]
-        floor = {"inputs": 7, "streams": 100, "ticks": ticks, "tick_seconds": 0.02, "frame_bytes": FRAME_BYTES}
-        result["floor_a_cpu_us"] = floor_cpu_us(work, **floor, one_write_per_step=False)
-        result["floor_b_cpu_us"] = floor_cpu_us(work, **floor, one_write_per_step=True)
-        paced = {"providers": 7, "streams": 100, "pieces": ticks}
-        one = relay(work, coordinator(work, SETTINGS), pattern="paced", **paced, times=True)
-        result["paced_a_cpu_us_per_chunk"] = one["cpu_us_per_chunk"]
-        result["added_latency_p50_ms"] = _percentile(one["latencies"], 0.50) * 1e3
-        result["added_latency_p99_ms"] = _percentile(one["latencies"], 0.99) * 1e3
-        two = relay(work, coordinator(work, SETTINGS), pattern="step", **paced)
-        result["paced_b_cpu_us_per_chunk"] = two["cpu_us_per_chunk"]
-        small = {**burst, "pieces": burst_pieces // 10}
-        result["naive_burst_cpu_us_per_chunk"] = relay(work, naive(work), **small)["cpu_us_per_chunk"]
-        slow = {**paced, "pieces": max(25, ticks // 5)}
-        result["naive_paced_cpu_us_per_chunk"] = relay(work, naive(work), pattern="paced", **slow)["cpu_us_per_chunk"]
+
+        def ours(pattern: str, shape: Shape, *, times: bool = False) -> dict[str, Any]:
+            return relay(work, coordinator(work, SETTINGS), pattern=pattern, shape=shape, times=times)
+
+        def floor(*, one_write_per_step: bool) -> float:
+            return floor_cpu_us(
+                work,
+                inputs=7,
+                streams=100,
+                ticks=ticks,
+                tick_seconds=0.02,
+                frame_bytes=FRAME_BYTES,
+                one_write_per_step=one_write_per_step,
+            )
+
+        bursts = [ours("burst", Shape(4, 64, burst_pieces)) for _ in range(1 if quick else 3)]
+        result["burst_cpu_us_per_chunk"] = statistics.median(one["cpu_us_per_chunk"] for one in bursts)
+        if not quick:
+            for shape in (Shape(4, 4, 3000), Shape(1, 16, 3000), Shape(5, 100, 1500)):
+                name = f"burst_cpu_us_per_chunk_{shape.streams}_streams_on_{shape.providers}"
+                result[name] = ours("burst", shape)["cpu_us_per_chunk"]
+        paced = Shape(7, 100, ticks)
+        result["floor_a_cpu_us"] = floor(one_write_per_step=False)
+        single = ours("paced", paced, times=True)
+        result["floor_b_cpu_us"] = floor(one_write_per_step=True)
+        result["paced_a_cpu_us_per_chunk"] = single["cpu_us_per_chunk"]
+        result["added_latency_p50_ms"] = _percentile(single["latencies"], 0.50) * 1e3
+        result["added_latency_p99_ms"] = _percentile(single["latencies"], 0.99) * 1e3
+        result["paced_b_cpu_us_per_chunk"] = ours("step", paced)["cpu_us_per_chunk"]
+        profiled = coordinator(work, {**SETTINGS, "DARKBLOOM_STEP_PROFILE": "true"})
+        result["longest_step_p999_ms"] = relay(work, profiled, pattern="step", shape=paced)["step_p999_ms"]
+        small = Shape(4, 64, burst_pieces // 10)
+        result["naive_burst_cpu_us_per_chunk"] = relay(work, naive(work), pattern="burst", shape=small)[
+            "cpu_us_per_chunk"
+        ]
+        slow = Shape(7, 100, max(25, ticks // 5))
+        result["naive_paced_cpu_us_per_chunk"] = relay(work, naive(work), pattern="paced", shape=slow)[
+            "cpu_us_per_chunk"
+        ]
     return result
+
+
+def _longest_step_ms(port: int) -> float:
+    """Read the p99.9 of the coordinator's task steps from its metrics; nan when it does not measure them."""
+    import httpx
+
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    for line in answer.text.splitlines():
+        if line.startswith("darkbloom_task_step_p999_seconds "):
+            return float(line.rsplit(" ", 1)[1]) * 1e3
+    return float("nan")
 
 
 def table(result: dict[str, Any]) -> str:
@@ -190,4 +223,5 @@ def table(result: dict[str, Any]) -> str:
     lines = ["| | CPU µs per chunk | |", "|---|---|---|"]
     lines += [f"| {name} | {value:.2f} | {note} |" for name, value, note in rows]
     lines += ["", f"Latency p50 {result['added_latency_p50_ms']:.2f} ms, p99 {result['added_latency_p99_ms']:.2f} ms."]
+    lines += [f"Longest task step, p99.9: {result['longest_step_p999_ms']:.2f} ms (≤ 5)."]
     return "\n".join(lines)
