@@ -116,6 +116,11 @@ class Attempt:
         except AnswerTooLarge:
             self.cut(bad_text())
             return
+        except Exception as error:
+            # The reader serves other attempts too: a fault of ours must end this one alone.
+            log.error("run_delivery_failed", extra={"kind": type(error).__name__})
+            self.cut(bad_text())
+            return
         if put is not _QUEUED:
             self._crowded(put)
 
