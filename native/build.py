@@ -18,6 +18,7 @@ SOURCES = (
     "scan.c",
     "scan_chunk.c",
     "splice.c",
+    "spout.c",
     "utf8.c",
 )
 
@@ -33,6 +34,7 @@ CDEF = """
     typedef struct { uint32_t id_start, id_end, key_start, key_end, ct_start, ct_end, has_escapes; } db_chunk;
     typedef struct { int64_t *words; char *payload; size_t consumed; } db_view;
     typedef struct db_pump db_pump;
+    typedef struct { int64_t deltas, text_bytes, sent_bytes; double written_at; int open, stuck; ...; } db_spout;
 
     #define DB_MAX_DEPTH ...
     #define DB_MAX_SCAN_BYTES ...
@@ -40,6 +42,7 @@ CDEF = """
     #define DB_MAX_TEMPLATE_BYTES ...
     #define DB_MAX_PEER_KEY_BYTES ...
     #define DB_EVENT_LIMIT ...
+    #define DB_MAX_WRITE_BYTES ...
     #define DB_MORE ...
 
     void db_crypto_init(uintptr_t open_afternm, uintptr_t seal_afternm, uintptr_t memzero);
@@ -62,9 +65,17 @@ CDEF = """
     int64_t db_pump_detach(db_pump *p, const uint8_t *id, size_t len);
     int db_pump_set_template(db_pump *p, const uint8_t *id, size_t len, const uint8_t *parts, size_t in_prefix,
                              size_t in_suffix, size_t out_prefix, size_t out_suffix);
-    int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset);
+    int64_t db_pump_set_spout(db_pump *p, const uint8_t *id, size_t len, db_spout *spout);
+    int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset, double now);
     void db_pump_trim(db_pump *p);
     void db_pump_close(db_pump *p);
+
+    db_spout *db_spout_new(int fd);
+    void db_spout_free(db_spout *s);
+    void db_spout_close(db_spout *s);
+    const char *db_spout_rest(const db_spout *s);
+    size_t db_spout_rest_len(const db_spout *s);
+    void db_spout_forget_rest(db_spout *s);
 """
 
 PREAMBLE = """
@@ -74,6 +85,7 @@ PREAMBLE = """
 #include "pump.h"
 #include "scan.h"
 #include "scan_chunk.h"
+#include "spout.h"
 """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from native import pure
 
 if TYPE_CHECKING:
-    from native.pure import Pump, decode_base64, encode_frame, open_chunk, raw_span, scan_chunk, scan_type, seal
+    from native.pure import Pump, Spout, decode_base64, encode_frame, open_chunk, raw_span, scan_chunk, scan_type, seal
 
 
 def _reason_for_twin() -> str:
@@ -31,6 +31,7 @@ if not TYPE_CHECKING:
     else:
         from native import speed as _chosen
     Pump = _chosen.Pump
+    Spout = _chosen.Spout
     decode_base64 = _chosen.decode_base64
     encode_frame = _chosen.encode_frame
     open_chunk = _chosen.open_chunk
@@ -43,6 +44,7 @@ __all__ = [
     "IMPLEMENTATION",
     "WHY",
     "Pump",
+    "Spout",
     "decode_base64",
     "encode_frame",
     "open_chunk",

@@ -23,6 +23,9 @@ MAX_ATTACHED: Final = 65_536
 MAX_TEMPLATE_BYTES: Final = 65_536
 MAX_PEER_KEY_BYTES: Final = 256
 
+MAX_WRITE_BYTES: Final = 16_384
+"""The longest run that leaves through a spout: the largest chunk of a streamed answer."""
+
 EVENT_LIMIT: Final = 64
 """Events that one pass of the pump may hold; it flushes every open run before it would pass this number."""
 
@@ -36,6 +39,7 @@ EV_PING: Final = 7
 EV_PONG: Final = 8
 EV_CLOSE: Final = 9
 EV_FATAL: Final = 10
+EV_STUCK: Final = 11
 
 V_SENDER_KEY: Final = 1
 V_BASE64: Final = 2
@@ -92,6 +96,11 @@ class SpliceTemplate(NamedTuple):
     in_suffix: bytes
     out_prefix: bytes
     out_suffix: bytes
+
+
+def no_descriptor(fd: int) -> OSError:
+    """The error of a spout that cannot be made."""
+    return OSError(f"The descriptor {fd} cannot be duplicated: raise the limit of open files (ulimit -n).")
 
 
 def check_template(template: SpliceTemplate) -> None:

@@ -18,11 +18,22 @@ from native.shapes import (
 )
 from native.sodium import link
 from native.speed_pump import Pump, as_pointer
+from native.speed_spout import Spout
 
 if TYPE_CHECKING:
     from _cffi_backend import _CDataBase as CData
 
-__all__ = ["Pump", "decode_base64", "encode_frame", "open_chunk", "raw_span", "scan_chunk", "scan_type", "seal"]
+__all__ = [
+    "Pump",
+    "Spout",
+    "decode_base64",
+    "encode_frame",
+    "open_chunk",
+    "raw_span",
+    "scan_chunk",
+    "scan_type",
+    "seal",
+]
 
 _ffi = _speed.ffi
 _lib = _speed.lib

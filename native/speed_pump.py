@@ -1,6 +1,7 @@
 """The frame pump of one provider socket, in C; see `native` for its events and rules.
 
-Invariant: `_owners` holds exactly the attached attempts, by the ticket that the C side knows them by.
+Invariant: `_owners` holds exactly the attached attempts, by the ticket that the C side knows them by, and `_spouts`
+keeps every spout alive that the C side may touch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from native.shapes import (
     check_peer_key,
     check_template,
 )
+from native.speed_spout import Spout
 
 _ffi = _speed.ffi
 _lib = _speed.lib
@@ -34,7 +36,7 @@ def as_pointer(data: BytesLike) -> object:
 class Pump:
     """Sans-IO WebSocket reader of one provider socket; see the package's docstring for events and rules."""
 
-    __slots__ = ("_closed", "_next_ticket", "_owners", "_pump", "_view")
+    __slots__ = ("_closed", "_next_ticket", "_owners", "_pump", "_spouts", "_view")
 
     def __init__(self, *, max_message_bytes: int, masked_input: bool = True) -> None:
         check_message_limit(max_message_bytes)
@@ -44,6 +46,7 @@ class Pump:
         self._pump = _ffi.gc(pump, _lib.db_pump_free)
         self._view = _lib.db_pump_view(self._pump)
         self._owners: dict[int, object] = {-1: None}
+        self._spouts: dict[int, Spout] = {}
         self._next_ticket = 0
         self._closed = False
 
@@ -77,6 +80,7 @@ class Pump:
         if ticket < 0:
             return False
         del self._owners[ticket]
+        self._spouts.pop(ticket, None)
         if len(self._owners) == 1:
             _lib.db_pump_trim(self._pump)
         return True
@@ -92,14 +96,26 @@ class Pump:
         if _lib.db_pump_set_template(self._pump, name, len(name), b"".join(template), *sizes) != 0:
             raise MemoryError
 
-    def feed(self, data: BytesLike) -> list[Event]:
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        """Let the runs of an attempt leave through a spout from the next feed on; an unknown id is ignored."""
+        name = request_id.encode()
+        struct = _ffi.NULL if spout is None else spout.struct
+        ticket = _lib.db_pump_set_spout(self._pump, name, len(name), struct)
+        if spout is None:
+            self._spouts.pop(ticket, None)
+        elif ticket >= 0:
+            self._spouts[ticket] = spout
+
+    def feed(self, data: BytesLike, now: float = 0.0) -> list[Event]:
         """Take the next bytes of the socket and return the events that they complete, in frame order.
+
+        The caller has handled all earlier events. `now` is what a spout notes as the time of its runs.
 
         After EV_CLOSE, EV_FATAL or `close` all further bytes are ignored. Raises MemoryError, and is dead, without
         memory.
         """
         source = as_pointer(data)
-        count = _feed(self._pump, source, len(data), 0)
+        count = _feed(self._pump, source, len(data), 0, now)
         if count == 0:
             return []
         if 0 < count < _MORE:
@@ -107,7 +123,7 @@ class Pump:
         events: list[Event] = []
         while count >= _MORE:
             events += self._take(count - _MORE)
-            count = _feed(self._pump, source, len(data), self._view.consumed)
+            count = _feed(self._pump, source, len(data), self._view.consumed, now)
         if count < 0:
             raise MemoryError
         events += self._take(count)
@@ -139,6 +155,7 @@ class Pump:
         """Wipe every key and buffer. The pump ignores all input from now on."""
         _lib.db_pump_close(self._pump)
         self._owners = {-1: None}
+        self._spouts.clear()
         self._closed = True
 
     def memory_bytes(self) -> int:

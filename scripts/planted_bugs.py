@@ -1,4 +1,4 @@
-"""Plants ten bugs, one after another, into a copy of the C code: the quick tests and the fuzz driver must find each."""
+"""Plants fourteen bugs, one by one, into a copy of the C code: the quick tests and the fuzz driver must find each."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ BUGS = (
     Bug(
         "a message overtakes open runs",
         "pump.c",
-        "return flush_all(p) != 0 || emit(p, DB_EV_MESSAGE",
-        "return emit(p, DB_EV_MESSAGE",
+        "if (flush_all(p) != 0) {\n        return DB_NO_MEMORY;\n    }\n    p->message_told",
+        "p->message_told",
     ),
     Bug("detach breaks a probe chain", "attempts.c", ">= ((i - hole) & mask)", "> ((i - hole) & mask)"),
     Bug(
@@ -51,6 +51,15 @@ BUGS = (
         "if (p[i] == '\\\\') {\n            i++;",
         "if (p[i] == '\\\\' && p[i + 1] == '/') {\n            i++;",
     ),
+    Bug("a run that leaves overtakes a message", "pump.c", "!p->message_told && ", ""),
+    Bug("a run that leaves overtakes an event of its attempt", "pump.c", "t->told_in != p->feeds && ", ""),
+    Bug(
+        "a rest lacks its first byte",
+        "spout.c",
+        "run->data + sent, run->len - sent",
+        "run->data + sent + 1, run->len - sent - 1",
+    ),
+    Bug("a closed spout keeps its descriptor", "spout.c", "CLOSE(s->fd);", ""),
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from native import SpliceTemplate
+    from native import SpliceTemplate, Spout
     from protocol.failure import AttemptFailure
     from protocol.messages.from_provider import Heartbeat, InferenceComplete, LoadModelStatus, ModelsUpdate, Register
     from protocol.sealing import WipeableKey
@@ -66,6 +66,9 @@ class AttemptSink(Protocol):
     def on_run(self, ready: bytes, deltas: int, text_bytes: int) -> None:
         """Take spliced output (ready SSE bytes) that holds `deltas` content deltas with `text_bytes` of UTF-8 text."""
 
+    def on_stuck(self) -> None:
+        """Learn that the attempt's spout is stuck: the consumer's socket did not take a whole run."""
+
     def on_opened(self, plaintext: bytes) -> None:
         """Take one opened chunk, valid UTF-8, that the pump did not splice."""
 
@@ -110,6 +113,12 @@ class ProviderChannel(Protocol):
 
     def set_template(self, request_id: str, template: SpliceTemplate | None) -> None:
         """Let the pump splice the common chunk of an attached attempt; an unknown id is ignored."""
+
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        """Let the pump write the runs of an attached attempt through a spout; an unknown id is ignored.
+
+        While the spout is open there is no `on_run` for them; it counts what passed.
+        """
 
     async def send_request(self, request_id: str, frame: bytes) -> None:
         """Write one `inference_request` (JSON text) and return when the kernel has taken all of it.

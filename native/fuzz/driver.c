@@ -14,12 +14,14 @@
 #include "fakes.h"
 #include "parts.h"
 #include "script.h"
+#include "wires.h"
 
 typedef struct {
     db_pump *pump;
     int out_of_memory;
     int over; /* a close or fatal event was told */
     story told;
+    wires wires;
 } player;
 
 static void take_events(player *p, int64_t count)
@@ -37,6 +39,10 @@ static void take_events(player *p, int64_t count)
         if (e[2] > e[3] || (e[0] == DB_EV_RUN && (e[4] < 1 || e[2] == e[3]))) {
             fail("an event that cannot be");
         }
+        if (e[0] == DB_EV_STUCK) {
+            wires_stuck(&p->wires, e[1]);
+            continue;
+        }
         p->over = e[0] == DB_EV_CLOSE || e[0] == DB_EV_FATAL;
         story_event(&p->told, e[0], e[1], e[3] > e[2] ? (const uint8_t *)v->payload + e[2] : NULL, (size_t)(e[3] - e[2]), e[4], e[5]);
     }
@@ -51,7 +57,8 @@ static void feed(player *p, const uint8_t *data, size_t len)
         memcpy(copy, data, len);
     }
     for (;;) {
-        got = db_pump_feed(p->pump, copy, len, offset);
+        got = db_pump_feed(p->pump, copy, len, offset, 1.0);
+        wires_count(&p->wires);
         if (got < 0) {
             p->out_of_memory = 1;
             break;
@@ -114,8 +121,12 @@ static void act(player *p, const step *t)
         if (db_pump_detach(p->pump, (const uint8_t *)name, strlen(name)) < 0 && !p->out_of_memory) {
             fail("an attached id was not found");
         }
+        wires_drop(&p->wires, t->ticket);
     } else {
         set_template(p, t, name);
+    }
+    if (t->spout) {
+        wires_turn(&p->wires, p->pump, name, t->ticket);
     }
 }
 
@@ -130,9 +141,10 @@ static void finish(player *p)
             fail("a detached id is still there");
         }
     }
+    wires_end(&p->wires, p->out_of_memory);
     fakes_check_living("a secret outlived its attempt");
     db_pump_close(p->pump);
-    if (db_pump_memory(p->pump) >= 1024 || db_pump_feed(p->pump, (const uint8_t *)"\x89\x80mask", 6, 0) != 0) {
+    if (db_pump_memory(p->pump) >= 1024 || db_pump_feed(p->pump, (const uint8_t *)"\x89\x80mask", 6, 0, 0.0) != 0) {
         fail("a closed pump is not empty and deaf");
     }
     db_pump_free(p->pump);
@@ -146,6 +158,7 @@ static void play(player *p, const script *s, rng *r, size_t longest, unsigned fa
 {
     size_t i;
     memset(p, 0, sizeof *p);
+    wires_begin(&p->wires, &p->told, rng_next(r));
     p->pump = db_pump_new(SCRIPT_MAX_MESSAGE, s->masked);
     db_pump_set_peer_key(p->pump, (const uint8_t *)SCRIPT_PEER, strlen(SCRIPT_PEER));
     fakes_fail_allocation(failing_allocation);

@@ -228,15 +228,18 @@ static void add_action(script *s, rng *r, attempt_state *ids, int64_t *tickets)
             *a = (attempt_state){1, 0, rng_one_in(r, 6), -1, *tickets};
             t->ticket = (*tickets)++;
             t->opaque = a->opaque;
+            t->spout = !rng_one_in(r, 4);
         }
         return;
     }
     if (rng_one_in(r, 4)) {
-        add_step(s, STEP_DETACH, id);
+        add_step(s, STEP_DETACH, id)->ticket = a->ticket;
         a->attached = 0;
         return;
     }
     t = add_step(s, STEP_TEMPLATE, id);
+    t->ticket = a->ticket;
+    t->spout = !rng_one_in(r, 3);
     a->form = t->form = rng_one_in(r, 5) ? -1 : (int)rng_below(r, script_template_count);
 }
 

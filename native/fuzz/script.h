@@ -20,6 +20,7 @@ typedef struct {
     int opaque;
     int form; /* STEP_TEMPLATE: index of a template, -1 for none */
     int64_t ticket;
+    int spout; /* how often the attempt gets, opens, shuts or loses a spout after the step: 0 or 1 */
 } step;
 
 typedef struct {

@@ -10,6 +10,7 @@ from native.pure.box import open_box
 from native.pure.frames import FrameError, Header, apply_mask, parse_header
 from native.pure.scan_chunk import scan_chunk
 from native.pure.splice import is_utf8, splice
+from native.pure.spout import Spout
 from native.pure.strict_base64 import decode_base64, undo_slash_escapes
 from native.shapes import (
     BOX_OVERHEAD_BYTES,
@@ -26,6 +27,7 @@ from native.shapes import (
     EV_PING,
     EV_PONG,
     EV_RUN,
+    EV_STUCK,
     EV_VIOLATION,
     EVENT_LIMIT,
     KEY_BYTES,
@@ -52,7 +54,7 @@ from native.shapes import (
 class _Attempt:
     """What the pump knows about one attached request id."""
 
-    __slots__ = ("deltas", "key", "opaque", "out", "owner", "spent", "template", "text_bytes")
+    __slots__ = ("deltas", "key", "opaque", "out", "owner", "spent", "spout", "template", "text_bytes", "told")
 
     def __init__(self, key: bytes, owner: object, *, opaque: bool) -> None:
         self.key = bytearray(key)
@@ -60,6 +62,9 @@ class _Attempt:
         self.opaque = opaque
         self.spent = False
         self.template: SpliceTemplate | None = None
+        self.spout: Spout | None = None
+        self.told = 0
+        """The feed in which an event of this attempt last went up."""
         self.out = bytearray()
         self.deltas = 0
         self.text_bytes = 0
@@ -79,11 +84,14 @@ class Pump:
         "_closed",
         "_ended",
         "_events",
+        "_feeds",
         "_in_batch",
         "_input",
         "_masked",
         "_max",
         "_message",
+        "_message_told",
+        "_now",
         "_opcode",
         "_open_runs",
         "_peer_key",
@@ -101,6 +109,9 @@ class Pump:
         self._open_runs: dict[int, _Attempt] = {}
         self._events: list[Event] = []
         self._in_batch = 0
+        self._feeds = 0
+        self._now = 0.0
+        self._message_told = False
         self._ended = False
         self._closed = False
 
@@ -138,8 +149,16 @@ class Pump:
         if attempt is not None:
             attempt.template = template
 
-    def feed(self, data: BytesLike) -> list[Event]:
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        """Let the runs of an attempt leave through a spout from the next feed on; an unknown id is ignored."""
+        attempt = self._attempts.get(request_id.encode())
+        if attempt is not None:
+            attempt.spout = spout
+
+    def feed(self, data: BytesLike, now: float = 0.0) -> list[Event]:
         """Take the next bytes of the socket and return the events that they complete, in frame order.
+
+        The caller has handled all earlier events. `now` is what a spout notes as the time of its runs.
 
         After EV_CLOSE, EV_FATAL or `close` all further bytes are ignored.
         """
@@ -148,6 +167,9 @@ class Pump:
         self._input += data
         self._events = []
         self._in_batch = 0
+        self._feeds += 1
+        self._message_told = False
+        self._now = now
         try:
             while self._input and not self._ended:
                 if self._in_batch + len(self._open_runs) + 2 > EVENT_LIMIT:
@@ -228,6 +250,7 @@ class Pump:
         if opcode == OP_TEXT and not is_utf8(message):
             raise FrameError(CLOSE_INVALID_TEXT, b"text is not UTF-8")
         self._flush_all()
+        self._message_told = True
         self._emit(EV_MESSAGE, None, message, opcode)
 
     def _take_chunk(self, attempt: _Attempt, message: bytes, spans: ChunkSpans) -> None:
@@ -273,6 +296,7 @@ class Pump:
 
     def _emit_of(self, attempt: _Attempt, kind: int, payload: bytes, a: int = 0) -> None:
         self._flush(attempt)
+        attempt.told = self._feeds
         self._emit(kind, attempt.owner, payload, a)
 
     def _emit(self, kind: int, owner: object, payload: bytes, a: int = 0, b: int = 0) -> None:
@@ -282,9 +306,21 @@ class Pump:
     def _flush(self, attempt: _Attempt) -> None:
         if self._open_runs.pop(id(attempt), None) is None:
             return
-        self._emit(EV_RUN, attempt.owner, bytes(attempt.out), attempt.deltas, attempt.text_bytes)
+        self._deliver(attempt, bytes(attempt.out))
         attempt.out.clear()
         attempt.deltas = attempt.text_bytes = 0
+
+    def _deliver(self, attempt: _Attempt, run: bytes) -> None:
+        """Hand a run to the attempt's spout, or up; up too if something that the caller has not seen comes first."""
+        spout, deltas, text_bytes = attempt.spout, attempt.deltas, attempt.text_bytes
+        free = not self._message_told and attempt.told != self._feeds
+        if free and spout is not None and spout.takes(len(run)):
+            if not spout.write(run, deltas, text_bytes, self._now):
+                attempt.told = self._feeds
+                self._emit(EV_STUCK, attempt.owner, b"")
+            return
+        attempt.told = self._feeds
+        self._emit(EV_RUN, attempt.owner, run, deltas, text_bytes)
 
     def _flush_all(self) -> None:
         for attempt in list(self._open_runs.values()):

@@ -4,14 +4,17 @@
 
 #include "buffer.h"
 #include "splice.h"
+#include "spout.h"
 
 typedef struct db_attempt {
     struct db_attempt *next_run; /* the attempt whose run was opened after this one's */
     db_template *template;
+    db_spout *spout; /* the caller's, who takes it out before it goes; NULL for none */
     db_buffer out;
     int64_t ticket;
     int64_t deltas;
     int64_t text_bytes;
+    uint64_t told_in; /* the feed in which an event of this attempt last went up */
     uint8_t opaque;
     uint8_t spent;
     uint8_t in_run;

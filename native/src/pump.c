@@ -28,6 +28,9 @@ struct db_pump {
     size_t n_events;
     size_t n_runs;
     db_attempt *first_run, *last_run;
+    uint64_t feeds;  /* how many feeds began */
+    double now;
+    uint8_t message_told; /* a message went up in this feed: what it does comes before any later run */
     db_attempts attempts;
     uint8_t header[DB_MAX_HEADER];
     uint8_t control[DB_MAX_CONTROL];
@@ -109,6 +112,16 @@ int db_pump_set_template(db_pump *p, const uint8_t *id, size_t len, const uint8_
     return attempt == NULL || attempt->spent ? 0 : db_attempt_set_template(attempt, parts, sizes);
 }
 
+int64_t db_pump_set_spout(db_pump *p, const uint8_t *id, size_t len, db_spout *spout)
+{
+    db_attempt *attempt = db_attempts_find(&p->attempts, id, len);
+    if (attempt == NULL || attempt->spent) {
+        return -1;
+    }
+    attempt->spout = spout;
+    return attempt->ticket;
+}
+
 void db_pump_trim(db_pump *p)
 {
     forget_events(p);
@@ -162,9 +175,24 @@ static int emit(db_pump *p, int kind, int64_t ticket, const void *data, size_t l
     return 0;
 }
 
+/* Hands a run to the attempt's spout, or up; up as well if something that the caller has not seen yet comes first. */
+static int deliver(db_pump *p, db_attempt *t)
+{
+    if (!p->message_told && t->told_in != p->feeds && db_spout_takes(t->spout, &t->out)) {
+        int done = db_spout_write(t->spout, &t->out, t->deltas, t->text_bytes, p->now);
+        if (done != 0) {
+            return done > 0 ? 0 : DB_NO_MEMORY;
+        }
+        t->told_in = p->feeds;
+        return emit(p, DB_EV_STUCK, t->ticket, NULL, 0, 0, 0);
+    }
+    t->told_in = p->feeds;
+    return emit(p, DB_EV_RUN, t->ticket, t->out.data, t->out.len, t->deltas, t->text_bytes);
+}
+
 static int emit_run(db_pump *p, db_attempt *t)
 {
-    int rc = emit(p, DB_EV_RUN, t->ticket, t->out.data, t->out.len, t->deltas, t->text_bytes);
+    int rc = deliver(p, t);
     t->out.len = 0;
     t->deltas = 0;
     t->text_bytes = 0;
@@ -232,7 +260,9 @@ static int fatal(db_pump *p, int code, const char *reason)
 
 static int emit_of(db_pump *p, db_attempt *t, int kind, const uint8_t *data, size_t len, int a)
 {
-    return flush(p, t) != 0 || emit(p, kind, t->ticket, data, len, a, 0) != 0 ? DB_NO_MEMORY : 0;
+    int rc = flush(p, t);
+    t->told_in = p->feeds;
+    return rc != 0 || emit(p, kind, t->ticket, data, len, a, 0) != 0 ? DB_NO_MEMORY : 0;
 }
 
 /* The last event of an attempt: its key is wiped at once, and later chunks of its id are plain messages. */
@@ -308,7 +338,11 @@ static int take_message(db_pump *p)
     if (opcode == DB_OP_TEXT && !db_utf8_valid(m->data, m->len)) {
         return fatal(p, 1007, "text is not UTF-8");
     }
-    return flush_all(p) != 0 || emit(p, DB_EV_MESSAGE, -1, m->data, m->len, opcode, 0) != 0 ? DB_NO_MEMORY : 0;
+    if (flush_all(p) != 0) {
+        return DB_NO_MEMORY;
+    }
+    p->message_told = 1;
+    return emit(p, DB_EV_MESSAGE, -1, m->data, m->len, opcode, 0);
 }
 
 /* ---- frames ---- */
@@ -425,7 +459,7 @@ static int step(db_pump *p, const uint8_t *in, size_t len, size_t *pos)
     return rc;
 }
 
-int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset)
+int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset, double now)
 {
     size_t pos = offset;
     int64_t more = 0;
@@ -434,6 +468,11 @@ int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset)
         return 0;
     }
     forget_events(p);
+    if (offset == 0) {
+        p->feeds++;
+        p->message_told = 0;
+        p->now = now;
+    }
     if (p->payload.cap > KEEP_BYTES) {
         db_buffer_free(&p->payload);
     }

@@ -5,7 +5,7 @@
 #ifndef DB_PUMP_H
 #define DB_PUMP_H
 
-#include "base.h"
+#include "spout.h"
 
 enum {
     DB_EV_RUN = 1,
@@ -17,7 +17,8 @@ enum {
     DB_EV_PING,
     DB_EV_PONG,
     DB_EV_CLOSE,
-    DB_EV_FATAL
+    DB_EV_FATAL,
+    DB_EV_STUCK
 };
 
 enum { DB_V_SENDER_KEY = 1, DB_V_BASE64, DB_V_SHORT, DB_V_OPEN };
@@ -64,8 +65,13 @@ int64_t db_pump_detach(db_pump *p, const uint8_t *id, size_t len);
 int db_pump_set_template(db_pump *p, const uint8_t *id, size_t len, const uint8_t *parts, size_t in_prefix,
                          size_t in_suffix, size_t out_prefix, size_t out_suffix);
 
-/* Takes in[offset:len]; the number of events, plus DB_MORE if input is left, or -1 without memory (the pump is dead). */
-int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset);
+/* Lets the runs of an attempt leave through the spout (NULL for none), which must outlive the attempt or be taken out
+   before; the attempt's ticket, or -1 for an id that is unknown or has ended. */
+int64_t db_pump_set_spout(db_pump *p, const uint8_t *id, size_t len, db_spout *spout);
+
+/* Takes in[offset:len]; the number of events, plus DB_MORE if input is left, or -1 without memory (the pump is dead).
+   An offset of 0 says that the caller has handled all earlier events; `now` is the time that a spout notes. */
+int64_t db_pump_feed(db_pump *p, const uint8_t *in, size_t len, size_t offset, double now);
 
 /* Wipes and gives back what an idle pump does not need. Call it after the events were taken. */
 void db_pump_trim(db_pump *p);

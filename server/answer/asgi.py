@@ -24,6 +24,7 @@ class AsgiWriter:
     """
 
     direct: Final = False
+    spout: Final = None
 
     def __init__(
         self, send: ASGISendCallable, *, abort: Callable[[], Awaitable[None]], deadline_seconds: float

@@ -1,16 +1,21 @@
 """The fast way out: HTTP/1.1 chunks written straight to a plain socket, by whoever has bytes ready.
 
+A provider's pump may write too, through the writer's spout: it is open only while nothing waits here.
+
 Invariant: what was handed to the kernel is at any moment a prefix of one valid chunked body of the input.
 Invariant: only one task at a time waits for the socket; synchronous writes touch it only when nothing waits.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from server.answer.writer import MAX_WAITING_BYTES, MAX_WRITE_BYTES, ConsumerGone
+
+if TYPE_CHECKING:
+    from native import Spout
 
 _CRLF: Final = b"\r\n"
 
@@ -31,26 +36,39 @@ class DirectSocket(Protocol):
 class DirectWriter:
     """Writes one chunked body; see AnswerWriter.
 
-    `deadline_seconds` is how long the kernel may make no room because the consumer takes nothing.
+    `deadline_seconds` is how long the kernel may make no room because the consumer takes nothing. The writer owns
+    `spout`, a second way into the same socket.
     """
 
     direct: Final = True
 
-    def __init__(self, socket: DirectSocket, *, deadline_seconds: float) -> None:
+    def __init__(self, socket: DirectSocket, *, deadline_seconds: float, spout: Spout | None = None) -> None:
         self._socket = socket
         self._deadline_seconds = deadline_seconds
         self._flushing = trio.Lock()
         self._framed = b""  # the rest of a chunk that was begun
         self._waiting = bytearray()  # bytes behind it, not framed yet
         self._send = socket.send_now
-        self.idle = True
-        """True when nothing waits and no task is about to write."""
+        self._idle = True
+        self._written = 0
+        self.spout = spout
         self.closed = False
-        self.bytes_written = 0
 
     def __repr__(self) -> str:
         waiting = len(self._framed) + len(self._waiting)
         return f"<DirectWriter waiting={waiting} written={self.bytes_written} closed={self.closed}>"
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits and no task is about to write."""
+        if self.spout is not None and self.spout.stuck:
+            self._go_on_for_spout(self.spout)
+        return self._idle
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that the kernel took, chunk framing included."""
+        return self._written + (self.spout.sent_bytes if self.spout is not None else 0)
 
     def write_now(self, data: bytes) -> bool:
         """Frame `data` as a chunk and hand it to the kernel; see AnswerWriter."""
@@ -65,11 +83,11 @@ class DirectWriter:
         except OSError:
             self._lose()
             return False
-        self.bytes_written += taken
+        self._written += taken
         if taken == len(framed):
             return True
         self._framed = framed[taken:]
-        self.idle = False
+        self._leave_idle()
         return False
 
     def _write_rarely(self, data: bytes) -> bool:
@@ -105,11 +123,23 @@ class DirectWriter:
         self.closed = True
         self._framed = b""
         self._waiting.clear()
-        self.idle = True
+        self._idle = True
+        if self.spout is not None:
+            self.spout.close()
+
+    def _leave_idle(self) -> None:
+        self._idle = False
+        if self.spout is not None:
+            self.spout.shut()
+
+    def _go_on_for_spout(self, spout: Spout) -> None:
+        """Take over what the spout could not hand to the kernel; it was open, so nothing else waits."""
+        self._framed = spout.take_rest()
+        self._idle = False
 
     def _append(self, data: bytes) -> None:
         self._waiting += data
-        self.idle = False
+        self._leave_idle()
         if len(self._waiting) > MAX_WAITING_BYTES:
             self._lose()
 
@@ -118,7 +148,7 @@ class DirectWriter:
         while not self.closed:
             if not self._framed:
                 if not self._waiting:
-                    self.idle = True
+                    self._idle = True
                     return True
                 part = bytes(self._waiting[:MAX_WRITE_BYTES])
                 del self._waiting[:MAX_WRITE_BYTES]
@@ -130,7 +160,7 @@ class DirectWriter:
             except OSError:
                 self._lose()
                 return False
-            self.bytes_written += taken
+            self._written += taken
             if taken < len(self._framed):
                 self._framed = self._framed[taken:]
                 return False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from native import Spout
 
 # The most that goes out in one write: one TLS record, one HTTP/2 frame, one HTTP chunk.
 MAX_WRITE_BYTES: Final = 16 * 1024
@@ -31,6 +34,13 @@ class AnswerWriter(Protocol):
     @property
     def idle(self) -> bool:
         """True when nothing waits, so that `write_now` would try the kernel at once."""
+
+    @property
+    def spout(self) -> Spout | None:
+        """Where a provider's pump may write runs itself, or None; whoever opens it has nothing waiting in front.
+
+        The writer shuts it when something waits here, goes on where it got stuck, and closes it with itself.
+        """
 
     @property
     def closed(self) -> bool:

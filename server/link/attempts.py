@@ -15,13 +15,13 @@ import trio
 
 import native
 from protocol.codec import encode
-from protocol.failure import provider_restart, sanitise
+from protocol.failure import coordinator_fault, sanitise
 from protocol.messages.to_provider import Cancel
 from server.link.strays import StrayMemo
 from server.ports import ChannelError, RequestWithdrawn, WriterStopped
 
 if TYPE_CHECKING:
-    from native import Pump, SpliceTemplate
+    from native import Pump, SpliceTemplate, Spout
     from protocol.messages.from_provider import (
         InferenceAccepted,
         InferenceComplete,
@@ -140,6 +140,11 @@ class Attempts:
         if request_id in self._pending:
             self._pump.set_template(request_id, template)
 
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        """Set the spout of an attached attempt."""
+        if request_id in self._pending:
+            self._pump.set_spout(request_id, spout)
+
     async def send_request(self, request_id: str, frame: bytes) -> None:
         """Write the request frame of an attached attempt; see `ProviderChannel.send_request`."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -169,6 +174,10 @@ class Attempts:
             self._send_cancel(request_id)
 
     # --- the provider's side, called by the reader in frame order
+
+    def find(self, request_id: str) -> Attempt | None:
+        """Return the pending attempt of this id."""
+        return self._pending.get(request_id)
 
     def accepted(self, message: InferenceAccepted) -> None:
         """Pass on that the provider took the request."""
@@ -294,7 +303,7 @@ class Attempts:
         except Exception:
             self._meter.count("sink_error")
             _log.exception("an attempt failed while it ended")
-            attempt.sink.on_gone(provider_restart())
+            attempt.sink.on_gone(coordinator_fault())
 
     def _drop(self, attempt: Attempt) -> bool:
         return attempt.live and self._take(attempt.sink.request_id) is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from server.link.admission import RegistrationRate, UnregisteredSockets
 from server.link.housekeeper import Housekeeper
+from server.link.idle import IdleReads
 from server.link.meter import CountingMeter, LinkMeter
 from server.link.settings import LinkSettings
 
@@ -44,6 +45,7 @@ class LinkContext:
     resolve_account: ResolveAccount = no_accounts
     greeting: Greeting = no_greeting
     housekeeper: Housekeeper = field(default_factory=Housekeeper)
+    idle: IdleReads = field(default_factory=IdleReads)
     sessions: dict[str, ProviderSession] = field(default_factory=dict)
     sockets: UnregisteredSockets = field(init=False)
     rate: RegistrationRate = field(init=False)

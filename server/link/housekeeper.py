@@ -15,6 +15,8 @@ import trio
 _log = logging.getLogger("darkbloom.link")
 
 _BATCH_TICKS = 64
+PACE_SECONDS = 0.1
+"""Timers that fall within this span of a run are served together: a wake-up costs more than the timers of many."""
 
 
 class Ticking(Protocol):
@@ -30,13 +32,17 @@ class Ticking(Protocol):
 
 
 class Housekeeper:
-    """A timer heap with lazy deletion; entries of clients that moved or left are skipped when their time comes."""
+    """A timer heap with lazy deletion; entries of clients that moved or left are skipped when their time comes.
+
+    A tick is late by up to `PACE_SECONDS` when others were served just before it, and never early.
+    """
 
     def __init__(self) -> None:
         """Start with nothing planned."""
         self._heap: list[tuple[float, int, Ticking]] = []
         self._order = itertools.count()
         self._sleep = trio.CancelScope()
+        self._rested_at = float("-inf")
 
     def plan(self, client: Ticking, when: float) -> None:
         """Call `client.tick` at `when` (trio's clock) instead of the time that was planned before."""
@@ -44,7 +50,11 @@ class Housekeeper:
             return
         client.due_at = when
         heapq.heappush(self._heap, (when, next(self._order), client))
-        self._sleep.deadline = min(self._sleep.deadline, when)
+        if when < self._rested_at and when <= trio.current_time():
+            self._rested_at = when  # asked for now, not planned: at once
+        wake_at = max(when, self._rested_at)
+        if wake_at < self._sleep.deadline:
+            self._sleep.deadline = wake_at
 
     def forget(self, client: Ticking) -> None:
         """Plan nothing for this client any more."""
@@ -54,15 +64,21 @@ class Housekeeper:
         """Run for ever; reports started at once."""
         task_status.started()
         while True:
-            self._run_due(trio.current_time())
-            with trio.CancelScope(deadline=self._heap[0][0] if self._heap else float("inf")) as self._sleep:
+            now = trio.current_time()
+            if self._run_due(now):
+                self._rested_at = now + PACE_SECONDS
+            else:
+                await trio.lowlevel.checkpoint()
+                continue
+            wake_at = max(self._heap[0][0], self._rested_at) if self._heap else float("inf")
+            with trio.CancelScope(deadline=wake_at) as self._sleep:
                 await trio.sleep_forever()
 
-    def _run_due(self, now: float) -> None:
-        """Tick the clients that are due, a bounded number of them: the caller passes a checkpoint before the rest."""
+    def _run_due(self, now: float) -> bool:
+        """Tick clients that are due, a bounded number of them; False when more may be due, for after a checkpoint."""
         for _ in range(_BATCH_TICKS):
             if not self._heap or self._heap[0][0] > now:
-                return
+                return True
             when, _order, client = heapq.heappop(self._heap)
             if client.due_at != when:
                 continue
@@ -72,3 +88,4 @@ class Housekeeper:
             except Exception as error:
                 _log.exception("a session's timer failed; the session is closed")
                 client.fail(error)
+        return False

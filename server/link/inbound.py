@@ -33,9 +33,7 @@ def handle(session: ProviderSession, message: FromProvider, now: float) -> None:
 
 
 def _heartbeat(session: ProviderSession, message: Heartbeat, now: float) -> None:
-    session.liveness.heartbeat_at = now
-    session.memory_pressure = message.system_metrics.memory_pressure
-    session.context.registry.heartbeat(session.session_id, message, now)
+    session.heartbeat(message, now)
 
 
 def _chunk(session: ProviderSession, message: InferenceResponseChunk, now: float) -> None:

@@ -28,7 +28,7 @@ _ANSWER_SECONDS = 5.0
 class ProviderLink:
     """All provider connections of this coordinator.
 
-    `run` must be running while `serve` is called: it owns the timers of all sessions.
+    `run` must be running while `serve` is called: it owns the timers of all sessions, and the reading of quiet ones.
     """
 
     def __init__(self, context: LinkContext) -> None:
@@ -40,8 +40,11 @@ class ProviderLink:
         return len(self._context.sessions)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the timers of all sessions until cancelled."""
-        await self._context.housekeeper.run(task_status=task_status)
+        """Run the timers of all sessions and read the quiet ones, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._context.housekeeper.run)
+            await nursery.start(self._context.idle.run)
+            task_status.started()
 
     async def serve(self, stream: trio.abc.Stream, head: UpgradeHead, leftover: bytes, client_ip: str) -> None:
         """Answer an upgrade request and serve the provider until the connection ends; closes the stream.

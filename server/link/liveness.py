@@ -1,8 +1,9 @@
 """When to ping, when to give a connection up, and when silent heartbeats evict it: pure decisions on times.
 
 A session is stale after 90 s without a heartbeat; a sweep every 30 s gives a strike while it is, and takes all strikes
-back when it is not; the second strike in a row evicts. A ping goes out every 20 s; 40 s without a pong end the
-connection, which finds a half-open socket long before the heartbeats do.
+back when it is not; the second strike in a row evicts. After 20 s without a heartbeat or a pong a ping goes out; 40 s
+without either end the connection, which finds a half-open socket long before the staleness limit does. A provider that
+sends heartbeats needs no ping to prove that it lives.
 """
 
 from __future__ import annotations
@@ -49,11 +50,9 @@ class Liveness:
 
     def tick(self, now: float) -> list[LivenessAction]:
         """Decide what is due at `now`, and plan the next decision."""
-        actions = []
+        actions: list[LivenessAction] = []
         if now >= self._next_ping:
-            self._next_ping = now + self._settings.ping_seconds
-            expired = now - self.pong_at >= self._settings.pong_timeout_seconds
-            actions.append(LivenessAction.PONG_TIMEOUT if expired else LivenessAction.PING)
+            self._look(max(self.heartbeat_at, self.pong_at), now, actions)
         if now >= self._next_sweep:
             self._next_sweep = now + self._settings.sweep_seconds
             if now - self.heartbeat_at <= self._settings.stale_seconds:
@@ -63,3 +62,15 @@ class Liveness:
                 evict = self._strikes >= self._settings.stale_strikes
                 actions.append(LivenessAction.EVICT if evict else LivenessAction.STRIKE)
         return actions
+
+    def _look(self, heard_at: float, now: float, actions: list[LivenessAction]) -> None:
+        """Ping after a silence, give up after a long one, and look again when the present one may be long enough."""
+        every = self._settings.ping_seconds
+        if now - heard_at >= self._settings.pong_timeout_seconds:
+            actions.append(LivenessAction.PONG_TIMEOUT)
+        elif now - heard_at >= every:
+            actions.append(LivenessAction.PING)
+        else:
+            self._next_ping = heard_at + every
+            return
+        self._next_ping = now + every

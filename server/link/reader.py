@@ -22,11 +22,12 @@ from native import (
     EV_PING,
     EV_PONG,
     EV_RUN,
+    EV_STUCK,
     EV_VIOLATION,
 )
 from protocol.codec import FrameRejected, decode_from_provider
 from protocol.messages.from_provider import Register
-from server.link import ending
+from server.link import ending, rejected
 from server.link.admission import FloodGuard
 from server.link.attempts import VIOLATION_RULES, Attempt
 from server.link.inbound import handle
@@ -72,16 +73,21 @@ class Reader:
         transport = session.transport
         receive = transport.receive
         feed = session.pump.feed
-        dispatch = self._dispatch
+        clock = trio.lowlevel.current_clock().current_time
+        dispatch = self.dispatch
         try:
             with trio.fail_after(_ANSWER_SECONDS):
                 await transport.send_all(answer)
             while True:
-                if events := feed(data):
+                if events := feed(data, clock()):
                     if len(events) > _BATCH_EVENTS or session.state is SessionState.OPEN:
                         await self._take(events)
                     else:
                         dispatch(events)
+                    if self.read_all:
+                        return
+                if session.quiet:
+                    await self._take(await session.park(self))
                     if self.read_all:
                         return
                 if not transport.waited:
@@ -105,7 +111,7 @@ class Reader:
             if self._session.state is SessionState.OPEN:
                 await self._take_open(batch)
             else:
-                self._dispatch(batch)
+                self.dispatch(batch)
 
     async def _take_open(self, batch: list[Event]) -> None:
         """Handle a batch that may hold the registration: what stands behind it waits until it is done."""
@@ -113,13 +119,13 @@ class Reader:
         for position, (kind, _owner, payload, _a, _b) in enumerate(batch):
             if kind != EV_MESSAGE:
                 continue
-            self._dispatch(batch[done:position])
+            self.dispatch(batch[done:position])
             done = position
             if self._session.state is not SessionState.OPEN:
                 break
             done += 1
             await self._before_registration(payload)
-        self._dispatch(batch[done:])
+        self.dispatch(batch[done:])
 
     async def _yield_if_due(self) -> None:
         """Count the slice from the first batch after a wait, and give the others their turn when it is over."""
@@ -131,7 +137,8 @@ class Reader:
         if not self._slice_end:
             self._slice_end = now + _SLICE_SECONDS
 
-    def _dispatch(self, batch: list[Event]) -> None:
+    def dispatch(self, batch: list[Event]) -> None:
+        """Handle events in order, without a checkpoint."""
         session = self._session
         ping: bytes | None = None
         for kind, attempt, payload, a, b in cast("list[tuple[int, Attempt, bytes, int, int]]", batch):
@@ -158,7 +165,10 @@ class Reader:
 
     def _rare_event(self, kind: int, attempt: Attempt, a: int) -> None:
         session = self._session
-        if kind == EV_PONG:
+        if kind == EV_STUCK:
+            if attempt.live:
+                attempt.sink.on_stuck()
+        elif kind == EV_PONG:
             session.liveness.pong_at = trio.current_time()
         elif kind == EV_VIOLATION:
             session.attempts.violated(attempt, VIOLATION_RULES[a])
@@ -176,6 +186,7 @@ class Reader:
             message = decode_from_provider(payload)
         except FrameRejected as error:
             self._invalid(_INVALID[error.kind])
+            rejected.end_attempt(self._session.attempts, payload, error)
             return
         handle(self._session, message, trio.current_time())
 

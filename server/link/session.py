@@ -12,7 +12,7 @@ import trio
 
 import native
 from protocol.codec import encode
-from protocol.failure import provider_disconnected, provider_restart
+from protocol.failure import coordinator_fault, provider_disconnected, provider_restart
 from server.link import ending, timers
 from server.link.attempts import Attempts
 from server.link.liveness import Liveness
@@ -23,12 +23,14 @@ from server.link.writer import TwoLaneWriter
 from server.ports import ChannelError
 
 if TYPE_CHECKING:
-    from native import SpliceTemplate
+    from native import Event, SpliceTemplate, Spout
     from protocol.failure import AttemptFailure
+    from protocol.messages.from_provider import Heartbeat
     from protocol.messages.to_provider import AttestationChallenge
     from protocol.messages.wire import Message
     from protocol.sealing import WipeableKey
     from server.link.context import LinkContext
+    from server.link.idle import Dispatching
     from server.link.meter import LinkEvent
     from server.link.transport import Transport
     from server.ports import AttemptSink, TrustState
@@ -52,6 +54,7 @@ class ProviderSession:
         "memory_pressure",
         "public_key",
         "pump",
+        "quiet",
         "register_by",
         "registration_nonce",
         "scope",
@@ -85,6 +88,8 @@ class ProviderSession:
         self.doomed = False
         """A chunk broke the encryption rules: the connection closes when its last attempt has ended."""
         self.ended = False
+        self.quiet = False
+        """A heartbeat came while no attempt was attached, and none was attached since: the reader may park."""
 
     def __repr__(self) -> str:
         return f"<ProviderSession {self.session_id} {self.state.name}>"
@@ -108,6 +113,9 @@ class ProviderSession:
                 self.plan()
                 try:
                     await Reader(self).run(answer, leftover)
+                except Exception:
+                    ending.end(self, coordinator_fault(), "internal_error")
+                    raise
                 finally:
                     ending.end(self, provider_disconnected(), "disconnect")
         finally:
@@ -123,11 +131,30 @@ class ProviderSession:
             self.attempts.set_peer_key(key_text)
         self.liveness.registered(now)
 
+    def heartbeat(self, message: Heartbeat, now: float) -> None:
+        """Note that the provider lives, and what it reports."""
+        self.liveness.heartbeat_at = now
+        self.memory_pressure = message.system_metrics.memory_pressure
+        self.context.registry.heartbeat(self.session_id, message, now)
+        self.quiet = not self.attempts and self.context.idle.can_park(self.transport)
+
+    async def park(self, reader: Dispatching) -> list[Event]:
+        """Leave reading to the task that reads all quiet connections, until this one needs its own again.
+
+        Whatever ended the rest, for example a large message, is read without pauses: only a heartbeat parks again.
+        """
+        left = await self.context.idle.park(self.transport, self.pump, reader)
+        self.quiet = False
+        return left
+
     # --- the relay's side: ProviderChannel
 
     def attach(self, sink: AttemptSink, shared: WipeableKey, *, opaque: bool = False) -> None:
         """Enter an attempt in the pending table."""
         self.attempts.attach(sink, shared, opaque=opaque)
+        if self.quiet:
+            self.quiet = False
+            self.context.idle.wake(self.transport)
 
     def detach(self, request_id: str) -> bool:
         """Take an attempt out of the pending table without a terminal call."""
@@ -138,6 +165,10 @@ class ProviderSession:
     def set_template(self, request_id: str, template: SpliceTemplate | None) -> None:
         """Let the pump splice the common chunk of an attached attempt."""
         self.attempts.set_template(request_id, template)
+
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        """Let the pump write the runs of an attached attempt through a spout."""
+        self.attempts.set_spout(request_id, spout)
 
     async def send_request(self, request_id: str, frame: bytes) -> None:
         """Write a request frame and return when the kernel has all of it."""
@@ -229,7 +260,7 @@ class ProviderSession:
     def fail(self, error: Exception) -> None:
         """End, because a timer raised."""
         del error
-        self.close(1011, "internal error")
+        self.close(1011, "internal error", coordinator_fault())
 
     def close(self, code: int, reason: str, failure: AttemptFailure | None = None) -> None:
         """Close in order: attempts end with `failure`, then a close frame goes out; harmless when repeated."""

@@ -28,6 +28,13 @@ class Transport(Protocol):
     waited: bool
     """Whether the last `receive` gave other tasks a turn."""
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor whose readiness means bytes for `receive_now`; -1 when there is none."""
+
+    def receive_now(self) -> memoryview | None:
+        """Read like `receive`, but without waiting: None when nothing is there; raises `TransportLost`."""
+
     async def receive(self) -> bytes | memoryview:
         """Wait for bytes; empty at the end of the stream. A view is valid only until the caller's next checkpoint.
 
@@ -75,6 +82,22 @@ class SocketTransport:
         self._raw: socket.socket | None = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             _set_tcp_timeouts(self._raw)
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's descriptor; -1 after the end."""
+        return -1 if self._raw is None else self._raw.fileno()
+
+    def receive_now(self) -> memoryview | None:
+        """Read what is there at this moment."""
+        if self._raw is None:
+            raise TransportLost
+        try:
+            return self._buffer[: self._raw.recv_into(self._buffer)]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise TransportLost from error
 
     async def receive(self) -> memoryview:
         """Read what is there; after a short read wait for the descriptor first."""
@@ -146,6 +169,15 @@ class StreamTransport:
         self._stream = stream
         self._aborted = False
         self.waited = True
+
+    @property
+    def descriptor(self) -> int:
+        """Nothing to watch: bytes may wait inside the stream while the socket below is silent."""
+        return -1
+
+    def receive_now(self) -> None:
+        """Read nothing: such a stream can only be read by a task."""
+        return
 
     async def receive(self) -> bytes:
         """Read at most one buffer."""

@@ -204,6 +204,13 @@ def admit(
         return Reason.MODEL_TOO_LARGE
     if not has_concurrency(session, slot, model, rates=rates, policy=policy):
         return Reason.NO_HEADROOM
+    return room_reason(session, ad, slot, need, catalog=catalog)
+
+
+def room_reason(session: Session, ad: ModelAd, slot: Slot, need: int, *, catalog: Catalog) -> Reason | None:
+    """Return `free_memory` when budget, pool or memory do not hold `need` tokens of the model, or None."""
+    model = ad.id
+    resident = slot.state is SlotState.RESIDENT
     budget = slot.budget if resident else None
     if budget is not None:
         if budget.max <= 0 or not budget_admits(budget, unaccounted_tokens(session, model, slot), need):

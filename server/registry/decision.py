@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from server.registry.ledger import Reservation
     from server.registry.state import Session
+    from server.registry.walk import Priced
 
 
 class CostTerms(Struct, frozen=True, gc=False):
@@ -77,7 +78,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     model: str
     reservation: Reservation | None = None
     winner: Candidate | None = None
-    runner_up: Candidate | None = None
+    runner_up: Priced | None = None
     path: ChoicePath = ChoicePath.NONE
     candidates: int = 0
     scanned: int = 0

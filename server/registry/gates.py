@@ -36,7 +36,7 @@ _TRUST: Final = 11
 class GateContext:
     """What all gates share besides the session and the request."""
 
-    __slots__ = ("catalog", "faults", "ignore_health", "policy", "rates")
+    __slots__ = ("basis", "catalog", "faults", "ignore_health", "policy", "rates")
 
     def __init__(
         self,
@@ -46,17 +46,25 @@ class GateContext:
         faults: FaultView,
         rates: FleetRates,
         ignore_health: bool = False,
+        basis: object | None = None,
     ) -> None:
         self.policy = policy
         self.catalog = catalog
         self.faults = faults
         self.rates = rates
         self.ignore_health = ignore_health
+        self.basis = basis if basis is not None else object()
+        """Stands for policy and catalogue: what was worked out with another basis is void."""
 
     def without_health(self) -> GateContext:
         """The same context for the fail-open scan, which ignores health breakers."""
         return GateContext(
-            policy=self.policy, catalog=self.catalog, faults=self.faults, rates=self.rates, ignore_health=True
+            policy=self.policy,
+            catalog=self.catalog,
+            faults=self.faults,
+            rates=self.rates,
+            ignore_health=True,
+            basis=self.basis,
         )
 
 

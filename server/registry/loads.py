@@ -77,7 +77,7 @@ def apply_status(session: Session, model: str, status: str, now: float) -> LoadO
 def _acknowledge(session: Session, model: str, now: float) -> None:
     """Show the model as resident until the next report; a report of the same moment outranks the acknowledgement."""
     before = session.slots.get(model)
-    if before is not None and (before.as_of, before.source) > (now, SlotSource.LOAD_ACK):
+    if before is not None and before.source is SlotSource.CAPACITY and session.live.reported_at >= now:
         return
     if before is not None and before.state is SlotState.RESIDENT:
         return
@@ -87,6 +87,6 @@ def _acknowledge(session: Session, model: str, now: float) -> None:
         tps_decode=before.tps_decode if before is not None else 0.0,
         tps_prefill=before.tps_prefill if before is not None else 0.0,
         source=SlotSource.LOAD_ACK,
-        as_of=now,
         resident_since=now,
     )
+    session.reported = None  # the next report must replace this, also when it says what the last one said

@@ -15,7 +15,7 @@ from server.registry.servability import exceeds_context, exceeds_every_budget
 from server.registry.views import owned_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from server.registry.gates import GateContext
     from server.registry.request import RoutedRequest
@@ -67,7 +67,7 @@ def judge(
     request: RoutedRequest,
     decision: Decision,
     *,
-    sessions: Sequence[Session],
+    sessions: Collection[Session],
     owned: Sequence[Session],
     context: GateContext,
     retry_ms: int,
@@ -75,7 +75,8 @@ def judge(
 ) -> Enqueue | Refusal:
     """Say what happens to a request that got no reservation; the first rule that matches wins.
 
-    `sessions` are the providers that advertise the model, `owned` all live machines of the caller. Only a first attempt
+    `sessions` are the providers that advertise the model, `owned` all live machines of the caller (looked at only when
+    it asked for these alone). Only a first attempt
     may wait: later ones are refused and the caller returns its last real error instead.
     """
     if request.self_route is SelfRoute.EXCLUSIVE:
@@ -148,6 +149,8 @@ def _judge_own_machines(
 def _missing_capability(request: RoutedRequest, sessions: Iterable[Session]) -> str | None:
     """Name the capability that no connected provider of the model has; nobody connected is not a missing capability."""
     traits, model = request.traits, request.model
+    if not (traits.requires_vision or traits.requires_tool_constraint or traits.has_tools):
+        return None
     connected = [one for one in sessions if one.connected]
     if not connected:
         return None
@@ -162,7 +165,8 @@ def _missing_capability(request: RoutedRequest, sessions: Iterable[Session]) -> 
 
 def _never_fits(request: RoutedRequest, sessions: Iterable[Session], context: GateContext, now: float) -> bool:
     """Whether the request is larger than what any eligible provider, now merely full, could ever hold."""
-    eligible = [one for one in sessions if evaluate(one, request, context, now) in CAPACITY]
+    # Lazily: one provider with a budget that is large enough, or unknown, settles it.
+    eligible = (one for one in sessions if evaluate(one, request, context, now) in CAPACITY)
     return exceeds_every_budget(eligible, request.model, request.need, context.catalog)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from heapq import nsmallest
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -15,19 +17,23 @@ if TYPE_CHECKING:
 
     from server.registry.policy import RoutingPolicy
     from server.registry.request import RoutedRequest
+    from server.registry.walk import Priced
 
 NEAR_TIE_MS: Final = 3_000.0
 
+_One = TypeVar("_One", "Candidate", "Priced")
+_COST: Final = attrgetter("cost")
 
-class Choice(Struct, frozen=True):
+
+class Choice(Struct, Generic[_One], frozen=True):
     """The winner with the way it was found, and the best of the others."""
 
-    winner: Candidate
-    runner_up: Candidate | None
+    winner: _One
+    runner_up: _One | None
     path: ChoicePath
 
 
-def narrow(pool: Sequence[Candidate], request: RoutedRequest, policy: RoutingPolicy) -> Sequence[Candidate]:
+def narrow(pool: Sequence[_One], request: RoutedRequest, policy: RoutingPolicy) -> Sequence[_One]:
     """Keep owned machines (prefer mode), then other versions than the failed one, then fast enough ones.
 
     A step that would leave nothing is not applied.
@@ -41,7 +47,7 @@ def narrow(pool: Sequence[Candidate], request: RoutedRequest, policy: RoutingPol
     return pool
 
 
-def choose(pool: Sequence[Candidate], random: Random) -> Choice | None:
+def choose(pool: Sequence[_One], random: Random) -> Choice[_One] | None:
     """Pick from the pool in two passes, so that the order of iteration never matters; None for an empty pool.
 
     Among costs within 3 000 ms of the lowest the least occupied wins, then the fewest reservations; among those equal
@@ -49,7 +55,7 @@ def choose(pool: Sequence[Candidate], random: Random) -> Choice | None:
     """
     if not pool:
         return None
-    best = min(one.cost for one in pool)
+    best = min(pool, key=_COST).cost
     near = [one for one in pool if one.cost - best <= NEAR_TIE_MS]
     if len(near) == 1:
         return Choice(near[0], _runner_up(pool, near[0]), ChoicePath.UNIQUE_MIN)
@@ -65,6 +71,5 @@ def choose(pool: Sequence[Candidate], random: Random) -> Choice | None:
     return Choice(winner, _runner_up(pool, winner), ChoicePath.RANDOM)
 
 
-def _runner_up(pool: Sequence[Candidate], winner: Candidate) -> Candidate | None:
-    others = [one for one in pool if one is not winner]
-    return min(others, key=lambda one: one.cost) if others else None
+def _runner_up(pool: Sequence[_One], winner: _One) -> _One | None:
+    return next((one for one in nsmallest(2, pool, key=_COST) if one is not winner), None)

@@ -19,8 +19,11 @@ from server.registry.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from protocol.messages.from_provider import Slot as WireSlot
+    from protocol.messages.from_provider import Stats
     from server.ports import ProviderChannel, TrustState
     from server.registry.reasons import Reason
+    from server.registry.standing import Standing
 
 Status = Literal["untrusted", "offline", "draining", "serving", "online"]
 
@@ -69,7 +72,7 @@ class Slot(Struct, frozen=True, gc=False):
     load_time_ms: int = 0
     source: SlotSource = SlotSource.LEGACY
     as_of_seq: int = 0
-    as_of: float = 0.0
+    """Number of the report that first said this; 0 when the provider's reports have no numbers."""
     resident_since: float | None = None
 
     @property
@@ -142,6 +145,8 @@ class Live(Struct, frozen=True, gc=False):
     """The last heartbeat; memory in GiB, pressure and cpu in 0..1, times in seconds of the monotonic clock."""
 
     last_heartbeat: float
+    reported_at: float = 0.0
+    """When the last report was applied: what slots say is as of then."""
     capacity_seq: int = 0
     has_capacity: bool = False
     memory_pressure: float = 0.0
@@ -199,6 +204,10 @@ class Session:
     """Last cumulative counters the provider process reported."""
     totals: dict[str, int] = field(default_factory=dict)
     """Lifetime totals of this session, restarts of the provider process included."""
+    merged_stats: Stats | None = None
+    """The counters that were merged last: the same ones again change nothing."""
+    reported: tuple[tuple[WireSlot, ...], bool] | None = None
+    """The reported slots from which `slots` was made, and whether the report was numbered; None when that is not so."""
     connected: bool = True
     restoring: bool = False
     content_since: dict[str, float] = field(default_factory=dict)
@@ -207,6 +216,8 @@ class Session:
     slow_version: int = 0
     slow_gates: dict[tuple[object, ...], tuple[int, Reason] | None] = field(default_factory=dict)
     """Cached verdicts of the slow gates; emptied whenever `slow_version` grows."""
+    standings: dict[str, Standing] = field(default_factory=dict)
+    """What gates and cost of a model depend on besides the request; each is valid for one `version`."""
 
     @property
     def session_id(self) -> str:

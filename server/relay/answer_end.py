@@ -59,6 +59,8 @@ def outcome_of_status(status: int) -> Outcome:
         return Outcome.CLIENT_GONE
     if status == 504:
         return Outcome.TIMEOUT
+    if status == 500:
+        return Outcome.INTERNAL_ERROR
     if status < 500:
         return Outcome.CLIENT_ERROR
     return Outcome.PROVIDER_ERROR

@@ -17,6 +17,7 @@ from protocol.failure import (
     AttemptFailure,
     accepted_timeout,
     bad_text,
+    coordinator_fault,
     encryption_violation,
     first_content_timeout,
     send_failed,
@@ -27,7 +28,7 @@ from server.relay.chunk_queue import Put
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from native import SpliceTemplate
+    from native import SpliceTemplate, Spout
     from protocol.messages.from_provider import InferenceComplete
     from server.ports import ChannelError, ProviderChannel
     from server.relay.chat_sink import ChatSink
@@ -90,7 +91,7 @@ class Attempt:
         """The provider said that its text is over: the completion message is due."""
         self._run = sink.run
         self._now = trio.lowlevel.current_clock().current_time
-        self.last_chunk_at = self._now()
+        self._last_up_at = self._now()
         self._hold = hold
         self._clock = clock
         self._wake = wake
@@ -103,6 +104,11 @@ class Attempt:
         """True until the attempt is committed or over."""
         return self.phase in BEFORE_COMMIT
 
+    @property
+    def last_chunk_at(self) -> float:
+        """When the last chunk arrived, whether it came up or went straight out."""
+        return max(self._last_up_at, self.sink.written_at)
+
     # --- the provider's side: AttemptSink ---------------------------------------------------------------------------
 
     def on_run(self, ready: bytes, deltas: int, text_bytes: int) -> None:
@@ -110,7 +116,7 @@ class Attempt:
         # The hot path: one call per run of a stream that is under way.
         if self.phase is not _COMMITTED:
             return
-        now = self.last_chunk_at = self._now()
+        now = self._last_up_at = self._now()
         try:
             put = self._run(ready, deltas, text_bytes, now)
         except AnswerTooLarge:
@@ -119,17 +125,21 @@ class Attempt:
         except Exception as error:
             # The reader serves other attempts too: a fault of ours must end this one alone.
             log.error("run_delivery_failed", extra={"kind": type(error).__name__})
-            self.cut(bad_text())
+            self.cut(coordinator_fault())
             return
         if put is not _QUEUED:
             self._crowded(put)
+
+    def on_stuck(self) -> None:
+        """See AttemptSink."""
+        self.sink.stuck()
 
     def on_opened(self, plaintext: bytes) -> None:
         """See AttemptSink."""
         if self.phase is not _COMMITTED and self.phase not in BEFORE_COMMIT:
             return
         sink = self.sink
-        now = self.last_chunk_at = self._now()
+        now = self._last_up_at = self._now()
         try:
             taken = sink.opened(plaintext, now)
         except AnswerTooLarge:
@@ -138,7 +148,7 @@ class Attempt:
         except Exception as error:
             # The reader serves other attempts too: a fault of ours must end this one alone.
             log.error("chunk_normalisation_failed", extra={"kind": type(error).__name__})
-            self.cut(bad_text())
+            self.cut(coordinator_fault())
             return
         if self.phase in BEFORE_COMMIT:
             self._first_signs(now, content=taken.content)
@@ -192,6 +202,11 @@ class Attempt:
 
     # --- the owner's side -------------------------------------------------------------------------------------------
 
+    def connect(self, spout: Spout) -> None:
+        """Let the provider's pump write to the consumer; the consumer's side opens the spout when it may."""
+        if self.phase is _COMMITTED:
+            self.channel.set_spout(self.request_id, spout)
+
     def sent(self) -> None:
         """The kernel has the whole request."""
         if self.is_pending():
@@ -238,6 +253,8 @@ class Attempt:
                 self.committed = True
                 self.timing.content(trio.current_time())
             case Effect.RELEASE:
+                if self.committed:  # a later attempt of the request may still need the way out
+                    self.sink.stop()
                 self._hold.release(trio.current_time())
             case Effect.DETACH:
                 self.channel.detach(self.request_id)

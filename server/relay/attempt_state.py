@@ -70,13 +70,11 @@ class Effect(Enum):
     """A parked attempt ended without usage."""
 
 
-TERMINAL: Final = frozenset(
-    {Effect.RETRY, Effect.ABANDON, Effect.FINISH, Effect.BREAK, Effect.SETTLE_LATE, Effect.EXPIRE}
-)
+# Tuples: they are searched by identity, while hashing a member of an enum is a call of a Python function.
+TERMINAL: Final = (Effect.RETRY, Effect.ABANDON, Effect.FINISH, Effect.BREAK, Effect.SETTLE_LATE, Effect.EXPIRE)
 
 Step: TypeAlias = tuple[Phase, tuple[Effect, ...]]
 
-# A tuple: it is searched by identity, while hashing a member of an enum is a call of a Python function.
 BEFORE_COMMIT: Final = (Phase.RESERVED, Phase.SENT, Phase.ACCEPTED, Phase.STREAMING)
 
 _RANK: Final = {Phase.RESERVED: 0, Phase.SENT: 1, Phase.ACCEPTED: 2, Phase.STREAMING: 3}

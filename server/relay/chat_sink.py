@@ -56,6 +56,16 @@ class ChatSink(Protocol):
     def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
         """Take spliced output; may raise AnswerTooLarge."""
 
+    @property
+    def written_at(self) -> float:
+        """When the pump last wrote spliced output itself; 0 before."""
+
+    def stuck(self) -> None:
+        """Learn that the consumer's socket took less than the pump wrote."""
+
+    def stop(self) -> None:
+        """Let the pump write nothing more: the attempt is over, or nobody waits for its output."""
+
 
 class StreamSink:
     """Passes a streamed answer on; what comes before the first content waits for it.
@@ -66,6 +76,8 @@ class StreamSink:
     def __init__(self, chat: ChatStream, outlet: Outlet) -> None:
         self.chat = chat
         self.run = outlet.run
+        self.stuck = outlet.stuck
+        self.stop = outlet.stop
         self._outlet = outlet
         self._preamble: list[bytes] = []
         self._content = False
@@ -108,6 +120,11 @@ class StreamSink:
         ready = b"".join((*self._preamble, *(piece.ready for piece in pieces)))
         self._preamble.clear()
         return Taken(content=content, put=self._outlet.put(ready, len(pieces), now))
+
+    @property
+    def written_at(self) -> float:
+        """See ChatSink."""
+        return self._outlet.written_at
 
     def preamble(self) -> bytes:
         """What was held and never followed by content: it opens an empty answer."""
@@ -158,3 +175,14 @@ class AnswerSink:
         """See ChatSink."""
         self.chat.add_run(ready, deltas, text_bytes)
         return Put.QUEUED
+
+    @property
+    def written_at(self) -> float:
+        """See ChatSink; an answer in one piece has no consumer's socket to write to."""
+        return 0.0
+
+    def stuck(self) -> None:
+        """See ChatSink."""
+
+    def stop(self) -> None:
+        """See ChatSink."""

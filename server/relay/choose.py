@@ -6,12 +6,12 @@ Invariant: between a decision and its reservation there is no checkpoint; whoeve
 from __future__ import annotations
 
 import logging
-import uuid
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
 
 from protocol.api.errors import ApiError
+from server.observe.request_id import mint_uuid
 from server.registry.decision import Dispatch, Enqueue, Refusal
 from server.registry.ledger import Reservation
 from server.registry.queue import QueueFailure
@@ -146,6 +146,8 @@ class ProviderChoice:
     def note_attempt(self, result: AttemptResult, session: Session) -> None:
         """Log and count how one attempt ended."""
         self._observer.attempt_ended(self._build, result)
+        if not log.isEnabledFor(logging.INFO):
+            return
         log.info(
             "attempt_ended",
             extra={
@@ -171,7 +173,7 @@ class ProviderChoice:
     def _request(self) -> RoutedRequest:
         job, history = self._job, self.history
         return RoutedRequest(
-            request_id=str(uuid.uuid4()),
+            request_id=mint_uuid(),
             logical_id=job.coord_request_id,
             model=self._build,
             public_model=job.public_model,

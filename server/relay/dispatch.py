@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 
 
 async def send_attempt(
-    attempt: Attempt, body: bytes, *, clock: FirstContentClock, woken: Wakeup, cache_scope: str, inline_bytes: int
+    attempt: Attempt,
+    body: bytes,
+    *,
+    clock: FirstContentClock,
+    woken: Wakeup,
+    scope: trio.CancelScope,
+    cache_scope: str,
+    inline_bytes: int,
 ) -> None:
     """Seal and send, and wait for a first sign; every failure ends up in the attempt, none is raised.
 
-    Gives up at the clock's deadline; `await_content` says what that means. Cancelled while the frame is queued, the
-    frame is withdrawn; the key is wiped on every path on which the channel did not take it over.
+    `scope` surrounds this call and gets the clock's deadline; `await_content` says what its passing means. Cancelled
+    while the frame is queued, the frame is withdrawn; the key is wiped on every path on which the channel did not take
+    it over.
     """
     if not attempt.is_pending():
         return
@@ -51,12 +59,12 @@ async def send_attempt(
         attempt.not_sent(error)
         return
     try:
-        with trio.move_on_at(clock.deadline):
-            await attempt.channel.send_request(attempt.request_id, frame)
-            attempt.sent()
-            # Most answers begin in time: the same scope does for this wait.
-            if attempt.is_pending():
-                await woken.wait()
+        scope.deadline = clock.deadline
+        await attempt.channel.send_request(attempt.request_id, frame)
+        attempt.sent()
+        # Most answers begin in time: the same scope does for this wait.
+        if attempt.is_pending():
+            await woken.wait()
     except ChannelError as error:
         attempt.not_sent(error)
 

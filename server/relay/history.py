@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from protocol.api.errors import ApiError, invalid_request, rate_limited
+from protocol.api.errors import ApiError, internal_error, invalid_request, rate_limited
+from protocol.failure import COORDINATOR_FAULT
 from server.relay.classify import SHUTDOWN_REASON, STOPS, FailureKind
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class RequestHistory:
                 return self._provider_error(failure, wait)
 
     def _provider_error(self, failure: AttemptFailure, wait: float) -> ApiError:
+        if failure.reason == COORDINATOR_FAULT:
+            return internal_error()
         text = f"The request failed at {self.attempts} provider(s): {failure.text}"
         if failure.cause in _TYPED_TIMEOUTS:
             return ApiError(504, "provider_error", text)
@@ -136,6 +139,8 @@ def in_stream_error(failure: AttemptFailure) -> ApiError:
     """The error of an answer that broke after content; a stream carries it as its last event."""
     if failure.reason == SHUTDOWN_REASON:
         return restarting_error()
+    if failure.reason == COORDINATOR_FAULT:
+        return internal_error()
     if failure.reason == "chunk_gap_timeout" or failure.cause in _TYPED_TIMEOUTS:
         return ApiError(504, "timeout", failure.text)
     return ApiError(502, "provider_error", failure.text)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from server.registry.request import PLAIN, SelfRoute, Traits
 
 if TYPE_CHECKING:
@@ -14,8 +16,7 @@ if TYPE_CHECKING:
     from server.relay.timing import RequestStamps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayJob:
+class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     """One checked request, ready to be routed; its hold was taken under `coord_request_id`.
 
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
@@ -33,7 +34,7 @@ class RelayJob:
     include_usage: bool
     created: int
     stamps: RequestStamps
-    make_body: Callable[[str], bytes] = field(repr=False)
+    make_body: Callable[[str], bytes]
     previous_build: str | None = None
     account_id: str | None = None
     key_id: str | None = None
@@ -43,7 +44,10 @@ class RelayJob:
     split_think: bool = False
     asked_for_stop: bool = False
     wants_metadata: bool = False
-    cache_scope: Callable[[str], str] | None = field(default=None, repr=False)
+    cache_scope: Callable[[str], str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RelayJob {self.coord_request_id} build={self.build}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from server.relay.settlement import BilledUsage, Outcome, SettlementRecord
 from server.relay.watch import watch_answer, watch_stream
 
 if TYPE_CHECKING:
+    from native import Spout
     from protocol.messages.from_provider import InferenceComplete
     from server.registry.ledger import Reservation
     from server.registry.state import Session
@@ -54,9 +55,13 @@ class RequestRun:
         self._choice = ProviderChoice(services, job)
         self._settlement = SettleOnce(services, nursery)
         self._woken = Wakeup()
-        self._scope = trio.CancelScope()
+        self._scope: trio.CancelScope | None = None
+        """What is awaited before content: the consumer's leave and the clock end it."""
         self._outlet = Outlet(
-            services.bounds, keep_alive_seconds=self._times.keep_alive, on_abandoned=self.consumer_left
+            services.bounds,
+            keep_alive_seconds=self._times.keep_alive,
+            on_abandoned=self.consumer_left,
+            on_spout=self._connect,
         )
         self._attempt: Attempt | None = None
         self._session: Session | None = None
@@ -73,8 +78,13 @@ class RequestRun:
         self._gone = True
         if self._attempt is not None:
             self._attempt.apply(Event.CONSUMER_GONE)
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
         self._woken()
+
+    def _connect(self, spout: Spout) -> None:
+        if self._attempt is not None:
+            self._attempt.connect(spout)
 
     def _abandon_unsent(self) -> None:
         if not self._outlet.opened:
@@ -100,40 +110,53 @@ class RequestRun:
     # --- before content ---------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        with self._scope:  # the consumer's leave ends whatever is awaited before content
-            first = await self._choice.first()
-            if isinstance(first, ApiError):
-                self._refuse(first)
+        reservation: Reservation | None = None
+        while not self._gone:
+            with trio.CancelScope() as self._scope:
+                if reservation is None:
+                    first = await self._choice.first()
+                    if isinstance(first, ApiError):
+                        self._refuse(first)
+                        return
+                    reservation = first
+                await self._send(reservation, self._scope)
+            attempt = self._attempt
+            if attempt is None:
+                break  # the consumer left while the request waited for a provider
+            await await_content(attempt, self._clock(), self._times, self._woken)
+            if attempt.committed or self._gone:
+                break
+            reservation = self._next(attempt)
+            if reservation is None:
+                self._refuse(self._choice.final_error())
                 return
-            attempt = await self._try(first)
-            while not attempt.committed and not self._gone:
-                following = self._next(attempt)
-                if following is None:
-                    self._refuse(self._choice.final_error())
-                    return
-                attempt = await self._try(following)
         if self._attempt is not None and self._attempt.committed:
             await self._relay(self._attempt)
         else:
             self._end_unheard()
 
-    async def _try(self, reservation: Reservation) -> Attempt:
-        """One attempt, until it is committed or over; the reservation is released by then, or the attempt owns it."""
-        attempt, clock = self._open_attempt(reservation)
+    async def _send(self, reservation: Reservation, scope: trio.CancelScope) -> None:
+        """Open an attempt, which owns the reservation from then on, and send it; ends with a first sign of it."""
+        attempt = self._open_attempt(reservation)
         body = self._job.make_body(reservation.model)
-        scope = self._job.cache_scope(reservation.model) if self._job.cache_scope is not None else ""
+        cache_scope = self._job.cache_scope(reservation.model) if self._job.cache_scope is not None else ""
         await send_attempt(
             attempt,
             body,
-            clock=clock,
+            clock=self._clock(),
             woken=self._woken,
-            cache_scope=scope,
+            scope=scope,
+            cache_scope=cache_scope,
             inline_bytes=self._services.seal_inline_bytes,
         )
-        await await_content(attempt, clock, self._times, self._woken)
-        return attempt
 
-    def _open_attempt(self, reservation: Reservation) -> tuple[Attempt, FirstContentClock]:
+    def _clock(self) -> FirstContentClock:
+        clock = self._choice.clock
+        if clock is None:
+            raise AssertionError("The clock runs from the first reservation on.")
+        return clock
+
+    def _open_attempt(self, reservation: Reservation) -> Attempt:
         clock, timing = self._choice.clock, self._choice.timing
         session = self._services.registry.session(reservation.session_id)
         if session is None or clock is None or timing is None:
@@ -155,7 +178,7 @@ class RequestRun:
         reservation.bind_owner(lambda: not self._settlement.started)
         if self._gone:
             attempt.apply(Event.CONSUMER_GONE)
-        return attempt, clock
+        return attempt
 
     def _new_sink(self, job_id: str) -> StreamSink | AnswerSink:
         job = self._job

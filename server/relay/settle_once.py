@@ -33,8 +33,8 @@ class SettleOnce:
         return self._done is not None
 
     async def wait(self) -> None:
-        """Wait for the end of a settlement that was started; returns at once without one."""
-        if self._done is not None:
+        """Wait for the end of a settlement that was started; returns at once without one, or when it is over."""
+        if self._done is not None and not self._done.is_set():
             await self._done.wait()
 
     def start(self, record: SettlementRecord) -> trio.Event:

@@ -5,9 +5,10 @@ Invariant: for every request that entered the relay, `settle` is called exactly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,7 @@ class Outcome(Enum):
     INTERNAL_ERROR = "internal_error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BilledUsage:
+class BilledUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the completion message; `completion_tokens` is cut to the bound that was dispatched."""
 
     prompt_tokens: int
@@ -37,8 +37,7 @@ class BilledUsage:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettlementRecord:
+class SettlementRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that money and statistics need of one request; it holds no content.
 
     `usage` is None when nothing may be charged: the hold is released as a whole. `job_id` is the last attempt, which is

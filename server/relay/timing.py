@@ -5,13 +5,10 @@ Invariant: stamps are written once, and every segment starts where the one befor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestStamps:
+class RequestStamps(msgspec.Struct, frozen=True, kw_only=True):
     """Moments before the first attempt, in seconds of trio's clock."""
 
     received: float
@@ -22,7 +19,16 @@ class RequestStamps:
 class AttemptTiming:
     """Stamps of one attempt, in seconds of trio's clock; a stamp that was not reached equals the one before it."""
 
-    __slots__ = ("_request", "content_at", "queued_seconds", "sealed_at", "selected_at", "sent_at", "started_at")
+    __slots__ = (
+        "_final",
+        "_request",
+        "content_at",
+        "queued_seconds",
+        "sealed_at",
+        "selected_at",
+        "sent_at",
+        "started_at",
+    )
 
     def __init__(self, request: RequestStamps, started_at: float) -> None:
         self._request = request
@@ -32,6 +38,7 @@ class AttemptTiming:
         self.sealed_at: float | None = None
         self.sent_at: float | None = None
         self.content_at: float | None = None
+        self._final: dict[str, int] | None = None
 
     def selected(self, now: float, *, queued_seconds: float) -> None:
         """A provider was reserved, after `queued_seconds` in the queue."""
@@ -54,7 +61,15 @@ class AttemptTiming:
             self.content_at = now
 
     def segments(self) -> dict[str, int]:
-        """Microseconds by segment, and their sum as `total_us`."""
+        """Microseconds by segment, and their sum as `total_us`; settled once content came."""
+        if self._final is not None:
+            return dict(self._final)
+        segments = self._measured()
+        if self.content_at is not None:
+            self._final = segments
+        return dict(segments)
+
+    def _measured(self) -> dict[str, int]:
         request = self._request
         selected = self.selected_at if self.selected_at is not None else self.started_at
         sealed = self.sealed_at if self.sealed_at is not None else selected
@@ -69,7 +84,8 @@ class AttemptTiming:
             "dispatch_us": _micros(sent - sealed),
             "provider_us": _micros(content - sent),
         }
-        return segments | {"total_us": sum(segments.values())}
+        segments["total_us"] = sum(segments.values())
+        return segments
 
     def header(self) -> str:
         """The value of `X-Timing`: compact JSON."""

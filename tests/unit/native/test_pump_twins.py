@@ -1,10 +1,12 @@
 """C and twin agree on random scripts, event by event, and no cut of the input changes what an attempt receives.
 
-A script attaches, detaches and sets templates between segments of bytes; within a segment the bytes are cut at random.
+A script attaches, detaches, sets templates and gives spouts between segments of bytes; within a segment the bytes are
+cut at random. What leaves through a spout counts as a run that went up.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from itertools import pairwise
 from types import ModuleType
@@ -21,6 +23,7 @@ from native.shapes import (
     EV_PING,
     EV_PONG,
     EV_RUN,
+    EV_STUCK,
     Event,
     SpliceTemplate,
 )
@@ -154,6 +157,7 @@ _actions = st.one_of(
     st.tuples(st.just("detach"), st.sampled_from(IDS), st.none()),
     st.tuples(st.just("template"), st.sampled_from([*IDS, "stranger"]), _templates),
     st.tuples(st.just("template"), st.sampled_from(IDS), st.just(TEMPLATE)),
+    st.tuples(st.just("spout"), st.sampled_from([*IDS, "stranger"]), st.sampled_from(["open", "full", "shut", "none"])),
 )
 
 
@@ -162,6 +166,7 @@ def scripts(draw: st.DrawFn) -> list[Step]:
     """Attached ids first, then segments of frames with actions between them, perhaps a violent end."""
     steps: list[Step] = [("attach", name, False) for name in draw(st.lists(st.sampled_from(IDS), unique=True))]
     steps += [("template", name, TEMPLATE) for _, name, _ in list(steps) if draw(st.booleans())]
+    steps += [("spout", name, "open") for kind, name, _ in list(steps) if kind == "template" and draw(st.booleans())]
     for _ in range(draw(st.integers(1, 4))):
         steps.append(b"".join(draw(st.lists(_frames, max_size=8))))
         steps += draw(st.lists(_actions, max_size=3))
@@ -173,8 +178,79 @@ def scripts(draw: st.DrawFn) -> list[Step]:
 # ---- running ----
 
 
-def play(module: ModuleType, steps: list[Step], cutter: Callable[[int], list[int]]) -> list[list[Event]]:
-    """The events of every feed; `cutter(n)` says where a segment of n bytes is cut."""
+class Wire:
+    """One spout and the other end of its socket."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        self.spout = module.Spout(self._near.fileno())
+        self.owner: object = None
+        self._counted = (0, 0)
+        self._filling = 0
+
+    def fill(self) -> None:
+        """Make the socket take nothing until the next `take`."""
+        for size in (4096, 1):
+            try:
+                while True:
+                    self._filling += self._near.send(b"#" * size)
+            except BlockingIOError:
+                pass
+
+    def take(self) -> list[Event]:
+        """What left since the last call as a run, without its framing; a rest is taken and the spout opened again."""
+        data = bytearray()
+        while True:
+            try:
+                data += self._far.recv(1 << 20)
+            except BlockingIOError:
+                break
+        data, self._filling = data[self._filling :], 0
+        if self.spout.stuck:
+            data += self.spout.take_rest()
+            self.spout.open()
+        counted = (self.spout.deltas, self.spout.text_bytes)
+        deltas, text_bytes = (after - before for after, before in zip(counted, self._counted, strict=True))
+        self._counted = counted
+        ready = bytearray()
+        while data:
+            size, _, behind = bytes(data).partition(b"\r\n")
+            length = int(size, 16)
+            assert size == b"%x" % length
+            assert behind[length : length + 2] == b"\r\n"
+            ready += behind[:length]
+            data = bytearray(behind[length + 2 :])
+        return [(EV_RUN, self.owner, bytes(ready), deltas, text_bytes)] if ready else []
+
+    def close(self) -> None:
+        """Close everything."""
+        self.spout.close()
+        self._near.close()
+        self._far.close()
+
+
+def play(
+    module: ModuleType, steps: list[Step], cutter: Callable[[int], list[int]], *, raw: bool = False
+) -> list[list[Event]]:
+    """The events of every feed, what left through spouts first; `cutter(n)` says where a segment of n bytes is cut.
+
+    With `raw` the stuck spouts are told too.
+    """
+    wires: dict[str, Wire] = {}
+    try:
+        return _play(module, steps, cutter, wires, raw=raw)
+    finally:
+        for wire in wires.values():
+            wire.close()
+
+
+def _play(
+    module: ModuleType, steps: list[Step], cutter: Callable[[int], list[int]], wires: dict[str, Wire], *, raw: bool
+) -> list[list[Event]]:
+    owners: dict[str, object] = {}
     pump = module.Pump(max_message_bytes=LIMIT)
     pump.set_peer_key(PEER)
     serial = 0
@@ -182,17 +258,30 @@ def play(module: ModuleType, steps: list[Step], cutter: Callable[[int], list[int
     for step in steps:
         if isinstance(step, bytes):
             bounds = [0, *cutter(len(step)), len(step)]
-            out += [pump.feed(step[start:end]) for start, end in pairwise(bounds)]
+            for start, end in pairwise(bounds):
+                events = pump.feed(step[start:end])
+                left = [event for wire in wires.values() for event in wire.take()]
+                out.append(left + [event for event in events if raw or event[0] != EV_STUCK])
             continue
         action, name, value = step
         if action == "attach":
             try:
                 pump.attach(name, KEY, f"{name}#{serial}", opaque=value)
+                owners[name] = f"{name}#{serial}"
                 serial += 1
             except ValueError:
                 out.append([(0, name, b"refused", 0, 0)])
         elif action == "detach":
             out.append([(0, name, b"detached", int(pump.detach(name)), 0)])
+        elif action == "spout":
+            if name not in wires:
+                wires[name] = Wire(module)
+            wire = wires[name]
+            wire.owner = owners.get(name)
+            pump.set_spout(name, None if value == "none" else wire.spout)
+            (wire.spout.shut if value == "shut" else wire.spout.open)()
+            if value == "full":
+                wire.fill()
         else:
             pump.set_template(name, value)
     pump.close()
@@ -229,7 +318,7 @@ def _cutters(draw: st.DrawFn) -> Callable[[int], list[int]]:
 @settings(max_examples=settings().max_examples * 10)
 @given(steps=scripts(), cutter=_cutters())
 def test_pumps_agree_on_every_event(steps: list[Step], cutter: Callable[[int], list[int]]) -> None:
-    first, *others = [play(module, steps, cutter) for module in IMPLEMENTATIONS]
+    first, *others = [play(module, steps, cutter, raw=True) for module in IMPLEMENTATIONS]
     for other in others:
         assert other == first
     assert all(type(event) is tuple and type(event[2]) is bytes for feed in first for event in feed)

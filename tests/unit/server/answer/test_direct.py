@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 
-import h11
 import pytest
 import trio
 import trio.testing
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from server.answer import MAX_WRITE_BYTES, ConsumerGone, DirectWriter
 from server.answer.writer import MAX_WAITING_BYTES
+from tests.unit.server.answer.chunked_body import TinySocket, decode_chunked
 
 
 class ScriptedSocket:
@@ -44,22 +44,6 @@ class ScriptedSocket:
 
     def abort(self) -> None:
         self.aborted = True
-
-
-def decode_chunked(wire: bytes) -> bytes:
-    client = h11.Connection(h11.CLIENT)
-    client.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
-    client.send(h11.EndOfMessage())
-    client.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + wire + b"0\r\n\r\n")
-    assert isinstance(client.next_event(), h11.Response)
-    body = bytearray()
-    while True:
-        event = client.next_event()
-        if isinstance(event, h11.EndOfMessage):
-            assert client.trailing_data == (b"", False)
-            return bytes(body)
-        assert isinstance(event, h11.Data)
-        body += event.data
 
 
 _SIZES = st.sampled_from([1, 2, 5, 100, 4096, MAX_WRITE_BYTES, MAX_WRITE_BYTES + 1, 40_000])
@@ -108,24 +92,6 @@ def test_any_interleaving_of_two_tasks_is_one_valid_body(
 
     trio.run(main)
     assert decode_chunked(bytes(sock.taken)) == expected
-
-
-class TinySocket:
-    """A real socket with the smallest send buffer that the kernel allows."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-
-    def send_now(self, data: bytes | memoryview) -> int:
-        return self._sock.send(data)
-
-    async def wait_writable(self) -> None:
-        await trio.lowlevel.wait_writable(self._sock)
-
-    def abort(self) -> None:
-        self._sock.close()
 
 
 @given(sizes=st.lists(_SIZES, min_size=1, max_size=20), reads=st.sampled_from([1, 100, 3000, 65536]))

@@ -101,6 +101,9 @@ class RecordingSink:
     def on_run(self, ready: bytes, deltas: int, text_bytes: int) -> None:
         self._hear("run", ready, deltas, text_bytes)
 
+    def on_stuck(self) -> None:
+        self._hear("stuck")
+
     def on_opened(self, plaintext: bytes) -> None:
         self._hear("opened", plaintext)
 

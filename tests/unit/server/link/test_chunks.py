@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from typing import Any
 
 import msgspec
@@ -330,6 +331,37 @@ async def test_spliced_runs_arrive_with_their_counts(world: Any, autojump_clock:
     assert b"".join(run[1] for run in runs) == b'data: {"out":"a"}\n\ndata: {"out":"bc"}\n\n'
     assert (sum(run[2] for run in runs), sum(run[3] for run in runs)) == (2, 3)
     assert sink.heard[-1] == ("complete", 0)
+
+
+async def test_runs_leave_through_the_spout_and_a_stuck_one_is_told(world: Any, autojump_clock: Any) -> None:
+    provider, session = await world.registered()
+    sink = RecordingSink(ID)
+    sealed = attach(session, sink)
+    session.set_template(ID, native.SpliceTemplate(b'data: {"t":"', b'"}', b"<", b">"))
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        spout = native.Spout(near.fileno())
+        session.set_spout("unknown", spout)
+        session.set_spout(ID, spout)
+        spout.open()
+        await trio.sleep(3)
+        await provider.send(provider.chunk(ID, b'data: {"t":"out"}', sealed))
+        await wait_all_tasks_blocked()
+        assert sink.heard == []
+        assert far.recv(100) == b"5\r\n<out>\r\n"
+        assert spout.written_at == trio.current_time()
+        far.close()
+        await provider.send(provider.chunk(ID, b'data: {"t":"lost"}', sealed))
+        await wait_all_tasks_blocked()
+        assert sink.heard == [("stuck",)]
+        assert spout.take_rest() == b"6\r\n<lost>\r\n"
+        await provider.send(provider.chunk(ID, b'data: {"t":"up"}', sealed), InferenceComplete(request_id=ID))
+        await wait_all_tasks_blocked()
+        assert sink.heard[1:] == [("run", b"<up>", 1, 2), ("complete", 0)]
+        session.set_spout(ID, spout)
+        spout.close()
 
 
 async def test_requests_queued_for_an_untrusted_provider_are_withdrawn(world: Any, autojump_clock: Any) -> None:

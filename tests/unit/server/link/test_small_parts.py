@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from server.link.admission import FloodGuard, RegistrationRate, UnregisteredSockets
 from server.link.handshake import Accepted, Refused, answer_upgrade
-from server.link.housekeeper import Housekeeper
+from server.link.housekeeper import PACE_SECONDS, Housekeeper
 from server.link.liveness import Liveness, LivenessAction
 from server.link.settings import LinkSettings
 from server.link.strays import StrayMemo
@@ -140,12 +140,26 @@ def test_liveness_pings_and_gives_up_after_forty_seconds() -> None:
 
 def test_liveness_counts_from_the_last_pong() -> None:
     liveness = Liveness(LinkSettings(stale_seconds=1e9), 0.0)
-    for now in (20, 40, 60):
+    for now in (20, 45, 70):
         assert liveness.tick(now) == [LivenessAction.PING]
-        liveness.pong_at = now + 0.1
-    assert liveness.tick(80) == [LivenessAction.PING]
-    assert liveness.tick(100) == [LivenessAction.PING]
-    assert liveness.tick(120) == [LivenessAction.PONG_TIMEOUT]
+        liveness.pong_at = now + 0.5
+        assert liveness.tick(now + 20) == []
+        assert liveness.due == now + 20.5
+    assert liveness.tick(91) == [LivenessAction.PING]
+    assert liveness.tick(110.4) == []
+    assert liveness.tick(111) == [LivenessAction.PONG_TIMEOUT]
+
+
+def test_liveness_takes_a_heartbeat_for_a_sign_of_life() -> None:
+    liveness = Liveness(LinkSettings(), 0.0)
+    for now in range(1, 600):
+        if now % 19 == 0:
+            liveness.heartbeat_at = now
+        assert liveness.tick(now) == []
+    assert liveness.heartbeat_at == 589
+    assert liveness.tick(608.9) == []
+    assert liveness.tick(609) == [LivenessAction.PING]
+    assert liveness.tick(629) == [LivenessAction.PONG_TIMEOUT]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +222,27 @@ async def test_housekeeper_ticks_each_client_at_its_times(autojump_clock: Any, c
     assert slow.ticks == [start + 100, start + 200]
     assert quick.ticks == [start + 5, start + 6, start + 150]
     assert [str(error) for error in quick.failures] == ["a bug", "a bug"]
+
+
+async def test_housekeeper_serves_close_times_together_but_what_is_asked_for_at_once(autojump_clock: Any) -> None:
+    keeper = Housekeeper()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keeper.run)
+        start = trio.current_time() + 10
+        first, second, third = (Client(keeper, []) for _ in range(3))
+        keeper.plan(first, start)
+        keeper.plan(second, start + 0.01)
+        keeper.plan(third, start + 0.09)
+        await trio.sleep(10.02)
+        assert (len(first.ticks), len(second.ticks), len(third.ticks)) == (1, 0, 0)
+        asked = Client(keeper, [])
+        keeper.plan(asked, trio.current_time())
+        await wait_all_tasks_blocked()
+        assert asked.ticks == [start + 0.02]
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert second.ticks == [start + 0.02]
+    assert start + 0.09 <= third.ticks[0] <= start + 0.02 + PACE_SECONDS
 
 
 async def test_housekeeper_forgets_and_replans(autojump_clock: Any) -> None:

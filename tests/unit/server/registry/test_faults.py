@@ -76,3 +76,47 @@ def test_memory_is_bounded_and_forgets() -> None:
     memory.load_failed("d9", "m", 500.0)
     memory.sweep(601.0)
     assert len(memory) == 1
+
+
+def test_the_rate_follows_the_window_and_the_last_256_outcomes() -> None:
+    memory = FaultMemory()
+    for at in range(8):
+        memory.capacity_rejected("d", "m", float(at))
+    for at in range(100, 108):
+        memory.accepted("d", "m", float(at))
+    assert memory.capacity_rate("d", "m", 300.0) == 0.5
+    assert memory.capacity_rate("d", "m", 302.5) == 5 / 13
+    assert memory.capacity_rate("d", "m", 310.0) == 0.0
+    for _ in range(256):
+        memory.capacity_rejected("d", "m", 310.0)
+    assert memory.capacity_rate("d", "m", 310.0) == 1.0
+    for _ in range(128):
+        memory.accepted("d", "m", 311.0)
+    assert memory.capacity_rate("d", "m", 311.0) == 0.5
+
+
+def test_only_identities_with_something_against_them_are_suspects() -> None:
+    memory = FaultMemory()
+    memory.accepted("good", "m", 0.0)
+    memory.error("strike", "m", "base", 500, 0.0)
+    assert list(memory.suspects) == []
+    memory.error("strike", "m", "base", 500, 1.0)
+    memory.load_failed("load", "m", 1.0)
+    memory.capacity_rejected("full", "m", 1.0)
+    assert sorted(memory.suspects) == ["full", "load", "strike"]
+    memory.success("strike", "m", "base", 2.0)
+    memory.success("full", "m", "base", 2.0)
+    assert sorted(memory.suspects) == ["full", "load"]
+    memory.sweep(122.0)
+    assert list(memory.suspects) == ["full"]
+    memory.sweep(302.0)
+    assert list(memory.suspects) == []
+    assert len(memory) == 4
+
+
+def test_a_forgotten_identity_is_no_suspect() -> None:
+    memory = FaultMemory()
+    memory.capacity_rejected("first", "m", 0.0)
+    for number in range(IDENTITIES_MAX):
+        memory.accepted(f"d{number}", "m", 1.0)
+    assert list(memory.suspects) == []

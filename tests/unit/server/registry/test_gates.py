@@ -13,8 +13,8 @@ from server.registry.catalog import Catalog
 from server.registry.faults import FaultMemory
 from server.registry.gates import GateContext, evaluate
 from server.registry.rates import FleetRates
-from server.registry.reserve import scan
 from server.registry.state import ModelAd, Session, SlotState
+from server.registry.walk import scan
 from tests.unit.server.registry.fleet import request, session, slot, trusted
 
 NOW = 1_000.0
@@ -22,6 +22,8 @@ NOW = 1_000.0
 
 class Faults:
     """A fault view with one fixed answer."""
+
+    suspects = None
 
     def __init__(self, *reasons: Reason) -> None:
         self.reasons = reasons

@@ -15,8 +15,9 @@ from protocol.messages.from_provider import (
     SystemMetrics,
 )
 from server.registry import CatalogEntry, LoadCause, Reason, RoutingPolicy, current_model, status, warm_models
-from server.registry.intake import clamp, clamp_int, counter_delta, measured
+from server.registry.clamps import clamp, clamp_int, measured
 from server.registry.loads import LoadOutcome
+from server.registry.report import counter_delta
 from server.registry.state import SlotSource, SlotState
 from tests.unit.server.registry.fleet import Fleet, register_message, request, wire_slot
 
@@ -270,3 +271,54 @@ def test_models_update_replaces_the_inventory(fleet: Fleet) -> None:
     assert session.slots == {}
     assert fleet.registry.choose_and_reserve(request(), fleet.now).scanned == 0
     assert fleet.registry.choose_and_reserve(request(2, model="n"), fleet.now).scanned == 1
+
+
+def test_the_same_report_after_an_acknowledged_load_counts_again(fleet: Fleet) -> None:
+    session = fleet.connect("a")
+    report = (wire_slot(state="idle_shutdown"),)
+    fleet.beat("a", *report)
+    assert fleet.registry.request_load("a", "m", LoadCause.MANUAL, fleet.now)
+    fleet.clock.now += 1
+    fleet.registry.load_model_status("a", LoadModelStatus(model_id="m", status="succeeded"), fleet.now)
+    assert warm_models(session) == ("m",)
+    fleet.beat("a", *report)
+    assert session.slot("m").state is SlotState.EVICTED
+
+
+def test_a_report_of_the_same_moment_outranks_an_acknowledged_load(fleet: Fleet) -> None:
+    session = fleet.connect("a")
+    for _ in range(2):
+        fleet.beat("a", wire_slot(state="idle_shutdown"))
+        assert fleet.registry.request_load("a", "m", LoadCause.MANUAL, fleet.now)
+        fleet.registry.load_model_status("a", LoadModelStatus(model_id="m", status="succeeded"), fleet.now)
+        assert session.slot("m").state is SlotState.EVICTED
+        fleet.clock.now += 5
+
+
+def test_unchanged_slots_stay_in_place_and_all_else_is_applied(fleet: Fleet) -> None:
+    session = fleet.connect("a")
+    fleet.beat("a", wire_slot(active_token_budget_max=100), seq=1, stats=(1, 10))
+    slots, version = session.slots, session.version
+    fleet.clock.now += 5
+    metrics = SystemMetrics(memory_pressure=0.7, thermal_state="fair")
+    fleet.beat(
+        "a", wire_slot(active_token_budget_max=100), seq=2, stats=(3, 10), system_metrics=metrics, memory_gb=32.0
+    )
+    assert session.slots is slots
+    assert session.version > version
+    live = session.live
+    assert (live.last_heartbeat, live.capacity_seq, live.memory_pressure) == (fleet.now, 2, 0.7)
+    assert (live.thermal, live.total_memory_gb, session.totals["requests_served"]) == ("fair", 32.0, 3)
+    fleet.beat("a", wire_slot(active_token_budget_max=101), seq=3, stats=(3, 10))
+    budget = session.slot("m").budget
+    assert budget is not None
+    assert budget.max == 101
+
+
+def test_reports_that_become_numbered_count_unreflected_reservations(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    assert session.slot("m").as_of_seq == 0
+    fleet.beat("a", wire_slot(active_token_budget_max=100_000), seq=7)
+    assert session.slot("m").as_of_seq == 7
+    fleet.beat("a", wire_slot(active_token_budget_max=100_000))
+    assert session.slot("m").as_of_seq == 0

@@ -310,6 +310,8 @@ def test_hopeless_wait_is_refused_at_once(line: Line) -> None:
 
 def test_degraded_fleet_serves_its_waiters_too() -> None:
     class Broken(FaultMemory):
+        suspects = None
+
         def rejection(
             self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
         ) -> Reason | None:

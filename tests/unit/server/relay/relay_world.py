@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from native.pure import Spout
 from native.pure.splice import splice
 from protocol.failure import AttemptFailure, provider_disconnected, sanitise
 from protocol.messages.from_provider import InferenceComplete, InferenceError, Usage
@@ -63,6 +64,7 @@ class Served:
         self.body: dict[str, Any] = {}
         self.budget_ms = 0
         self.template: SpliceTemplate | None = None
+        self.spout: Spout | None = None
         self.cancelled = trio.Event()
         self.spliced = 0
 
@@ -77,7 +79,10 @@ class Served:
         ready = splice(plaintext, self.template) if self.template is not None else None
         if ready is not None:
             self.spliced += 1
-            self.sink.on_run(ready.ready, 1, ready.text_bytes)
+            if self.spout is None or not self.spout.takes(len(ready.ready)):
+                self.sink.on_run(ready.ready, 1, ready.text_bytes)
+            elif not self.spout.write(ready.ready, 1, ready.text_bytes, trio.current_time()):
+                self.sink.on_stuck()
         else:
             self.sink.on_opened(plaintext)
 
@@ -151,6 +156,11 @@ class FakeChannel:
         if request_id in self.pending:
             self.pending[request_id].template = template
 
+    def set_spout(self, request_id: str, spout: Spout | None) -> None:
+        # Only the twin's spout can be written to from here; with the other one runs go up, which is always right.
+        if request_id in self.pending and isinstance(spout, Spout):
+            self.pending[request_id].spout = spout
+
     async def send_request(self, request_id: str, frame: bytes) -> None:
         if self.send_delay:
             await trio.sleep(self.send_delay)
@@ -204,11 +214,33 @@ class Ledger:
         return record
 
 
-class Consumer:
-    """An AnswerWriter that collects; `hold` makes it stop taking bytes."""
+class ConsumerSpout(Spout):
+    """A spout into a Consumer: no socket and no framing, and what is not taken waits with the consumer at once."""
 
-    def __init__(self, *, direct: bool = True) -> None:
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._open = False
+        self.stuck = False
+        self.deltas = self.text_bytes = self.sent_bytes = 0
+        self.written_at = 0.0
+
+    def takes(self, size: int) -> bool:
+        return self._open
+
+    def write(self, run: bytes, deltas: int, text_bytes: int, now: float) -> bool:
+        assert self._consumer.idle
+        self.deltas += deltas
+        self.text_bytes += text_bytes
+        self.written_at = now
+        return self._consumer.write_now(run)
+
+
+class Consumer:
+    """An AnswerWriter that collects; `hold` makes it stop taking bytes. `spouting`: a pump may write too."""
+
+    def __init__(self, *, direct: bool = True, spouting: bool = True) -> None:
         self.direct = direct
+        self.spout: Spout | None = ConsumerSpout(self) if direct and spouting else None
         self.closed = False
         self.data = bytearray()
         self.waiting = bytearray()
@@ -236,6 +268,8 @@ class Consumer:
             self.data += self.waiting
             self.waiting.clear()
             return True
+        if self.spout is not None:
+            self.spout.shut()
         return False
 
     async def drain(self) -> None:

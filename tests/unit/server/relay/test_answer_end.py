@@ -68,6 +68,7 @@ def test_receipt_needs_both_parts_and_a_sane_size(extension: CompleteExtension |
         (404, Outcome.CLIENT_ERROR),
         (429, Outcome.RATE_LIMITED),
         (499, Outcome.CLIENT_GONE),
+        (500, Outcome.INTERNAL_ERROR),
         (502, Outcome.PROVIDER_ERROR),
         (503, Outcome.PROVIDER_ERROR),
         (504, Outcome.TIMEOUT),

@@ -82,7 +82,7 @@ async def one_life(seed: int) -> None:
             channel.send_delay = random.choice([0.0, 0.0, 0.5, 8.0])
         world.ledger.delay = random.choice([0.0, 0.5, 5.0])
         job = world.job(stream=random.random() < 0.7)
-        consumer = Consumer(direct=random.random() < 0.5)
+        consumer = Consumer(direct=random.random() < 0.6, spouting=random.random() < 0.6)
         ended: list[object] = []
 
         async def consume() -> None:

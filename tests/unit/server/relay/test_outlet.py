@@ -16,7 +16,12 @@ from tests.unit.server.relay.relay_world import Consumer
 
 def outlet(abandoned: list[bool] | None = None, **bounds: int) -> Outlet:
     calls = abandoned if abandoned is not None else []
-    return Outlet(QueueBounds(**bounds), keep_alive_seconds=15, on_abandoned=lambda: calls.append(True))
+    return Outlet(
+        QueueBounds(**bounds),
+        keep_alive_seconds=15,
+        on_abandoned=lambda: calls.append(True),
+        on_spout=lambda _spout: None,
+    )
 
 
 async def test_bytes_before_the_head_wait_and_later_ones_go_straight_out(

@@ -303,7 +303,7 @@ async def test_a_fault_of_our_normaliser_ends_one_attempt_alone(
         channel = world.provider("p", script)
         outcome, consumer = await world.ask()
         assert isinstance(outcome, Refused) is early
-        assert early or consumer.events[-1]["error"]["type"] == "provider_error"
+        assert early or consumer.events[-1]["error"]["type"] == "internal_error"
         await world.settled()
         assert len(channel.cancels) == 1
         assert world.reserved() == 0
@@ -594,7 +594,7 @@ async def test_abandoning_an_answer_that_was_written_changes_nothing(autojump_cl
 # --- slow consumers ---------------------------------------------------------------------------------------------------
 
 
-async def crowded(pause: float, chunks: int) -> tuple[Consumer, Any, Any]:
+async def crowded(pause: float, chunks: int, *, spouting: bool = True) -> tuple[Consumer, Any, Any]:
     """A consumer that stops reading for `pause` seconds while `chunks` chunks arrive."""
 
     async def pours(served: Served) -> None:
@@ -607,7 +607,7 @@ async def crowded(pause: float, chunks: int) -> tuple[Consumer, Any, Any]:
 
     async with open_world() as world:
         channel = world.provider("p", pours)
-        consumer = Consumer()
+        consumer = Consumer(spouting=spouting)
 
         async def stall() -> None:
             await trio.sleep(0.05)
@@ -620,16 +620,18 @@ async def crowded(pause: float, chunks: int) -> tuple[Consumer, Any, Any]:
         return consumer, channel, await world.settled()
 
 
-async def test_a_pause_shorter_than_the_grace_loses_nothing(autojump_clock: MockClock) -> None:
-    consumer, channel, record = await crowded(0.2, 300)
+@pytest.mark.parametrize("spouting", [True, False])
+async def test_a_pause_shorter_than_the_grace_loses_nothing(spouting: bool, autojump_clock: MockClock) -> None:
+    consumer, channel, record = await crowded(0.2, 300, spouting=spouting)
     assert consumer.text == "start," + "".join(f"{number}," for number in range(300))
     assert consumer.events[-1] == "[DONE]"
     assert channel.cancels == []
     assert record.outcome is Outcome.SUCCESS
 
 
-async def test_a_pause_longer_than_the_grace_ends_the_stream(autojump_clock: MockClock) -> None:
-    consumer, channel, record = await crowded(0.4, 300)
+@pytest.mark.parametrize("spouting", [True, False])
+async def test_a_pause_longer_than_the_grace_ends_the_stream(spouting: bool, autojump_clock: MockClock) -> None:
+    consumer, channel, record = await crowded(0.4, 300, spouting=spouting)
     assert "error" in consumer.events[-1]
     assert b"[DONE]" not in consumer.data
     assert ("start," + "".join(f"{number}," for number in range(300))).startswith(consumer.text)
@@ -693,6 +695,74 @@ async def test_a_slow_consumer_is_no_fault_of_the_provider(autojump_clock: MockC
     consumer, _, record = await crowded(0.4, 400)
     assert record.provider_id == "dev-p"
     assert consumer.text.startswith("start,0,1,")
+
+
+# --- what the pump writes itself -------------------------------------------------------------------------------------
+
+
+async def test_what_the_pump_wrote_counts_like_everything_else(autojump_clock: MockClock) -> None:
+    async def speaks(served: Served) -> None:
+        served.say(delta("start,"))
+        for number in range(5):
+            await trio.sleep(10)
+            served.say(delta(f"{number},"))
+        served.complete()
+
+    async with open_world() as world:
+        world.provider("p", speaks)
+        _, consumer = await world.ask()
+        assert consumer.spout is not None
+        assert (consumer.spout.deltas, consumer.spout.text_bytes) == (5, 10)
+        assert consumer.text == "start,0,1,2,3,4,"
+        assert b"keep-alive" not in consumer.data, "every chunk of the pump restarts the silence"
+        record = await world.settled()
+        assert (record.delivered_deltas, record.delivered_text_bytes) == (6, 16)
+
+
+async def test_silence_is_counted_from_the_last_chunk_of_the_pump(autojump_clock: MockClock) -> None:
+    async def stops(served: Served) -> None:
+        for word in "abcd":
+            served.say(delta(word))
+            await trio.sleep(599)
+
+    async with open_world() as world:
+        world.provider("p", stops)
+        started = trio.current_time()
+        _, consumer = await world.ask()
+        assert trio.current_time() - started == pytest.approx(3 * 599 + 600, abs=1)
+        assert consumer.text == "abcd"
+        assert consumer.events[-1]["error"]["type"] == "timeout"
+
+
+async def test_a_parked_attempt_writes_nothing_more(autojump_clock: MockClock) -> None:
+    async def talks_on(served: Served) -> None:
+        served.say(delta("start,"))
+        await trio.sleep(0.1)
+        for number in range(300):
+            served.say(delta(f"{number},"))
+        await served.cancelled.wait()
+        await trio.sleep(0.05)
+        served.say(delta("too late"))
+        served.complete()
+
+    async with open_world() as world:
+        channel = world.provider("p", talks_on)
+        consumer = Consumer()
+
+        async def stall() -> None:
+            await trio.sleep(0.05)
+            consumer.hold()
+            with trio.fail_after(5):
+                while not channel.cancels:
+                    await trio.sleep(0.01)
+            consumer.resume()
+
+        world.nursery.start_soon(stall)
+        await world.ask(consumer=consumer)
+        assert consumer.spout is not None
+        assert not consumer.spout.takes(1)
+        assert b"too late" not in consumer.data
+        assert "error" in consumer.events[-1]
 
 
 # --- the provider's last word -----------------------------------------------------------------------------------------
