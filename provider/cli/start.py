@@ -64,7 +64,7 @@ def _serve(models: tuple[str, ...], overrides: dict[str, str], *, stop_with_pare
     from protocol.settings import SettingsError
     from provider.config import load_settings
     from provider.daemon import DaemonOptions, DaemonRefused, run_daemon
-    from provider.observe import configure_logging
+    from provider.observe import configure_logging, mute_exception_texts
 
     try:
         loaded = load_settings(overrides=overrides)
@@ -72,6 +72,7 @@ def _serve(models: tuple[str, ...], overrides: dict[str, str], *, stop_with_pare
         raise CommandFailed("\n".join(error.problems), code=CONFIGURATION) from None
     settings = loaded.settings
     configure_logging(form=settings.log_format, level=settings.log_level)
+    mute_exception_texts()
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if stop_with_parent:

@@ -117,6 +117,21 @@ class ProviderSettings:
     max_model_slots: int = setting(
         "MAX_MODEL_SLOTS", integer(1, 8), default=3, group="Models", meaning="Models in memory at a time."
     )
+    idle_timeout: float = setting(
+        "IDLE_TIMEOUT",
+        duration(0, 30 * 86400),
+        default=3600.0,
+        group="Models",
+        meaning="A model that nobody has used for this long is unloaded; the next request loads it again. 0: never.",
+    )
+    memory_check: float = setting(
+        "MEMORY_CHECK",
+        duration(0, 60),
+        default=2.0,
+        group="Machine",
+        meaning="Time between two looks at the machine's memory pressure; when it is critical, no requests are taken "
+        "and idle models are unloaded. 0: never.",
+    )
     max_concurrent: int = setting(
         "MAX_CONCURRENT", integer(1, 24), default=8, group="Models", meaning="Requests that one model runs together."
     )

@@ -1,7 +1,7 @@
 """The provider daemon: everything put together, and its start and end."""
 
 from provider.daemon.control import DaemonControl
-from provider.daemon.lock import LockHeld, ProviderLock
+from provider.daemon.lock import LockHeld, take_provider_lock
 from provider.daemon.options import DaemonOptions, DaemonSeams, OfferedModel
 from provider.daemon.run import run_daemon
 from provider.daemon.start import DaemonRefused
@@ -13,6 +13,6 @@ __all__ = [
     "DaemonSeams",
     "LockHeld",
     "OfferedModel",
-    "ProviderLock",
     "run_daemon",
+    "take_provider_lock",
 ]

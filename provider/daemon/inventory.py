@@ -16,7 +16,7 @@ from protocol.weight_hash import integrity_files, role_of
 from provider.daemon.options import OfferedModel
 from provider.daemon.weight_hashes import WeightHashes
 from provider.memory.policy import GIB, padded_weights
-from provider.models.slots import ModelSource
+from provider.models.source import ModelSource
 
 
 class ModelUnusable(Exception):

@@ -1,71 +1,28 @@
-"""One daemon for each state directory, held by a kernel file lock: it ends with the process, however that ends."""
+"""One daemon for each state directory."""
 
-import fcntl
-import json
-import os
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from provider.host.file_lock import FileLock, FileLocked
 
 LOCK_FILE_NAME: Final = "provider.lock"
-_MAX_NOTE_BYTES: Final = 4096
 
 
 class LockHeld(Exception):
     """Another daemon runs; `pid` is its process id as far as it can be told."""
 
-    def __init__(self, path: Path, pid: int | None) -> None:
-        named = "another process" if pid is None else f"process {pid}"
-        super().__init__(f"A provider is running already ({named} holds {path}); stop it first with `darkbloom stop`.")
-        self.pid: Final = pid
+    def __init__(self, path: Path, found: FileLocked) -> None:
+        super().__init__(
+            f"A provider is running already ({found.holder} holds {path}); stop it first with `darkbloom stop`."
+        )
+        self.pid: Final = found.pid
 
 
-class ProviderLock:
-    """Taken by `take`, held for the length of a `with` block. The file stays: only its lock means anything."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, home: Path) -> Self:
-        """Lock the state directory and note who did; raises `LockHeld`, or `OSError` when the file cannot be made."""
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = home / LOCK_FILE_NAME
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = _noted_pid(descriptor)
-            os.close(descriptor)
-            raise LockHeld(path, pid) from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        note = json.dumps({"pid": os.getpid(), "started_at": int(time.time())}).encode() + b"\n"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, note, 0)
-        return cls(descriptor)
-
-    def release(self) -> None:
-        """Let go; idempotent."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-def _noted_pid(descriptor: int) -> int | None:
+def take_provider_lock(home: Path) -> FileLock:
+    """Lock the state directory, made if needed; raises `LockHeld`, or `OSError` when the file cannot be made."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = home / LOCK_FILE_NAME
     try:
-        note = json.loads(os.pread(descriptor, _MAX_NOTE_BYTES, 0))
-    except ValueError:
-        return None
-    pid = note.get("pid") if isinstance(note, dict) else None
-    return pid if isinstance(pid, int) else None
+        return FileLock.take(path)
+    except FileLocked as found:
+        raise LockHeld(path, found) from None

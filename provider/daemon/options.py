@@ -6,8 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import trio
-
 from provider.config import ProviderSettings
 from provider.engine import Engine, EngineFront, EngineLimits, LoadedModel
 from provider.hardening import Hardening, harden
@@ -15,7 +13,8 @@ from provider.host import Host, detect_host
 from provider.identity import PostureReader, detect_posture
 from provider.link import LinkTiming
 from provider.memory.gate import MemoryGate
-from provider.models.slots import ModelSource, load_from_source
+from provider.memory.pressure import PressureReader
+from provider.models.source import ModelSource, load_from_source
 from provider.observe.events import ProviderEvent, ignore_event
 
 
@@ -56,7 +55,10 @@ async def open_mlx_engine(headroom: Callable[[], int], limits: EngineLimits) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSeams:
-    """Parts that touch the machine. `memory` None measures it; `clock` is the engine's, `wall_clock` Unix seconds."""
+    """Parts that touch the machine; `memory` and `pressure` None measure it.
+
+    `clock` is the engine's, `wall_clock` gives Unix seconds.
+    """
 
     harden: Callable[[], Hardening] = harden
     host: Host = field(default_factory=detect_host)
@@ -64,7 +66,7 @@ class DaemonSeams:
     open_engine: OpenEngine = open_mlx_engine
     load: Callable[[ModelSource], LoadedModel] = load_from_source
     memory: MemoryGate | None = None
+    pressure: PressureReader | None = None
     timing: LinkTiming | None = None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
-    trio_clock: Callable[[], float] = trio.current_time

@@ -21,7 +21,8 @@ from provider.host import MetricsSampler
 from provider.identity import PostureReader, attestation_facts
 from provider.memory.capacity import measure_capacity
 from provider.memory.gate import MemoryGate
-from provider.models.slots import LoadRefused, SlotManager
+from provider.models.slots import SlotManager
+from provider.models.source import LoadRefused
 from provider.observe.events import ProviderEvent
 from provider.requests import FrameLane, RequestDesk
 

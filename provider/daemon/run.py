@@ -5,7 +5,7 @@ Invariant: parts are closed in the reverse order of their opening; requests end 
 
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -14,13 +14,14 @@ from protocol.identity import SoftwareSigner
 from protocol.sealing import ProviderKeyPair
 from provider.config import ProviderSettings
 from provider.daemon.control import DaemonControl
+from provider.daemon.hashing import HashKeeper
 from provider.daemon.interpreter import settle_heap, tune_interpreter
 from provider.daemon.inventory import Inventory, ModelUnusable, read_models
-from provider.daemon.lock import LockHeld, ProviderLock
+from provider.daemon.leave import drain
+from provider.daemon.lock import LockHeld, take_provider_lock
 from provider.daemon.options import DaemonOptions, DaemonSeams
 from provider.daemon.provider import MachineFacts, Provider
 from provider.daemon.start import (
-    EXIT_FAILURE,
     DaemonRefused,
     address_of,
     installed_version,
@@ -28,8 +29,9 @@ from provider.daemon.start import (
     settings_of,
     timing_of,
 )
+from provider.daemon.upkeep import Upkeep
 from provider.daemon.weight_hashes import WeightHashes
-from provider.engine import Engine, EngineLimits, LoadedModel
+from provider.engine import Engine, EngineLimits
 from provider.hardening import Hardening
 from provider.host import MetricsSampler
 from provider.identity import KeyFileRefused, code_roots, entry_file, file_hash, load_or_create_signer, runtime_hash
@@ -37,15 +39,14 @@ from provider.link import CoordinatorLink, LinkAddress
 from provider.link.bell import Bell
 from provider.memory.allocator import MlxAllocator
 from provider.memory.gate import MemoryGate
+from provider.memory.pressure import open_pressure
 from provider.memory.system import open_system_memory
-from provider.models.slots import ModelSource, SlotManager
+from provider.models.slots import SlotManager
 from provider.observe.events import ProviderEvent
 from provider.requests import RequestCounters, RequestDesk, RequestServices
 
 log = logging.getLogger(__name__)
 
-EXIT_OK: Final = 0
-FORCE_SECONDS: Final = 10.0
 OPENING_THREADS: Final = 4
 
 
@@ -67,7 +68,7 @@ async def run_daemon(
     address = address_of(options, settings)
     judge_hardening(hardening, settings)
     try:
-        lock = ProviderLock.take(settings.state_directory)
+        lock = take_provider_lock(settings.state_directory)
     except LockHeld as held:
         raise DaemonRefused(str(held)) from None
     except OSError as error:
@@ -94,8 +95,6 @@ class _Daemon:
         self._hardening = hardening
         self._address = address
         self._bell = Bell()
-        self._hash_bell = Bell()
-        self._hashed = trio.Event()
         self._say = options.on_event
 
     async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
@@ -107,7 +106,9 @@ class _Daemon:
             raise DaemonRefused(str(refused)) from None
         facts = await trio.to_thread.run_sync(self._measure)
         inventory = Inventory(found, WeightHashes())
-        gate = seams.memory or MemoryGate(open_system_memory(), MlxAllocator(), settings.memory_policy())
+        hashes = HashKeeper(inventory)
+        memory = open_system_memory()
+        gate = seams.memory or MemoryGate(memory, MlxAllocator(), settings.memory_policy())
         limits = EngineLimits(max_concurrent=settings.max_concurrent)
         async with (
             seams.open_engine(gate.headroom, limits) as engine,
@@ -116,11 +117,21 @@ class _Daemon:
                 gate,
                 inventory.locate,
                 max_slots=settings.max_model_slots,
-                load=self._loader(inventory, trio.lowlevel.current_trio_token()),
+                load=hashes.around(seams.load),
+                clock=seams.clock,
             ) as slots,
             trio.open_nursery() as nursery,
         ):
-            code = await self._serve(nursery, facts, signer, inventory, gate, engine, slots, task_status)
+            upkeep = Upkeep(
+                slots=slots,
+                gate=gate,
+                engine=engine,
+                pressure=seams.pressure or open_pressure(memory),
+                idle_timeout=settings.idle_timeout,
+                pressure_interval=settings.memory_check,
+            )
+            nursery.start_soon(upkeep.run)
+            code = await self._serve(nursery, facts, signer, inventory, hashes, gate, engine, slots, task_status)
             nursery.cancel_scope.cancel()
         self._say(ProviderEvent(kind="stopped"))
         return code
@@ -131,6 +142,7 @@ class _Daemon:
         facts: MachineFacts,
         signer: SoftwareSigner,
         inventory: Inventory,
+        hashes: HashKeeper,
         gate: MemoryGate,
         engine: Engine,
         slots: SlotManager,
@@ -177,51 +189,33 @@ class _Daemon:
         control = DaemonControl(link.status, desk)
         if options.owns_process:
             await nursery.start(_obey_signals, control)
-        nursery.start_soon(self._hash_models, inventory)
+        nursery.start_soon(hashes.run)
         nursery.start_soon(_ring_on_change, engine, self._bell)
         if options.preload:
-            await self._preload(provider, inventory, nursery, control)
+            await self._preload(provider, inventory.model_ids, hashes, nursery, control)
         if options.owns_process:
             settle_heap()
         nursery.start_soon(link.run)
         task_status.started(control)
         await control.wait_drain()
-        return await self._drain(control, desk, link)
-
-    async def _drain(self, control: DaemonControl, desk: RequestDesk, link: CoordinatorLink) -> int:
-        """Finish what runs; the second order ends it early. Source: provider rules, drain."""
-        log.info("draining", extra={"in_flight": desk.live})
         self._say(ProviderEvent(kind="draining"))
-        desk.close_admission()
-        forced = False
-        async with trio.open_nursery() as waiters:
-            waiters.start_soon(_warn_when_late, self._settings.drain_timeout)
-            waiters.start_soon(_then, desk.wait_idle, waiters.cancel_scope.cancel)
-            waiters.start_soon(_then, control.wait_force, waiters.cancel_scope.cancel)
-        if desk.live:
-            forced = True
-            log.warning("ending requests early", extra={"in_flight": desk.live})
-            desk.cancel_all()
-            with trio.move_on_after(FORCE_SECONDS):
-                await desk.wait_idle()
-        with trio.CancelScope() as leaving:
-            async with trio.open_nursery() as waiters:
-                if not forced:
-                    waiters.start_soon(_then, control.wait_force, leaving.cancel)
-                await link.drain()
-                waiters.cancel_scope.cancel()
-        return EXIT_FAILURE if desk.live else EXIT_OK
+        return await drain(control, desk, link, late_after=settings.drain_timeout)
 
     async def _preload(
-        self, provider: Provider, inventory: Inventory, nursery: trio.Nursery, control: DaemonControl
+        self,
+        provider: Provider,
+        model_ids: Sequence[str],
+        hashes: HashKeeper,
+        nursery: trio.Nursery,
+        control: DaemonControl,
     ) -> None:
         """Load what the slots hold, the largest first; a load that takes too long goes on behind the registration."""
-        wanted = inventory.model_ids[: self._settings.max_model_slots]
+        wanted = model_ids[: self._settings.max_model_slots]
 
         async def load_all() -> None:
             for model_id in wanted:
                 await provider.load_model(model_id)
-            await self._hashed.wait()
+            await hashes.wait_first()
             waiters.cancel_scope.cancel()
 
         with trio.move_on_after(self._settings.preload_timeout) as limit:
@@ -231,36 +225,6 @@ class _Daemon:
                 waiters.cancel_scope.cancel()
         if limit.cancelled_caught:
             log.warning("models still load or are hashed; registering without them")
-
-    async def _hash_models(self, inventory: Inventory) -> None:
-        """Hash all models in the background, again after files changed, for the coordinator's catalogue."""
-        limiter = trio.CapacityLimiter(1)
-        while True:
-            for model_id in inventory.model_ids:
-                changed = await trio.to_thread.run_sync(
-                    inventory.refresh_hash, model_id, limiter=limiter, abandon_on_cancel=True
-                )
-                if changed:
-                    inventory.note_change()
-            self._hashed.set()
-            await self._hash_bell.wait()
-            self._hash_bell.clear()
-
-    def _loader(self, inventory: Inventory, token: trio.lowlevel.TrioToken) -> Callable[[ModelSource], LoadedModel]:
-        """Wrap the loader: a hash whose files moved before or under the load is forgotten and taken anew."""
-
-        def note_stale() -> None:
-            inventory.note_change()
-            self._hash_bell.ring()
-
-        def load(source: ModelSource) -> LoadedModel:
-            stale = inventory.drop_stale_hash(source.model_id)
-            model = self._seams.load(source)
-            if inventory.drop_stale_hash(source.model_id) or stale:
-                token.run_sync_soon(note_stale)
-            return model
-
-        return load
 
     def _measure(self) -> MachineFacts:
         host = self._seams.host
@@ -291,14 +255,3 @@ async def _ring_on_change(engine: Engine, bell: Bell) -> None:
     while True:
         seen = (await engine.wait_change(seen)).change
         bell.ring()
-
-
-async def _warn_when_late(seconds: float) -> None:
-    await trio.sleep(seconds)
-    log.warning("requests still run after the drain timeout; a second signal ends them")
-    await trio.sleep_forever()
-
-
-async def _then(wait: Callable[[], Awaitable[None]], act: Callable[[], None]) -> None:
-    await wait()
-    act()

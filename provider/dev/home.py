@@ -12,11 +12,13 @@ from typing import Final
 from platformdirs import user_data_path
 
 from provider.cli.exits import CommandFailed
+from provider.host.file_lock import FileLock, FileLocked
 
 KEY_PREFIX: Final = "sk-db-"
 KEY_HEX_DIGITS: Final = 64
 KEY_FORM: Final = re.compile(rf"{KEY_PREFIX}[0-9a-f]{{{KEY_HEX_DIGITS}}}")
 MAX_KEY_BYTES: Final = 1024
+LOCK_FILE_NAME: Final = "dev.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,16 @@ class DevHome:
     def ready_file(self) -> Path:
         """Where this run's coordinator says its port; the process id keeps runs apart."""
         return self.path / f"coordinator-{os.getpid()}.ready"
+
+    def lock(self) -> FileLock:
+        """Take the directory for this run: two at once would write each other's logs. Raises `CommandFailed`."""
+        try:
+            return FileLock.take(self.path / LOCK_FILE_NAME)
+        except FileLocked as found:
+            text = f"`darkbloom dev` runs already in {self.path} ({found.holder}); use that one, or another directory."
+        except OSError as error:
+            text = f"The data directory {self.path} cannot be used ({error.strerror})."
+        raise CommandFailed(text, fix="darkbloom dev --data-dir DIRECTORY")
 
     def api_key(self) -> str:
         """Give the API key of this directory; it is made once and kept with mode 0600.

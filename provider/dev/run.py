@@ -35,8 +35,8 @@ class DevOptions:
 async def run_dev(options: DevOptions) -> int:
     """Run the whole network until Ctrl-C or SIGTERM, or until the first answer with `once`; gives the exit code.
 
-    Raises `CommandFailed` when a part does not start, ends too early, the first answer fails, or with `once` when a
-    signal comes before the answer.
+    Raises `CommandFailed` when another run holds the data directory, a part does not start or ends too early, the first
+    answer fails, or with `once` when a signal comes before the answer.
     """
     started = trio.current_time()
     screen = Screen()
@@ -46,11 +46,12 @@ async def run_dev(options: DevOptions) -> int:
     if native.IMPLEMENTATION != "c":
         screen.note(f"the hot path runs on its pure-Python twin, slower with equal results: {native.WHY}")
     is_complete = False
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, nursery.cancel_scope)
-        await _course(options, home, screen, started)
-        is_complete = True
-        nursery.cancel_scope.cancel()
+    with home.lock():
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_stop_on_signal, nursery.cancel_scope)
+            await _course(options, home, screen, started)
+            is_complete = True
+            nursery.cancel_scope.cancel()
     if options.once and not is_complete:
         raise CommandFailed("Stopped by a signal before the answer was complete.")
     return OK

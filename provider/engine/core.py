@@ -110,7 +110,12 @@ class EngineCore:
     @property
     def has_rows(self) -> bool:
         """Whether a turn would compute anything."""
-        return any(slot.has_rows for slot in self._slots.values())
+        return any(slot.rows.is_stepping for slot in self._slots.values())
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the next turn surely is one more decode step like the last: nothing waits, prefills or just began."""
+        return self.has_rows and all(slot.is_steady for slot in self._slots.values())
 
     @property
     def wait_seconds(self) -> float | None:
@@ -142,10 +147,10 @@ class EngineCore:
         slots = list(self._slots.values())
         for slot in slots:
             slot.resume_ready(self.outbox)
-            if slot.waiting:
+            if slot.rows.waiting:
                 slot.admit(self._measure(), self.outbox)
             slot.step(self.outbox)
-            if slot.waiting and not slot.has_rows:
+            if slot.rows.waiting and not slot.rows.is_stepping:
                 slot.admit(self._measure(), self.outbox)
         now = self._clock()
         if now - self._swept_at >= self._limits.sweep_interval:
@@ -201,7 +206,7 @@ class EngineCore:
         self._detaching.setdefault(model_id, []).append(reply)
 
     def _finish_detach(self) -> None:
-        for model_id in [name for name in self._detaching if self._slots[name].is_empty]:
+        for model_id in [name for name in self._detaching if self._slots[name].rows.is_empty]:
             self._slots.pop(model_id).close()
             gc.collect()
             self.replies.extend((reply, None) for reply in self._detaching.pop(model_id))
@@ -211,13 +216,19 @@ class EngineCore:
 
     def _measure(self) -> int:
         """Bytes that new reservations may take: the headroom less what is promised but not allocated yet."""
-        promised = sum(slot.unused_bytes() for slot in self._slots.values())
+        promised = sum(slot.rows.unused_bytes() for slot in self._slots.values())
         self._available = max(0, self._headroom() - promised)
         self._available_at = self._clock()
         return self._available
 
     def _publish(self, now: float) -> None:
-        shape = [(name, len(slot.waiting), slot.charged_tokens, slot.crashed) for name, slot in self._slots.items()]
+        shape = (
+            self._admission_open,
+            [
+                (name, len(slot.rows.waiting), slot.rows.charged_tokens, slot.crashed)
+                for name, slot in self._slots.items()
+            ],
+        )
         changed = shape != self._shape
         if self._slots and (changed or now - self._available_at >= AVAILABLE_MAX_AGE_SECONDS):
             self._measure()

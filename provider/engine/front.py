@@ -19,17 +19,18 @@ import trio
 from provider.engine import failures
 from provider.engine.backend import Backend
 from provider.engine.core import Attach, Cancel, Command, Detach, EngineCore, SetAdmission, Stop, Submit, Wake
-from provider.engine.events import Cause, EngineEvent, Finished
+from provider.engine.events import Cause, Finished
 from provider.engine.generation import Generation
 from provider.engine.limits import EngineLimits
+from provider.engine.mailbox import Events, Mailbox, Replies
 from provider.engine.model import LoadedModel
 from provider.engine.own_thread import run_in_own_thread
 from provider.engine.reply import Reply
 from provider.engine.request import GenerationRequest
-from provider.engine.row import EventSink
 from provider.engine.snapshot import EngineSnapshot, SlotState
 from provider.engine.thread import Pulse, guard_engine
 from provider.engine.watchdog import Health, judge
+from provider.observe.place import last_place
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +76,15 @@ class EngineFront:
         self._replies: set[Reply] = set()
         self._attached: dict[str, LoadedModel] = {}
         self._pulse = Pulse()
-        self._snapshot = EngineSnapshot()
+        self._delivered_change = 0
+        self._own_changes = 0
         self._core = self._new_core(EngineSnapshot())
         self._changed = trio.Event()
+        self._is_open = True
         self._stopping = False
         self._is_lost = False
         self._health = Health.GOOD
-        self._token = trio.lowlevel.current_trio_token()
+        self._mailbox = Mailbox(self._deliver)
 
     @classmethod
     @asynccontextmanager
@@ -142,13 +145,20 @@ class EngineFront:
 
     def set_admission(self, *, is_open: bool) -> None:
         """Open or close the engine for new requests, for example under memory pressure."""
+        self._is_open = is_open
         self._commands.put(SetAdmission(is_open))
 
     def snapshot(self) -> EngineSnapshot:
-        """Return the newest published view; a stuck engine's slots read ``crashed``."""
+        """Return the newest published view; a stuck engine's slots read ``crashed``.
+
+        Its `change` counts what the thread published and what happened to the thread, so it never returns to a number.
+        """
+        published = self._core.snapshot
+        if self._own_changes:
+            published = msgspec.structs.replace(published, change=published.change + self._own_changes)
         if self._health is Health.GOOD or self._health is Health.WEDGE_SUSPECTED:
-            return self._core.snapshot
-        return _with_state(self._core.snapshot, SlotState.CRASHED)
+            return published
+        return published.in_state(SlotState.CRASHED)
 
     async def wait_change(self, seen: int) -> EngineSnapshot:
         """Wait until the snapshot's `change` differs from `seen`: a row came or went, a state or budget moved."""
@@ -175,34 +185,34 @@ class EngineFront:
         self._commands.put(make(reply))
         await reply.wait()
 
-    def _post(
-        self,
-        events: list[tuple[EventSink, EngineEvent]],
-        replies: list[tuple[Reply, BaseException | None]],
-        snapshot: EngineSnapshot,
-    ) -> None:
-        """Engine thread: hand one turn's output to trio."""
-        self._token.run_sync_soon(self._deliver, events, replies, snapshot)
+    def _deliver(self, events: Events, replies: Replies, snapshot: EngineSnapshot) -> None:
+        try:
+            self._hand_out(events)
+        except Exception as error:  # an exception here would end the whole process; which events are lost is unknown
+            logger.error("engine events lost", extra={"fault": type(error).__name__, "place": last_place(error)})
+            for number in self._live:
+                self._cancel(number)
+            self._fail_live(Cause.ENGINE_ERROR)
+        for reply, outcome in replies:
+            self._replies.discard(reply)
+            reply.resolve(outcome)
+        if snapshot.change != self._delivered_change:
+            self._delivered_change = snapshot.change
+            self._tell()
 
-    def _deliver(
-        self,
-        events: list[tuple[EventSink, EngineEvent]],
-        replies: list[tuple[Reply, BaseException | None]],
-        snapshot: EngineSnapshot,
-    ) -> None:
+    def _hand_out(self, events: Events) -> None:
         live = self._live
         for sink, event in events:
             sink.push(event)
             if isinstance(event, Finished) and isinstance(sink, Generation):
                 live.pop(sink.number, None)
-        for reply, error in replies:
-            self._replies.discard(reply)
-            reply.resolve(error)
-        if snapshot.change != self._snapshot.change:
-            self._note_change()
-        self._snapshot = snapshot
 
     def _note_change(self) -> None:
+        """Something happened to the thread that it could not publish itself."""
+        self._own_changes += 1
+        self._tell()
+
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
@@ -217,10 +227,13 @@ class EngineFront:
     async def _keep_thread(self) -> None:
         """Run the engine thread; when it dies, fail everything, and start it once more."""
         for attempt in (1, 2):
-            body = partial(guard_engine, self._core, self._commands, self._post, self._pulse)
+            body = partial(guard_engine, self._core, self._commands, self._mailbox.post, self._pulse)
             error = await run_in_own_thread(body, name="engine")
             if error is not None:
-                logger.error("engine thread died", extra={"fault": type(error).__name__, "attempt": attempt})
+                logger.error(
+                    "engine thread died",
+                    extra={"fault": type(error).__name__, "place": last_place(error), "attempt": attempt},
+                )
             if self._stopping:
                 return
             self._fail_all(Cause.ENGINE_ERROR)
@@ -234,15 +247,19 @@ class EngineFront:
     def _restart(self) -> None:
         self._commands = queue.SimpleQueue()
         self._pulse = Pulse()
-        self._core = self._new_core(_with_state(self._core.snapshot, SlotState.RELOADING))
+        self._core = self._new_core(self._core.snapshot.in_state(SlotState.RELOADING))
+        self._commands.put(SetAdmission(self._is_open))
         for model in self._attached.values():
             self._commands.put(Attach(model, Reply()))
         self._note_change()
 
-    def _fail_all(self, cause: Cause) -> None:
-        for generation in list(self._live.values()):
+    def _fail_live(self, cause: Cause) -> None:
+        live, self._live = self._live, {}
+        for generation in live.values():
             generation.fail(failures.failure(cause))
-        self._live.clear()
+
+    def _fail_all(self, cause: Cause) -> None:
+        self._fail_live(cause)
         for reply in self._replies:
             reply.resolve(EngineLost("The inference engine failed while it was asked; load the model again."))
         self._replies.clear()
@@ -270,9 +287,3 @@ class EngineFront:
         self._stopping = True
         self._fail_all(Cause.ENGINE_ERROR)
         self._commands.put(Stop())
-
-
-def _with_state(snapshot: EngineSnapshot, state: SlotState) -> EngineSnapshot:
-    """The same figures with every slot in one state and no rows, as one change further."""
-    slots = tuple(msgspec.structs.replace(slot, state=state, running=0, waiting=0) for slot in snapshot.slots)
-    return msgspec.structs.replace(snapshot, slots=slots, change=snapshot.change + 1)

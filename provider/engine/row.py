@@ -124,6 +124,14 @@ class Row:
         self._post(text, out)
         return False
 
+    def end_pause(self, now: float) -> None:
+        """The row goes on; the pause does not count as decoding time."""
+        if self.paused_at is not None:
+            self.paused_seconds += now - self.paused_at
+        self.paused_at = None
+        self.last_token_at = now
+        self.sink.window.paused = False
+
     def finish(self, reason: FinishReason, out: Outbox, *, failure: Failure | None = None) -> None:
         """Post held text (after a normal end) and the terminal event."""
         stops = self._stops

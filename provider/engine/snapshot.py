@@ -58,3 +58,8 @@ class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
             if slot.model == model:
                 return slot
         return None
+
+    def in_state(self, state: SlotState) -> "EngineSnapshot":
+        """Return the same figures with every slot in one state and no rows."""
+        slots = tuple(msgspec.structs.replace(slot, state=state, running=0, waiting=0) for slot in self.slots)
+        return msgspec.structs.replace(self, slots=slots)

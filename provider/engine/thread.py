@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable
 
 from provider.engine.core import Command, EngineCore
-from provider.engine.events import EngineEvent
-from provider.engine.reply import Reply
-from provider.engine.row import EventSink
+from provider.engine.mailbox import Events, Replies
+from provider.engine.posting import Posting
 from provider.engine.snapshot import EngineSnapshot
 
-Post = Callable[[list[tuple[EventSink, EngineEvent]], list[tuple[Reply, BaseException | None]], EngineSnapshot], None]
+Post = Callable[[Events, Replies, EngineSnapshot], None]
 
 
 class Pulse:
@@ -26,8 +25,9 @@ class Pulse:
 def run_engine(core: EngineCore, commands: "queue.SimpleQueue[Command]", post: Post, pulse: Pulse) -> None:
     """Serve commands until `Stop`; the one call of the engine thread.
 
-    `post` is called at most once a turn, with all events of the turn, and must not block.
+    `post` is called at most once a turn, with all events since the last time, and must not block.
     """
+    posting = Posting(core)
     while True:
         if not core.has_rows:
             try:
@@ -37,18 +37,18 @@ def run_engine(core: EngineCore, commands: "queue.SimpleQueue[Command]", post: P
             else:
                 pulse.step_started_at = time.monotonic()
                 core.apply(command)
-        pulse.step_started_at = time.monotonic()
+        pulse.step_started_at = began = time.monotonic()
         while not commands.empty():
             core.apply(commands.get_nowait())
         if core.stopped:
             return
-        change = core.snapshot.change
         core.turn()
-        pulse.last_step_at = time.monotonic()
-        if core.outbox or core.replies or core.snapshot.change != change:
+        pulse.last_step_at = ended = time.monotonic()
+        if posting.is_due(core, began, ended):
             outbox, core.outbox = core.outbox, []
             replies, core.replies = core.replies, []
             post(outbox, replies, core.snapshot)
+            posting.note(core, ended)
         pulse.step_started_at = None
 
 

@@ -19,13 +19,17 @@ class ControlLaneFull(Exception):
 
 
 class Outbox:
-    """The queues of one connection. Trio thread only; one task takes."""
+    """The queues of one connection. Trio thread only; one task takes.
+
+    `unsent_requests` counts the lanes with frames: who asks and does not read makes it grow, and is to be left then.
+    """
 
     def __init__(self) -> None:
         self._control: deque[bytes] = deque()
         self._data: deque[tuple[RequestLane, bytes]] = deque()
         self._ready = trio.Event()
         self._closed = False
+        self.unsent_requests = 0
 
     def lane(self, owner: object) -> "RequestLane":
         """Make the lane of one request."""
@@ -75,12 +79,13 @@ class Outbox:
 class RequestLane:
     """The frames of one request; more than `REQUEST_FRAMES` chunks never wait here if the writer asks for room."""
 
-    __slots__ = ("_outbox", "_queued", "_roomy", "owner")
+    __slots__ = ("_is_hurried", "_outbox", "_queued", "_roomy", "owner")
 
     def __init__(self, outbox: Outbox, owner: object) -> None:
         self.owner = owner
         self._outbox = outbox
         self._queued = 0
+        self._is_hurried = False
         self._roomy: trio.Event | None = None
 
     @property
@@ -92,17 +97,26 @@ class RequestLane:
         """Queue a frame; dropped when the connection is gone."""
         if self._outbox.put_data(self, frame):
             self._queued += 1
+            self._outbox.unsent_requests += self._queued == 1
 
     async def room(self) -> None:
-        """Wait while the lane is full; without a checkpoint when it is not."""
-        while self._queued >= REQUEST_FRAMES:
+        """Wait while the lane is full; without a checkpoint when it is not, or after `hurry`."""
+        while self._queued >= REQUEST_FRAMES and not self._is_hurried:
             if self._roomy is None:
                 self._roomy = trio.Event()
             await self._roomy.wait()
 
+    def hurry(self) -> None:
+        """Whoever waits for room goes on, now and from now on: the request ends, little more will come."""
+        self._is_hurried = True
+        if self._roomy is not None:
+            self._roomy.set()
+            self._roomy = None
+
     def left(self) -> None:
         """One frame was taken."""
         self._queued -= 1
+        self._outbox.unsent_requests -= self._queued == 0
         if self._roomy is not None and self._queued <= REQUEST_FRAMES // 2:
             self._roomy.set()
             self._roomy = None

@@ -14,7 +14,6 @@ from typing import Final
 import trio
 from trio_websocket import ConnectionClosed
 
-import native
 from protocol.codec import FrameRejected, decode_to_provider, encode
 from protocol.messages.from_provider import (
     Heartbeat,
@@ -36,19 +35,24 @@ from protocol.messages.to_provider import (
 )
 from provider.link.bell import Bell
 from provider.link.connect import Connection
+from provider.link.heard import Heard
+from provider.link.orders import Orders
 from provider.link.outbox import ControlLaneFull, Outbox
 from provider.link.ports import ProviderPort
 from provider.link.significance import is_significant
 from provider.link.status import LinkStatus
 from provider.link.timing import LinkTiming
 from provider.observe.events import ProviderEvent
+from provider.observe.place import last_place
 
 log = logging.getLogger(__name__)
 
-MAX_ORDERS: Final = 32
-"""Challenges and load orders that may be in progress; a coordinator that sends more is not answered at once."""
+MAX_CHALLENGES: Final = 8
+MAX_LOADS: Final = 32
+MAX_UNSENT_REQUESTS: Final = 512
+"""Requests with frames that the coordinator has not taken; twice what the whole process ever runs."""
 
-MAX_KNOWN_STRANGERS: Final = 64
+TOO_MANY_LOADS: Final = "this provider has too many load orders already"
 NO_DOWNLOADS: Final = "this provider does not download models"
 
 
@@ -80,8 +84,11 @@ class LinkSession:
         self._outbox = Outbox()
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._orders = 0
+        self._challenges = Orders("challenge", MAX_CHALLENGES, self._start)
+        self._loads = Orders("load", MAX_LOADS, self._start)
+        self._heard = Heard(status, on_event)
         self._is_leaving = False
+        self._ended = trio.Event()
         self._drain_acks: dict[str, trio.Event] = {}
 
     async def run(self) -> None:
@@ -90,12 +97,10 @@ class LinkSession:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    nursery.start_soon(self._write)
-                    nursery.start_soon(self._read)
-                    nursery.start_soon(self._ping)
-                    await self._register()
-                    nursery.start_soon(self._beat)
+                    for task in (self._write, self._read, self._ping, self._serve):
+                        self._start(task)
         finally:
+            self._ended.set()
             self._outbox.close()
             self._port.connection_lost(self)
 
@@ -110,16 +115,24 @@ class LinkSession:
         acknowledged = self._drain_acks[barrier_id] = trio.Event()
         self._outbox.lane(self).put(encode(ProviderDrain(request_id=barrier_id)))
         with trio.move_on_after(self._timing.drain_ack):
-            await acknowledged.wait()
+            async with trio.open_nursery() as either:
+                for event in (acknowledged, self._ended):
+                    either.start_soon(_cancel_after, event, either.cancel_scope)
         del self._drain_acks[barrier_id]
         return acknowledged.is_set()
 
     async def say_goodbye(self) -> None:
         """Close with code 1001, so that the coordinator sees a leave and no crash; then end."""
+        if self._ended.is_set():
+            return
         self._is_leaving = True
         with trio.move_on_after(self._timing.close):
             await self._socket.aclose(1001, "provider stopping")
         self.end("goodbye")
+
+    async def _serve(self) -> None:
+        await self._register()
+        await self._beat()
 
     async def _register(self) -> None:
         models_seen = self._port.models_version
@@ -128,8 +141,7 @@ class LinkSession:
         self._status.registered = True
         log.info("registered with the coordinator")
         self._on_event(ProviderEvent(kind="registered"))
-        assert self._nursery is not None
-        self._nursery.start_soon(self._announce_models, models_seen)
+        self._start(partial(self._announce_models, models_seen))
 
     async def _write(self) -> None:
         while True:
@@ -151,46 +163,35 @@ class LinkSession:
             try:
                 decoded = decode_to_provider(payload)
             except FrameRejected as rejected:
-                self._ignore(rejected, payload)
+                self._heard.rejected(rejected, payload)
             else:
                 self._handle(decoded)
 
     def _handle(self, message: ToProvider) -> None:
         match message:
+            case InferenceRequest() if self._outbox.unsent_requests >= MAX_UNSENT_REQUESTS:
+                self.end("data_lane_full")
             case InferenceRequest():
                 self._port.accept_request(message, self._outbox.lane(self))
             case Cancel():
                 self._port.cancel_request(message.request_id)
             case AttestationChallenge():
-                self._start_order(partial(self._answer_challenge, message))
+                self._challenges.start(partial(self._answer_challenge, message))
             case LoadModel():
-                self._start_order(partial(self._load_model, message))
+                if not self._loads.start(partial(self._load_model, message)):
+                    refused = LoadModelStatus(model_id=message.model_id, status="failed", error=TOO_MANY_LOADS)
+                    self._send(encode(refused))
             case PrefetchModel():
-                refused = PrefetchModelStatus(model_id=message.model_id, status="failed", error=NO_DOWNLOADS)
-                self._send(encode(refused))
+                self._send(encode(PrefetchModelStatus(model_id=message.model_id, status="failed", error=NO_DOWNLOADS)))
             case TrustStatus():
-                self._note_trust(message)
+                self._heard.trust(message)
             case RuntimeStatus():
-                self._note_runtime(message)
+                self._heard.runtime(message)
             case ProviderDrainAck():
                 if (acknowledged := self._drain_acks.get(message.request_id)) is not None:
                     acknowledged.set()
             case _:
-                self._count_ignored(message.TYPE)
-
-    def _start_order(self, handle: Callable[[], Awaitable[None]]) -> None:
-        assert self._nursery is not None
-        if self._orders >= MAX_ORDERS:
-            log.warning("too many orders at once")
-            return
-        self._orders += 1
-        self._nursery.start_soon(self._run_order, handle)
-
-    async def _run_order(self, handle: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await handle()
-        finally:
-            self._orders -= 1
+                self._heard.ignored(message.TYPE)
 
     async def _answer_challenge(self, challenge: AttestationChallenge) -> None:
         self._send(encode(await self._port.challenge_reply(challenge)))
@@ -233,9 +234,8 @@ class LinkSession:
 
     async def _ping(self) -> None:
         """Ping for ever; end when a pong is missing, or when the machine slept through a pause."""
-        assert self._nursery is not None
         while True:
-            self._nursery.start_soon(self._ping_once)
+            self._start(self._ping_once)
             before = self._wall_clock()
             await trio.sleep(self._timing.ping)
             if self._wall_clock() - before > self._timing.suspended:
@@ -250,51 +250,26 @@ class LinkSession:
         if limit.cancelled_caught:
             self.end("pong_timeout")
 
+    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(self._guarded, task)
+
+    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
+        """A fault of ours ends this connection, not the daemon; its text may hold anything and stays here."""
+        try:
+            await task()
+        except Exception as error:
+            place = last_place(error)
+            log.error("connection failed", extra={"fault": type(error).__name__, "place": place})
+            self.end("internal_fault")
+
     def _send(self, frame: bytes) -> None:
         try:
             self._outbox.put_control(frame)
         except ControlLaneFull:
             self.end("control_lane_full")
 
-    def _note_trust(self, message: TrustStatus) -> None:
-        before, self._status.trust = self._status.trust, message
-        if before == message:
-            return
-        trusted = message.trust_level != "none" and message.status == "online"
-        log.log(
-            logging.INFO if trusted else logging.WARNING,
-            "trust changed",
-            extra={
-                "level_now": message.trust_level[:64],
-                "status": message.status[:64],
-                "reason": message.reason[:256],
-            },
-        )
-        text = message.trust_level if trusted else message.reason
-        self._on_event(ProviderEvent(kind="trusted" if trusted else "untrusted", text=text[:256]))
 
-    def _note_runtime(self, message: RuntimeStatus) -> None:
-        before, self._status.runtime = self._status.runtime, message
-        if before == message:
-            return
-        for mismatch in message.mismatches[:16]:
-            log.warning(
-                "runtime differs from what the coordinator accepts", extra={"component": mismatch.component[:64]}
-            )
-        if message.verified:
-            log.info("runtime verified")
-
-    def _ignore(self, rejected: FrameRejected, payload: bytes) -> None:
-        """A frame that we do not understand changes nothing; its type is logged once."""
-        name = rejected.message_type or rejected.kind
-        if rejected.kind == "unknown" and (span := native.scan_type(payload)) is not None:
-            name = payload[span[0] : min(span[1], span[0] + 64)].decode("ascii", "replace")
-        self._count_ignored(name)
-
-    def _count_ignored(self, name: str) -> None:
-        ignored = self._status.frames_ignored
-        if name not in ignored:
-            if len(ignored) >= MAX_KNOWN_STRANGERS:
-                name = "other"
-            log.info("message ignored", extra={"type": name})
-        ignored[name] = ignored.get(name, 0) + 1
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

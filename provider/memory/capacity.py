@@ -50,12 +50,14 @@ def measure_capacity(
 
     `in_flight` counts admitted requests, those included that the engine does not know yet: each pins its model.
     `free_for_load_gb` is the largest padded weight estimate that the load gate would accept: everything of ours can be
-    given back when nothing is in flight, nothing otherwise.
+    given back when nothing is in flight, nothing otherwise. The engine's budgets are at most half a second old, so they
+    are held against the headroom of this moment.
     """
     reading = gate.read()
+    headroom = gate.headroom()
     busy = in_flight > 0 or any(slot.running or slot.waiting for slot in snapshot.slots)
     return Capacity(
-        slots=tuple(_slot(slot, health, now) for slot in snapshot.slots),
+        slots=tuple(_slot(slot, health, now, headroom) for slot in snapshot.slots),
         gpu_memory_active_gb=reading.active / GIB,
         gpu_memory_peak_gb=reading.peak / GIB,
         gpu_memory_cache_gb=reading.cached / GIB,
@@ -64,7 +66,8 @@ def measure_capacity(
     )
 
 
-def _slot(slot: SlotSnapshot, health: Health, now: float) -> SlotCapacity:
+def _slot(slot: SlotSnapshot, health: Health, now: float, headroom: int) -> SlotCapacity:
+    room = headroom // max(1, slot.kv_bytes_per_token)
     return SlotCapacity(
         model=slot.model,
         state=SlotState(slot.state).value,
@@ -74,7 +77,7 @@ def _slot(slot: SlotSnapshot, health: Health, now: float) -> SlotCapacity:
         active_tokens=slot.active_tokens,
         max_tokens_potential=slot.max_tokens_potential,
         active_token_budget_used=slot.budget_used,
-        active_token_budget_max=slot.budget_max,
+        active_token_budget_max=min(slot.budget_max, slot.budget_used + room),
         queued_token_budget=slot.queued_budget,
         kv_bytes_per_token=slot.kv_bytes_per_token,
         observed_decode_tps=slot.decode_tps,

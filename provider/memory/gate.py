@@ -1,6 +1,7 @@
 """Who may take memory: pending loads hold promises, caches get what is left.
 
 Invariant: `try_promise` checks and takes in one step without a checkpoint, so two loads cannot share the same bytes.
+Invariant: while `is_closed`, nothing may be taken: no headroom, no load, and that is what reports say.
 Writers are on the trio thread; `headroom` only reads and may be called from the engine thread.
 """
 
@@ -45,6 +46,7 @@ class MemoryGate:
     """The memory policy applied to this process."""
 
     def __init__(self, system: SystemMemory, allocator: Allocator, settings: PolicySettings | None = None) -> None:
+        self.is_closed = False
         self._system = system
         self._allocator = allocator
         self._settings = settings or PolicySettings()
@@ -77,6 +79,8 @@ class MemoryGate:
 
     def headroom(self) -> int:
         """Bytes that caches may still take, pending loads subtracted."""
+        if self.is_closed:
+            return 0
         reading, reserves = self.read(), self.reserves()
         cap = policy.effective_cap(reading.physical, self._settings.cap_fraction, reserves)
         live = policy.live_kv_headroom(cap, reading.used, reading.available, reserves)
@@ -87,6 +91,8 @@ class MemoryGate:
         return self._free_for_load(self.read(), candidate, reclaimable)
 
     def _free_for_load(self, reading: MemoryReading, candidate: int, reclaimable: int) -> int:
+        if self.is_closed:
+            return 0
         return policy.free_for_load(
             reading.physical,
             reading.used,

@@ -8,11 +8,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import trio
 
@@ -20,7 +17,9 @@ from provider.engine import Engine, EngineLost, Finished, FinishReason, Generati
 from provider.engine.own_thread import run_in_own_thread
 from provider.memory.gate import MemoryGate, MemoryPromise
 from provider.memory.policy import padded_weights
-from provider.models.load import LoadFailed, load_model
+from provider.models.load import LoadFailed
+from provider.models.pins import Pin, Pins
+from provider.models.source import LoadRefused, ModelSource, load_from_source
 
 log = logging.getLogger(__name__)
 
@@ -30,26 +29,6 @@ WARM_UP_TOKEN = 1
 RELEASE_SECONDS = 10.0
 """How long the unwinding of a failed load may take."""
 
-RefusalKind = Literal["unknown_model", "no_slot", "memory", "broken"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSource:
-    """A model on disk; `disk_bytes` is the size of its weight files."""
-
-    model_id: str
-    directory: Path
-    disk_bytes: int
-    max_context_tokens: int | None = None
-
-
-class LoadRefused(Exception):
-    """The model cannot be made resident; `kind` is a closed set, the text is fit for a wire error."""
-
-    def __init__(self, kind: RefusalKind, text: str) -> None:
-        self.kind: RefusalKind = kind
-        super().__init__(text)
-
 
 class _Load:
     """One load in progress, shared by everyone who asks for the model."""
@@ -58,26 +37,6 @@ class _Load:
         self.done = trio.Event()
         self.model: LoadedModel | None = None
         self.refusal: LoadRefused | None = None
-
-
-class Pin:
-    """Keeps one model from being evicted or unloaded; released once, also as a context manager."""
-
-    def __init__(self, release: Callable[["Pin"], None], model_id: str) -> None:
-        self.model_id = model_id
-        self._release = release
-
-    def release(self) -> None:
-        """Let go; idempotent."""
-        self._release(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class SlotManager:
@@ -100,13 +59,11 @@ class SlotManager:
         self._locate = locate
         self._max_slots = max_slots
         self._load_source = load
-        self._clock = clock
         self._nursery = nursery
         self._lock = trio.Lock()
         self._resident: dict[str, LoadedModel] = {}
         self._loading: dict[str, _Load] = {}
-        self._pins: dict[str, set[Pin]] = {}
-        self._used_at: dict[str, float] = {}
+        self._pins = Pins(clock, self._resident.__contains__)
 
     @classmethod
     @asynccontextmanager
@@ -136,7 +93,7 @@ class SlotManager:
     @property
     def resident(self) -> tuple[str, ...]:
         """Models that are loaded, least recently used first."""
-        return tuple(sorted(self._resident, key=self._used_at.__getitem__))
+        return tuple(sorted(self._resident, key=self._pins.last_use))
 
     @property
     def loading(self) -> tuple[str, ...]:
@@ -148,12 +105,14 @@ class SlotManager:
         model = self._resident.get(model_id)
         return None if model is None or self._is_crashed(model_id) else model
 
+    @property
+    def takes_loads(self) -> bool:
+        """Whether a load may be tried at all; not while the machine is short of memory."""
+        return not self._gate.is_closed
+
     def pin(self, model_id: str) -> Pin:
         """Count a request for a model, loaded or not; its model stays until the pin is released."""
-        pin = Pin(self._unpin, model_id)
-        self._pins.setdefault(model_id, set()).add(pin)
-        self._used_at[model_id] = self._clock()
-        return pin
+        return self._pins.pin(model_id)
 
     async def ensure_loaded(self, model_id: str) -> LoadedModel:
         """Return the resident model, loading it if needed; everyone who asks meanwhile joins the same load.
@@ -187,7 +146,7 @@ class SlotManager:
         unloaded: list[str] = []
         for model_id in self.resident:
             async with self._lock:
-                old_enough = self._clock() - self._used_at.get(model_id, 0.0) >= idle_seconds
+                old_enough = self._pins.idle_seconds(model_id) >= idle_seconds
                 if model_id in self._resident and old_enough and self._is_idle(model_id):
                     await self._release(model_id)
                     unloaded.append(model_id)
@@ -233,7 +192,7 @@ class SlotManager:
         except Exception as error:
             raise LoadRefused("broken", f"The model {model_id} does not run here ({type(error).__name__}).") from error
         self._resident[model_id] = model
-        self._used_at.setdefault(model_id, self._clock())
+        self._pins.note_use(model_id)
         self._note_largest()
         ready = False
         try:
@@ -289,7 +248,7 @@ class SlotManager:
     async def _release(self, model_id: str) -> None:
         """Take a model out of service and free it; the caller holds the lock."""
         del self._resident[model_id]
-        self._used_at.pop(model_id, None)
+        self._pins.forget(model_id)
         self._note_largest()
         await self._engine.detach_model(model_id)
 
@@ -297,7 +256,7 @@ class SlotManager:
         self._gate.note_largest(max((model.weight_bytes for model in self._resident.values()), default=0))
 
     def _is_idle(self, model_id: str) -> bool:
-        if self._pins.get(model_id):
+        if self._pins.is_pinned(model_id):
             return False
         slot = self._engine.snapshot().slot(model_id)
         return slot is None or not (slot.running or slot.waiting)
@@ -305,20 +264,3 @@ class SlotManager:
     def _is_crashed(self, model_id: str) -> bool:
         slot = self._engine.snapshot().slot(model_id)
         return slot is None or slot.state is SlotState.CRASHED
-
-    def _unpin(self, pin: Pin) -> None:
-        pins = self._pins.get(pin.model_id)
-        if pins is None or pin not in pins:
-            return
-        pins.discard(pin)
-        if not pins:
-            del self._pins[pin.model_id]
-        if pin.model_id in self._resident:
-            self._used_at[pin.model_id] = self._clock()
-        elif pin.model_id not in self._pins:
-            self._used_at.pop(pin.model_id, None)
-
-
-def load_from_source(source: ModelSource) -> LoadedModel:
-    """Load a model with mlx-lm; blocks."""
-    return load_model(source.model_id, source.directory, max_context_tokens=source.max_context_tokens)

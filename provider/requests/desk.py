@@ -17,10 +17,11 @@ from protocol.messages.to_provider import InferenceRequest
 from protocol.sealing import ProviderKeyPair
 from provider.engine import Engine
 from provider.models.slots import SlotManager
+from provider.observe.place import last_place
 from provider.requests.counters import RequestCounters
 from provider.requests.life import RequestLife
 from provider.requests.ports import FrameLane
-from provider.requests.refusal import DRAINING, TOO_MANY, Refusal, error_frame
+from provider.requests.refusal import DRAINING, INTERNAL, TOO_MANY, Refusal, error_frame
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,13 @@ class RequestDesk:
 
     def accept(self, message: InferenceRequest, lane: FrameLane) -> None:
         """Take a request; never blocks. Its frames go to `lane`; a repeated id is ignored."""
+        try:
+            self._accept(message, lane)
+        except Exception as error:  # a fault of ours over one request must not end the connection of all
+            _log_fault(message.request_id, error)
+            lane.put(encode(error_frame(message.request_id, INTERNAL)))
+
+    def _accept(self, message: InferenceRequest, lane: FrameLane) -> None:
         request_id = message.request_id
         counters = self.services.counters
         if request_id in self._live:
@@ -86,9 +94,9 @@ class RequestDesk:
             lane.put(encode(error_frame(request_id, refusal)))
             return
         life = RequestLife(self, message, lane, received_at=self.services.clock())
+        self._nursery.start_soon(self._run, life, lane, name=f"request {request_id}")
         self._live[request_id] = life
         self._emptied = trio.Event() if self._emptied.is_set() else self._emptied
-        self._nursery.start_soon(self._run, life, name=f"request {request_id}")
 
     def cancel(self, request_id: str) -> None:
         """End a request early; unknown and finished ids are ignored."""
@@ -137,12 +145,22 @@ class RequestDesk:
             return DRAINING
         return TOO_MANY if len(self._live) >= MAX_REQUESTS else None
 
-    async def _run(self, life: RequestLife) -> None:
+    async def _run(self, life: RequestLife, lane: FrameLane) -> None:
         try:
             await life.run()
+        except Exception as error:  # nothing was sent yet: the terminal is the last thing that a request does
+            _log_fault(life.request_id, error)
+            lane.put(encode(error_frame(life.request_id, INTERNAL)))
         finally:
             self._in_flight -= life.is_admitted
             del self._live[life.request_id]
             if not self._live:
                 self._emptied.set()
             self._on_change()
+
+
+def _log_fault(request_id: str, error: Exception) -> None:
+    """Log kind and place; the text may hold content."""
+    log.error(
+        "request failed", extra={"request_id": request_id, "fault": type(error).__name__, "place": last_place(error)}
+    )

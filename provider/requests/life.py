@@ -12,7 +12,8 @@ from protocol.codec import encode
 from protocol.messages.from_provider import InferenceAccepted, InferenceComplete, InferenceError
 from protocol.messages.to_provider import InferenceRequest
 from provider.engine import Finished, FinishReason, Generation, LoadedModel
-from provider.models.slots import LoadRefused
+from provider.models.source import LoadRefused
+from provider.observe.place import last_place
 from provider.requests.answer import Answer, wire_usage
 from provider.requests.body import Order
 from provider.requests.frames import EventWriter
@@ -26,6 +27,7 @@ from provider.requests.refusal import (
     NOT_ADVERTISED,
     OF_LOAD,
     SEALING_FAILED,
+    SHORT_OF_MEMORY,
     RequestRefused,
     error_frame,
     of_failure,
@@ -56,6 +58,7 @@ class RequestLife:
         self._scope = trio.CancelScope()
         self._generation: Generation | None = None
         self._is_loading = False
+        self._is_cancelled = False
         self._is_abandoned = False
 
     def belongs_to(self, owner: object) -> bool:
@@ -69,6 +72,8 @@ class RequestLife:
         if self._generation is None:
             self._scope.cancel()
         else:
+            self._is_cancelled = True
+            self._lane.hurry()
             self._generation.cancel()
 
     def abandon(self) -> None:
@@ -101,7 +106,10 @@ class RequestLife:
             )
             return error_frame(self.request_id, refusal)
         except Exception as error:  # a fault of ours must still end in one terminal, and its text may hold content
-            log.error("request failed", extra={"request_id": self.request_id, "fault": type(error).__name__})
+            place = last_place(error)
+            log.error(
+                "request failed", extra={"request_id": self.request_id, "fault": type(error).__name__, "place": place}
+            )
             return error_frame(self.request_id, INTERNAL)
 
     async def _open_and_answer(self) -> Terminal:
@@ -168,6 +176,8 @@ class RequestLife:
         model = self._services.slots.get(order.model)
         if model is not None:
             return model
+        if not self._services.slots.takes_loads:
+            raise RequestRefused(SHORT_OF_MEMORY)
         self._lane.put(encode(InferenceAccepted(request_id=self.request_id)))
         self._is_loading = True
         self._desk.note_load()
@@ -186,7 +196,8 @@ class RequestLife:
                 for event in await generation.receive_batch():
                     if isinstance(event, Finished):
                         return await self._end(event, answer)
-                    await answer.send_delta(event)
+                    if not self._is_cancelled:
+                        await answer.send_delta(event)
         except RequestRefused:
             if answer.has_output:
                 self._services.counters.generation_errors_after_output += 1

@@ -15,3 +15,6 @@ class FrameLane(Protocol):
 
     async def room(self) -> None:
         """Wait until fewer frames than the bound are queued; returns at once when there is room."""
+
+    def hurry(self) -> None:
+        """The request ends early: `room` does not wait any more."""

@@ -11,7 +11,7 @@ from protocol.messages.from_provider import InferenceError, Usage
 from protocol.sealing import SealingReason
 from protocol.vocabulary import FailureCode
 from provider.engine import Cause, Failure
-from provider.models.slots import RefusalKind
+from provider.models.source import RefusalKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ DOES_NOT_OPEN: Final = Refusal(400, "encryption_failure")
 NOT_ADVERTISED: Final = Refusal(404, "model_unavailable", "model_load")
 DEADLINE: Final = Refusal(503, "capacity", "deadline_unreachable", rejection="deadline")
 CANCELLED: Final = Refusal(499, "cancelled", "cancelled", "cancelled")
+SHORT_OF_MEMORY: Final = Refusal(503, "capacity", "capacity_busy", rejection="memory_cap")
 SEALING_FAILED: Final = Refusal(500, "encryption_failure")
 INTERNAL: Final = Refusal(500, "internal_failure")
 
@@ -53,7 +54,7 @@ OF_CAUSE: Final[dict[Cause, Refusal]] = {
         503, "capacity", "request_exceeds_node_budget", rejection="token_budget"
     ),
     Cause.TOKEN_BUDGET_EXHAUSTED: Refusal(503, "capacity", "token_budget_exhausted", rejection="token_budget"),
-    Cause.CAPACITY_BUSY: Refusal(503, "capacity", "capacity_busy", rejection="memory_cap"),
+    Cause.CAPACITY_BUSY: SHORT_OF_MEMORY,
     Cause.DEADLINE_UNREACHABLE: DEADLINE,
     Cause.ADMISSION_TIMEOUT: Refusal(503, "capacity", "capacity_timeout", "admission_timeout"),
     Cause.PREFILL_STALL: Refusal(500, "generation_failure", cause="prefill_stall"),

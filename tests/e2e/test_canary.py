@@ -7,7 +7,6 @@ trace of either, and the next request is served as if nothing had happened.
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import h11
@@ -17,7 +16,7 @@ import trio
 from tests.testbed.canary import Canary, leaks
 from tests.testbed.consumer import chat, chat_body, connect
 from tests.testbed.coordinator import API_KEY, Coordinator, coordinator
-from tests.testbed.sabotage import DONE_FILE, ORDER_FILE, SECRET_FILE, TARGETS_FILE
+from tests.testbed.sabotage import NO_SPOUT_FILE, Saboteur
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import FaultScript, SessionScript, say
 from tests.testbed.waiting import until
@@ -43,7 +42,7 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.registry.reserve:commit": STREAM,
     # Through the relay to the provider.
     "server.relay.request_run:RequestRun._serve": BOTH,
-    "server.relay.request_run:RequestRun._try": STREAM,
+    "server.relay.request_run:RequestRun._send": STREAM,
     "server.relay.dispatch:seal_for_provider": BOTH,
     "server.relay.dispatch:inference_request_frame": STREAM,
     "server.link.attempts:Attempts.attach": STREAM,
@@ -51,12 +50,12 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.link.writer:TwoLaneWriter.submit_data": STREAM,
     "server.link.transport:SocketTransport.send_now": STREAM,
     # And back.
-    "server.link.reader:Reader._dispatch": STREAM,
+    "server.link.reader:Reader.dispatch": STREAM,
     "server.link.reader:decode_from_provider": STREAM,
     "server.link.reader:handle": STREAM,
     "server.link.attempts:Attempts.completed": BOTH,
     "server.relay.attempt:Attempt.on_opened": BOTH,
-    "server.relay.attempt:Attempt.on_run": BOTH,
+    "server.relay.attempt:Attempt.on_run": ONE_PIECE,
     "server.relay.attempt:Attempt.on_complete": BOTH,
     "server.relay.attempt:advance": STREAM,
     "protocol.api.chat_stream:ChatStream.feed": STREAM,
@@ -65,7 +64,6 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "protocol.api.chat_answer:ChatAnswer.add_run": ONE_PIECE,
     "protocol.api.chat_answer:ChatAnswer.finish": ONE_PIECE,
     "server.relay.outlet:Outlet.put": STREAM,
-    "server.relay.outlet:Outlet.run": STREAM,
     "server.relay.outlet:Outlet.pump": STREAM,
     "server.relay.request_run:RequestRun._relay": STREAM,
     "server.relay.request_run:RequestRun._finish": BOTH,
@@ -83,6 +81,14 @@ TARGETS: dict[str, tuple[bool, ...]] = {
 }
 
 
+WITHOUT_SPOUT: dict[str, tuple[bool, ...]] = {
+    # Runs that the pump could not write to the consumer by itself.
+    "server.relay.attempt:Attempt.on_run": BOTH,
+    "server.relay.outlet:Outlet.run": STREAM,
+    "server.answer.direct:DirectWriter.write_now": STREAM,
+    "server.answer.direct:DirectWriter.drain": STREAM,
+}
+
 CONNECTION_LOST = {
     "server.listener.http1_server:Http1Server._serve",
     "server.listener.http1_server:Http1Server._run_app",
@@ -90,28 +96,6 @@ CONNECTION_LOST = {
     "server.listener.exchange:Exchange.listen",
 }
 TRIES = 20
-
-
-class Sabotage:
-    """Arms one function of a running coordinator."""
-
-    def __init__(self, server: Coordinator, home: Path) -> None:
-        self.server = server
-        self.home = home
-
-    async def arm(self, target: str) -> None:
-        """Make the next call of `target` raise."""
-        (self.home / DONE_FILE).unlink(missing_ok=True)
-        (self.home / ORDER_FILE).write_text(target)
-        self.server.process.signal(signal.SIGUSR2)
-        with trio.fail_after(5):
-            while (self.home / ORDER_FILE).exists():
-                await trio.sleep(0.002)
-
-    def sprung(self, target: str) -> bool:
-        """Tell whether it did."""
-        done = self.home / DONE_FILE
-        return done.exists() and done.read_text() == target
 
 
 async def hurt(server: Coordinator, *, stream: bool) -> bytes:
@@ -140,11 +124,15 @@ async def served(server: Coordinator) -> None:
             await trio.sleep(0.02)
 
 
-async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("targets", "fewest_faults"), [(TARGETS, 10), (WITHOUT_SPOUT, 1)], ids=["spout", "no-spout"])
+async def test_no_exception_on_the_path_gives_the_text_away(
+    tmp_path: Path, targets: dict[str, tuple[bool, ...]], fewest_faults: int
+) -> None:
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
-    (home / SECRET_FILE).write_text(f"{PROMPT.text} {COMPLETION.text}")
-    (home / TARGETS_FILE).write_text("\n".join(TARGETS))
+    if targets is WITHOUT_SPOUT:
+        (home / NO_SPOUT_FILE).touch()
+    sabotage = Saboteur(home, f"{PROMPT.text} {COMPLETION.text}", list(targets))
     settings = {
         "DARKBLOOM_LOG_LEVEL": "debug",
         "DARKBLOOM_REGISTRATIONS_PER_MINUTE": "1000",
@@ -160,12 +148,11 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(provider.stay, server.link_url)
-        sabotage = Sabotage(server, home)
         await until(lambda: provider.heard("challenge") and provider.judged.is_set())
         await served(server)
-        for target, kinds in TARGETS.items():
+        for target, kinds in targets.items():
             for stream in kinds:
-                await sabotage.arm(target)
+                await sabotage.arm(target, server.process.pid)
                 # Some functions are called only when a write has to wait, or when a heartbeat comes.
                 for _ in range(TRIES):
                     came = await hurt(server, stream=stream)
@@ -181,10 +168,10 @@ async def test_no_exception_on_the_path_gives_the_text_away(tmp_path: Path) -> N
     assert server.process.process.returncode == 0
 
     output = server.process.output.read_bytes()
-    assert output.count(b"Sabotaged") >= 10, "the log must show that it had something to leak"
+    assert output.count(b"Sabotaged") >= fewest_faults, "the log must show that it had something to leak"
     for canary in (PROMPT, COMPLETION):
         assert canary.found_in(metrics) == []
-    assert leaks([PROMPT, COMPLETION], tmp_path, {home / SECRET_FILE}) == []
+    assert leaks([PROMPT, COMPLETION], tmp_path, {sabotage.secret_file}) == []
     # Nobody is left to answer where the connection itself breaks; everything further in has somebody.
     assert set(unanswered) <= CONNECTION_LOST
 

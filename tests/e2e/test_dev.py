@@ -46,6 +46,20 @@ async def test_stays_up_keeps_its_key_and_ends_cleanly_on_ctrl_c(tmp_path: Path)
     assert keys[0].group(1) == keys[1].group(1)
 
 
+async def test_second_run_on_the_same_directory_is_told_and_leaves_the_first_alone(tmp_path: Path) -> None:
+    command = ["-m", "provider.cli", "dev", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    async with child(command, home=tmp_path, settings={}, name="first", stop=signal.SIGINT) as first:
+        await until(lambda: "Ctrl-C ends everything." in first.text())
+        before = (tmp_path / "data" / "provider.log").read_bytes()
+        assert before
+        async with child(command, home=tmp_path, settings={}, name="second") as second:
+            assert await second.wait(30) == 1
+        assert f"runs already in {tmp_path / 'data'} (process {first.pid})" in second.text()
+        assert "--data-dir" in second.text()
+        assert (tmp_path / "data" / "provider.log").read_bytes().startswith(before)
+        assert first.process.poll() is None
+
+
 async def test_children_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
     command = ["-m", "provider.cli", "dev", "--port", "0", "--data-dir", str(tmp_path / "data")]
     async with child(command, home=tmp_path, settings={}, name="dev") as dev:

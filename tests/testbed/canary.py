@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,11 +14,12 @@ MARGIN = 4
 
 
 class Canary:
-    """One secret and its traces."""
+    """One secret and its traces; `also` names further forms in which it could come out."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, also: Mapping[str, bytes] | None = None) -> None:
         self.mark = f"{MARK}{name}"
         self.text = f'{self.mark} "gëhéim" \\ 🐤 ende{name}'
+        self._also = dict(also or {})
 
     def traces(self) -> dict[str, bytes]:
         """Give the byte strings to look for by the name of their form."""
@@ -38,7 +40,7 @@ class Canary:
             padded = b"\0" * shift + raw
             found[f"base64-{shift}"] = b64encode(padded)[MARGIN:-MARGIN]
             found[f"base64-url-{shift}"] = urlsafe_b64encode(padded)[MARGIN:-MARGIN]
-        return found
+        return found | self._also
 
     def found_in(self, content: bytes) -> list[str]:
         """Name the forms that occur in some bytes."""

@@ -1,8 +1,9 @@
-"""A coordinator in which functions can be told to raise: `python -m tests.testbed.sabotage serve …`.
+"""A daemon in which functions can be told to raise: `python -m tests.testbed.sabotage serve …`, or `start …`.
 
-The file `targets` in the home directory lists them, one `module:Class.function` a line. When the file `sabotage` names
-one of them, SIGUSR2 makes its next call raise `Sabotaged`, once; the file `sabotaged` tells that it did. The text of
-the exception holds the call's arguments and the secret of the file `secret`: whatever prints it gives the secret away.
+`serve` is the coordinator, `start` the provider. The file `targets` in the home directory lists the functions, one
+`module:Class.function` a line. When the file `sabotage` names one of them, SIGUSR2 makes its next call raise
+`Sabotaged`, once; the file `sabotaged` tells that it did. The text of the exception holds the call's arguments and the
+secret of the file `secret`: whatever prints it gives the secret away.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import trio
+
 TARGETS_FILE, ORDER_FILE, SECRET_FILE, DONE_FILE = "targets", "sabotage", "secret", "sabotaged"
+NO_SPOUT_FILE = "no-spout"
+"""Where this file lies, the coordinator's pump does not write to consumers itself; all output goes through Python."""
 
 
 class Sabotaged(Exception):
@@ -60,9 +67,44 @@ class Trap:
             raise Sabotaged(f"{secret} {secret.encode()!r} {arguments!r} {named!r}") from ValueError(secret)
 
 
+class Saboteur:
+    """The test's side: tells the process with that home directory what shall raise."""
+
+    def __init__(self, home: Path, secret: str, targets: list[str]) -> None:
+        self._home = home
+        (home / SECRET_FILE).write_text(secret)
+        (home / TARGETS_FILE).write_text("\n".join(targets))
+
+    @property
+    def secret_file(self) -> Path:
+        """The one file that holds the secret by right."""
+        return self._home / SECRET_FILE
+
+    async def arm(self, target: str, pid: int) -> None:
+        """Make the next call of `target` raise, in the running process `pid`."""
+        (self._home / DONE_FILE).unlink(missing_ok=True)
+        (self._home / ORDER_FILE).write_text(target)
+        os.kill(pid, signal.SIGUSR2)
+        with trio.fail_after(5):
+            while (self._home / ORDER_FILE).exists():
+                await trio.sleep(0.002)
+
+    def sprung(self, target: str) -> bool:
+        """Tell whether it did."""
+        done = self._home / DONE_FILE
+        return done.exists() and done.read_text() == target
+
+
 def main() -> None:
-    """Wrap the functions before anything holds on to one, obey the signal, and be the coordinator."""
+    """Wrap the functions before anything holds on to one, obey the signal, and be the daemon."""
     home = Path.home()
+    if sys.argv[1] == "start":
+        from tests.testbed.spelling import prepare_provider
+
+        prepare_provider(home)
+    elif (home / NO_SPOUT_FILE).exists():
+        streaming: Any = importlib.import_module("server.answer.streaming")
+        streaming._open_spout = lambda _socket: None
     traps = {target: Trap(target) for target in (home / TARGETS_FILE).read_text().split()}
 
     def arm(*_: object) -> None:
@@ -71,8 +113,10 @@ def main() -> None:
         order.unlink()
 
     signal.signal(signal.SIGUSR2, arm)
-    from server.cli.main import main as serve
-
+    if sys.argv[1] == "start":
+        from provider.cli import main as serve
+    else:
+        from server.cli.main import main as serve
     serve()
 
 

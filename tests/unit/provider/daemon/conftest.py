@@ -8,6 +8,7 @@ import trio
 
 from provider.config import load_settings
 from provider.daemon import DaemonOptions, DaemonSeams, OfferedModel, run_daemon
+from provider.memory.pressure import Pressure
 from tests.testbed.byte_model import byte_model
 from tests.testbed.fake_coordinator import FakeCoordinator
 from tests.testbed.fake_engine import FakeEngine
@@ -21,6 +22,16 @@ def write_model(directory, config=None, weights=b"weights"):
     return directory
 
 
+class Gauge:
+    """Memory pressure as a test says."""
+
+    def __init__(self):
+        self.now = Pressure.NONE
+
+    def level(self):
+        return self.now
+
+
 class Running:
     """A daemon in the test's nursery; `code` is set at its end."""
 
@@ -31,6 +42,7 @@ class Running:
         self.ended = trio.Event()
         self.control = None
         self.engine = None
+        self.gauge = Gauge()
 
     def kinds(self):
         return [event.kind for event in self.events]
@@ -66,6 +78,7 @@ def open_daemon(tmp_path):
                         open_engine=open_engine,
                         load=load or (lambda source: byte_model(source.model_id)),
                         memory=roomy_gate(),
+                        pressure=running.gauge,
                     ),
                     task_status=task_status,
                 )

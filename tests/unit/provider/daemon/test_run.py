@@ -28,6 +28,7 @@ from protocol.p256 import parse_p256_public
 from protocol.vocabulary import DRAINING_TEXT
 from provider.config import load_settings
 from provider.daemon import DaemonOptions, DaemonRefused, DaemonSeams, OfferedModel, run_daemon
+from provider.memory.pressure import Pressure
 from provider.models.load import LoadFailed
 from tests.testbed.byte_model import byte_model
 from tests.testbed.fake_engine import Script
@@ -231,6 +232,38 @@ async def test_weights_that_changed_are_announced_after_the_load(open_daemon, tm
             ModelsUpdate, where=lambda update: _hash(update, other) not in ("", _hash(register, other))
         )
         assert _hash(update, warm) == _hash(register, warm) != ""
+
+
+async def test_a_model_that_nobody_uses_goes_and_comes_back_with_the_next_request(open_daemon):
+    async with open_daemon(settings={"DARKBLOOM_IDLE_TIMEOUT": "100ms"}) as daemon:
+        connection = await daemon.coordinator.connection()
+        gone = await connection.wait(Heartbeat, where=lambda beat: beat.warm_models == ())
+        assert gone.backend_capacity.slots == ()
+        await connection.ask("r1", chat())
+        heard = await connection.answer("r1")
+        assert (heard.kinds[0], heard.text) == ("accepted", "Hello")
+
+
+async def test_critical_memory_empties_the_report_refuses_requests_and_keeps_the_connection(open_daemon):
+    settings = {"DARKBLOOM_MEMORY_CHECK": "20ms", "DARKBLOOM_IDLE_TIMEOUT": "0s"}
+    async with open_daemon(scripted(pieces=("x",) * 20, delay=0.05), settings=settings) as daemon:
+        connection = await daemon.coordinator.connection()
+        assert (await connection.wait(Heartbeat)).backend_capacity.free_for_load_gb > 1
+        await connection.ask("old", chat())
+        await connection.wait(Heartbeat, where=lambda beat: beat.status == "serving")
+        daemon.gauge.now = Pressure.CRITICAL
+        while daemon.engine.admission_open:
+            await trio.sleep(0.005)
+        await connection.ask("new", chat())
+        refused = (await connection.answer("new")).terminal
+        assert (refused.status_code, refused.error_reason) == (503, "capacity_busy")
+        assert (await connection.answer("old")).text == "x" * 20
+        empty = await connection.wait(Heartbeat, where=lambda beat: beat.warm_models == ())
+        assert empty.backend_capacity.free_for_load_gb == 0
+        await connection.ask("cold", chat())
+        heard = await connection.answer("cold")
+        assert (heard.kinds, heard.terminal.error_reason) == (["error"], "capacity_busy")
+        assert daemon.control.status.connections == 1
 
 
 async def test_a_second_daemon_names_the_first(open_daemon):

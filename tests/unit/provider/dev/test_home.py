@@ -124,3 +124,11 @@ def test_read_only_directory_is_named_and_no_fault_of_the_program(home, monkeypa
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(CommandFailed, match="Read-only file system"):
         home.api_key()
+
+
+def test_second_run_in_one_directory_is_told(home):
+    with home.lock():
+        with pytest.raises(CommandFailed, match=rf"runs already in .*data \(process {os.getpid()}\)") as failed:
+            home.lock()
+        assert "--data-dir" in failed.value.fix
+    home.lock().release()

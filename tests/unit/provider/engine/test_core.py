@@ -537,3 +537,50 @@ def test_fault_while_pausing_or_resuming_ends_every_row_once(moment):
     again = bench.submit("z", max_tokens=2)
     bench.turn(3)
     assert again.text == "ab"
+
+
+def explode(*_arguments, **_named):
+    raise ValueError("CANARY")
+
+
+def test_fault_over_one_rows_text_ends_that_row_alone(monkeypatch):
+    bench = Bench()
+    first, second = bench.submit("z"), bench.submit("z", max_tokens=4)
+    bench.turn(2)
+    (row,) = [row for _, row in bench.core._live.values() if row.sink is first]
+    whole = type(row).take
+
+    def take(self, *rest):
+        return explode() if self is row else whole(self, *rest)
+
+    monkeypatch.setattr(type(row), "take", take)
+    bench.turn(4)
+    assert first.cause is Cause.ENGINE_ERROR
+    assert second.text == "abcd"
+    assert second.end.reason is FinishReason.LENGTH
+    assert bench.backends[0].generators[0].rows == 0
+    assert bench.slot.state is SlotState.IDLE
+
+
+def test_terminal_event_comes_even_if_the_held_text_cannot_be_flushed(monkeypatch, caplog):
+    bench = Bench(spell("Hello"))
+    sink = bench.submit()
+    bench.turn(3)
+    (row,) = [row for _, row in bench.core._live.values()]
+    monkeypatch.setattr(type(row), "finish", explode)
+    bench.turn(5)
+    assert sink.cause is Cause.ENGINE_ERROR
+    assert sink.end.usage == Usage(2, 6)
+    assert not bench.core._live
+    assert "CANARY" not in caplog.text
+
+
+def test_closing_and_opening_admission_is_published_at_once_with_fresh_figures():
+    bench = Bench()
+    bench.turn()
+    before = bench.core.snapshot
+    bench.free = 0
+    bench.core.apply(SetAdmission(False))
+    bench.turn()
+    assert bench.core.snapshot.change == before.change + 1
+    assert bench.slot.budget_max == bench.slot.budget_used == 0

@@ -335,3 +335,67 @@ async def test_step_that_is_stuck_while_the_engine_stops_is_fatal_all_the_same(r
                 await trio.sleep(0.001)
     rescue.cancel()
     assert rig.fatal == ["one engine step took too long"]
+
+
+async def test_engine_that_was_closed_stays_closed_when_its_thread_is_started_again(rig):
+    async with rig.open() as engine:
+        await engine.attach_model(byte_model())
+        engine.set_admission(is_open=False)
+        rig.faults.raise_next.append(_LoopEnd())
+        warm_up = GenerationRequest(model="bytes", prompt_tokens=(ord("z"),), max_tokens=5, warm_up=True)
+        assert (await read(engine.submit(warm_up)))[-1].failure.cause is Cause.ENGINE_ERROR
+        with trio.fail_after(5):
+            while not engine.snapshot().slots or engine.snapshot().slots[0].state is not SlotState.IDLE:
+                await trio.sleep(0.001)
+        assert (await read(engine.submit(ASK)))[-1].failure.cause is Cause.CAPACITY_BUSY
+        engine.set_admission(is_open=True)
+        assert text_of(await read(engine.submit(ASK))) == "abcde"
+
+
+async def test_change_never_stands_for_two_different_views(rig):
+    async with rig.open(wedge_suspected_after=0.1, wedge_crashed_after=0.2) as engine:
+        await engine.attach_model(byte_model())
+        rig.faults.hold = hold = threading.Event()
+        seen = {}
+
+        def look():
+            snapshot = engine.snapshot()
+            view = tuple(slot.state is SlotState.CRASHED for slot in snapshot.slots)
+            assert seen.setdefault(snapshot.change, view) == view
+            return snapshot
+
+        look()
+        assert (await read(engine.submit(LONG)))[-1].failure.cause is Cause.WATCHDOG
+        stuck = look()
+        assert stuck.slots[0].state is SlotState.CRASHED
+        rig.faults.hold = None
+        hold.set()
+        with trio.fail_after(5):
+            while engine.health is not Health.GOOD:
+                look()
+                await trio.sleep(0.001)
+            while (await engine.wait_change(stuck.change)).slots[0].state is SlotState.CRASHED:
+                stuck = look()
+        assert look().change > stuck.change
+        await settled(engine)
+        look()
+
+
+async def test_fault_while_events_are_handed_out_ends_the_requests_and_not_the_process(rig, monkeypatch, caplog):
+    async with rig.open() as engine:
+        await engine.attach_model(byte_model())
+        broken, other = engine.submit(LONG), engine.submit(LONG)
+        with trio.fail_after(5):
+            await broken.receive()
+
+        def explode(_event):
+            monkeypatch.undo()
+            raise ValueError("CANARY")
+
+        monkeypatch.setattr(broken, "push", explode)
+        for generation in (broken, other):
+            assert (await read(generation))[-1].failure.cause is Cause.ENGINE_ERROR
+        await settled(engine)
+        assert text_of(await read(engine.submit(ASK))) == "abcde"
+    assert "CANARY" not in caplog.text
+    assert [record.msg for record in caplog.records] == ["engine events lost"]

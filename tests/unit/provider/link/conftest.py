@@ -32,6 +32,9 @@ class FakePort:
         self.lost = []
         self.load_error = None
         self.load_seconds = 0.0
+        self.challenge_seconds = 0.0
+        self.accept_error = None
+        self.frame = b'{"type":"inference_accepted","request_id":"%b"}'
 
     async def register_frame(self, registration_nonce):
         await trio.lowlevel.checkpoint()
@@ -39,7 +42,7 @@ class FakePort:
         return Register(models=self.entries, backend="mlx-python", public_key="AAAA")
 
     async def challenge_reply(self, challenge):
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.challenge_seconds)
         return AttestationResponse(nonce=challenge.nonce, public_key="AAAA")
 
     async def heartbeat(self, capacity_seq):
@@ -59,8 +62,11 @@ class FakePort:
         return self.load_error
 
     def accept_request(self, message, lane):
+        if self.accept_error is not None:
+            error, self.accept_error = self.accept_error, None
+            raise error
         self.requests.append((message, lane))
-        lane.put(b'{"type":"inference_accepted","request_id":"%b"}' % message.request_id.encode())
+        lane.put(self.frame.replace(b"%b", message.request_id.encode()))
 
     def cancel_request(self, request_id):
         self.cancels.append(request_id)
@@ -69,8 +75,31 @@ class FakePort:
         self.lost.append(owner)
 
 
+class Sending(trio.abc.Stream):
+    """The provider's end; once `is_stuck`, no write gets through."""
+
+    def __init__(self, stream):
+        self.is_stuck = False
+        self._stream = stream
+
+    async def send_all(self, data):
+        if self.is_stuck:
+            await trio.sleep_forever()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
 class Bench:
     def __init__(self, coordinator, link, port, bell, events):
+        self.streams = []
         self.coordinator, self.link, self.port, self.bell, self.events = coordinator, link, port, bell, events
         self.wall = 0.0
 
@@ -86,6 +115,11 @@ def open_bench():
             for name, value in settings.items():
                 setattr(coordinator, name, value)
             port, bell, events = FakePort(), Bell(), []
+
+            async def dial(address, limits):
+                bench.streams.append(Sending(await coordinator.dial(address, limits)))
+                return bench.streams[-1]
+
             link = CoordinatorLink(
                 parse_address("ws://127.0.0.1", allow_insecure=False),
                 port,
@@ -94,7 +128,7 @@ def open_bench():
                 timing=timing or LinkTiming(),
                 wall_clock=wall_clock or trio.current_time,
                 on_event=events.append,
-                dial=coordinator.dial,
+                dial=dial,
             )
             bench = Bench(coordinator, link, port, bell, events)
             if run:

@@ -70,6 +70,40 @@ async def test_a_full_lane_waits_until_half_is_gone(autojump_clock):
         assert lane.queued <= REQUEST_FRAMES // 2
 
 
+async def test_hurry_frees_who_waits_for_room_and_nobody_waits_again(autojump_clock):
+    outbox = Outbox()
+    lane, other = outbox.lane(None), outbox.lane(None)
+    for each in (lane, other):
+        for _ in range(REQUEST_FRAMES):
+            each.put(b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.room)
+        await trio.testing.wait_all_tasks_blocked()
+        lane.hurry()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks
+        await lane.room()
+    with trio.move_on_after(1) as limit:
+        await other.room()
+    assert limit.cancelled_caught
+
+
+async def test_requests_with_unsent_frames_are_counted():
+    outbox = Outbox()
+    lanes = [outbox.lane(None) for _ in range(3)]
+    for lane in lanes:
+        lane.put(b"1")
+        lane.put(b"2")
+    assert outbox.unsent_requests == 3
+    await outbox.take()
+    assert outbox.unsent_requests == 0
+    lanes[0].put(b"3")
+    assert outbox.unsent_requests == 1
+    outbox.close()
+    lanes[1].put(b"4")
+    assert outbox.unsent_requests == 0
+
+
 async def test_closing_drops_everything_and_frees_waiters(autojump_clock):
     outbox = Outbox()
     lane = outbox.lane(None)

@@ -30,6 +30,7 @@ from protocol.messages.to_provider import (
     TrustStatus,
 )
 from provider.link.outbox import REQUEST_FRAMES
+from provider.link.session import MAX_CHALLENGES, MAX_LOADS, MAX_UNSENT_REQUESTS, TOO_MANY_LOADS
 
 
 def timed_beats(connection):
@@ -126,15 +127,70 @@ async def test_a_challenge_passes_queued_chunks(open_bench, autojump_clock):
         assert place < len(connection.messages) - 100
 
 
-async def test_a_flood_of_challenges_is_bounded(open_bench, autojump_clock):
+async def test_a_flood_of_loads_is_refused_in_words_and_starves_no_challenge(open_bench, autojump_clock, caplog):
     async with open_bench() as bench:
         bench.port.load_seconds = 60
         connection = await bench.coordinator.connection()
         await connection.wait(Heartbeat)
-        for number in range(40):
+        for number in range(MAX_LOADS + 8):
             await connection.send(LoadModel(model_id=f"m{number}"))
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(connection.of(LoadModelStatus)) == 32
+        await connection.send(AttestationChallenge(nonce="n", timestamp="2026-07-01T00:00:00Z"))
+        assert (await connection.wait(AttestationResponse)).nonce == "n"
+        said = [(m.status, m.error) for m in connection.of(LoadModelStatus)]
+        assert said.count(("started", "")) == MAX_LOADS
+        assert said.count(("failed", TOO_MANY_LOADS)) == 8
+        assert [record.msg for record in caplog.records].count("too many orders at once") == 1
+        await trio.sleep(61)
+        await connection.send(LoadModel(model_id="later"))
+        await connection.wait(LoadModelStatus, where=lambda m: (m.model_id, m.status) == ("later", "started"))
+
+
+async def test_a_flood_of_challenges_is_bounded_and_stops_no_load(open_bench, autojump_clock):
+    async with open_bench() as bench:
+        bench.port.challenge_seconds = 60
+        connection = await bench.coordinator.connection()
+        await connection.wait(Heartbeat)
+        for number in range(MAX_CHALLENGES + 8):
+            await connection.send(AttestationChallenge(nonce=str(number), timestamp="2026-07-01T00:00:00Z"))
+        await connection.send(LoadModel(model_id="bytes"))
+        await connection.wait(LoadModelStatus, where=lambda m: m.status == "succeeded")
+        await trio.sleep(61)
+        assert {m.nonce for m in connection.of(AttestationResponse)} == {str(n) for n in range(MAX_CHALLENGES)}
+
+
+async def test_who_asks_without_end_and_reads_nothing_is_left(open_bench, autojump_clock):
+    async with open_bench() as bench:
+        connection = await bench.coordinator.connection()
+        await connection.wait(Heartbeat)
+        bench.streams[0].is_stuck = True
+        for number in range(MAX_UNSENT_REQUESTS + 10):
+            await connection.send(InferenceRequest(request_id=f"r{number}"))
+            await trio.testing.wait_all_tasks_blocked()
+            if bench.port.lost:
+                break
+        assert len(bench.port.lost) == 1
+        # One frame was on its way when the writer got stuck.
+        assert len(bench.port.requests) == MAX_UNSENT_REQUESTS + 1
+        assert [event.text for event in bench.events if event.kind == "disconnected"] == ["data_lane_full"]
+
+
+async def test_a_fault_of_ours_ends_the_connection_without_its_text_and_the_next_one_works(
+    open_bench, autojump_clock, caplog
+):
+    async with open_bench() as bench:
+        first = await bench.coordinator.connection()
+        await first.wait(Heartbeat)
+        bench.port.accept_error = ValueError("CANARY")
+        await first.send(InferenceRequest(request_id="r1"))
+        second = await bench.coordinator.connection(2)
+        await second.wait(Heartbeat)
+        await second.send(InferenceRequest(request_id="r2"))
+        await second.wait(InferenceAccepted)
+        assert [event.text for event in bench.events if event.kind == "disconnected"] == ["internal_fault"]
+    assert "CANARY" not in caplog.text
+    (line,) = [record for record in caplog.records if record.msg == "connection failed"]
+    assert line.fault == "ValueError"
+    assert line.place.split()[-1].startswith("conftest.py:")
 
 
 async def test_load_model_reports_its_course(open_bench, autojump_clock):
@@ -270,6 +326,21 @@ async def test_drain_without_an_answer_goes_on_after_ten_seconds(open_bench, aut
         assert trio.current_time() == 11
         await connection.wait_end()
         assert connection.closed_code == 1001
+
+
+async def test_drain_does_not_wait_for_the_word_of_a_connection_that_is_gone(open_bench, autojump_clock):
+    async with open_bench(run=False) as bench, trio.open_nursery() as nursery:
+        nursery.start_soon(bench.link.run)
+        connection = await bench.coordinator.connection()
+        await connection.wait(Heartbeat)
+        nursery.start_soon(bench.link.drain)
+        await connection.wait(ProviderDrain)
+        await trio.sleep(3)
+        await connection.reset()
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.current_time() == 3
+        assert not bench.link.status.connected
+    assert trio.current_time() == 3
 
 
 async def test_drain_without_a_connection_returns_at_once(open_bench, autojump_clock):

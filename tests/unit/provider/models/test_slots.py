@@ -9,7 +9,8 @@ from provider.engine import Cause, GenerationRequest, SlotState
 from provider.memory.gate import MemoryGate
 from provider.memory.policy import GIB
 from provider.models.load import LoadFailed
-from provider.models.slots import LoadRefused, ModelSource, SlotManager
+from provider.models.slots import SlotManager
+from provider.models.source import LoadRefused, ModelSource
 from tests.testbed.byte_model import byte_model
 from tests.testbed.fake_engine import FakeEngine, Script, finished_with
 from tests.testbed.fake_memory import FakeAllocator, FakeSystem

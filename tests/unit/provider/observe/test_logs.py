@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -78,5 +80,46 @@ def test_a_generator_fault_names_its_places_and_not_its_text(caplog):
         _log_fault(error)
     line = json.loads(JsonFormatter().format(caplog.records[-1]))
     assert line["fault"] == "ValueError"
-    assert "test_logs.py:" in line["frames"]
+    assert line["place"].startswith("test_logs.py:")
     assert "CANARY" not in str(line)
+
+
+def test_a_line_that_cannot_be_written_says_so_without_its_content():
+    class Broken(logging.Formatter):
+        def format(self, record):
+            raise ValueError("CANARY")
+
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    try:
+        configure_logging(form="json", level="info", stream=stream)
+        root.handlers[0].setFormatter(Broken())
+        logging.getLogger("provider.x").warning("told %s", "CANARY")
+    finally:
+        root.handlers[:], root.level = before
+        for name in ("provider", "protocol", "native"):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    line = json.loads(stream.getvalue())
+    assert line["msg"] == "log line lost"
+    assert line["place"].startswith("test_logs:")
+
+
+LAST_WORDS = {
+    "uncaught": "raise ValueError('CANARY')",
+    "thread": "from threading import Thread\nt = Thread(target=int, args=('CANARY',))\nt.start()\nt.join()",
+    "destructor": "class Dying:\n    def __del__(self):\n        int('CANARY')\nDying()",
+}
+
+
+@pytest.mark.parametrize("kind", LAST_WORDS)
+def test_nobody_prints_the_text_of_an_exception(kind):
+    begin = (
+        "from provider.observe import configure_logging, mute_exception_texts\n"
+        "configure_logging(form='json', level='info')\nmute_exception_texts()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", begin + LAST_WORDS[kind]], capture_output=True, text=True, check=False)
+    line = json.loads(done.stderr)
+    assert line["fault"] == "ValueError"
+    assert line["place"]
+    assert "CANARY" not in done.stderr

@@ -9,7 +9,8 @@ import trio
 
 from protocol.identity import SoftwareSigner
 from protocol.sealing import ProviderKeyPair
-from provider.models.slots import ModelSource, SlotManager
+from provider.models.slots import SlotManager
+from provider.models.source import ModelSource
 from provider.requests import RequestCounters, RequestDesk, RequestServices
 from tests.testbed.byte_model import byte_model
 from tests.testbed.fake_engine import FakeEngine
@@ -18,17 +19,21 @@ from tests.testbed.sealed_asker import SealedAsker
 
 
 class ListLane:
-    """Keeps every frame; `blocked` makes `room` wait."""
+    """Keeps every frame, and always has room."""
 
     def __init__(self, frames, owner=None):
         self.frames = frames
         self.owner = owner
+        self.is_hurried = False
 
     def put(self, frame):
         self.frames.append(frame)
 
     async def room(self):
         await trio.lowlevel.checkpoint()
+
+    def hurry(self):
+        self.is_hurried = True
 
 
 @functools.cache

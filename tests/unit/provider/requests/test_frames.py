@@ -7,7 +7,7 @@ import pytest
 from protocol.api.chat_stream import ChatStream
 from protocol.api.splice import plain_content
 from provider.engine import Cause, Usage
-from provider.models.slots import RefusalKind
+from provider.models.source import RefusalKind
 from provider.requests.frames import DONE, EventWriter
 from provider.requests.refusal import OF_CAUSE, OF_LOAD
 

@@ -55,6 +55,6 @@ async def test_requests_cancels_and_losses_leave_nothing(open_bench, autojump_cl
             assert text == "".join(f"{n}." for n in range(text.count(".")))
         await trio.testing.wait_all_tasks_blocked()
         assert bench.desk.in_flight == bench.desk.live == bench.engine.live == 0
-        assert bench.slots._pins == {}
+        assert len(bench.slots._pins) == 0
         assert bench.counters.stream_closed_without_terminal > 0
         assert bench.counters.cancellations_received > 0

@@ -449,6 +449,77 @@ async def test_nobody_reads_so_the_engine_is_paused(open_bench, autojump_clock):
         assert isinstance(heard.terminal, InferenceComplete)
 
 
+async def test_a_cancel_is_heard_while_nobody_reads(open_bench, autojump_clock):
+    async with open_bench(scripted(pieces=("x",) * 2000), limits=EngineLimits(window_events=16)) as bench:
+        outbox = Outbox()
+        lane = outbox.lane(None)
+        bench.desk.accept(bench.asker.request("r1", chat()), lane)
+        await bench.submitted()
+        with trio.fail_after(60):
+            while lane.queued < REQUEST_FRAMES:
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.desk.live == 1
+        bench.desk.cancel("r1")
+        with trio.fail_after(1):
+            await bench.desk.wait_idle()
+        assert bench.engine.live == 0
+        assert lane.queued <= REQUEST_FRAMES + 2
+        while outbox.unsent_requests:
+            bench.frames += await outbox.take()
+        heard = bench.heard()
+        assert heard.terminal.TYPE == "inference_complete"
+        assert set(heard.text) == {"x"}
+        hasher = ResponseHasher("r1")
+        hasher.add_text(heard.text)
+        assert heard.terminal.response_hash == hasher.finish(heard.terminal.usage.completion_tokens)
+
+
+@pytest.mark.parametrize("place", ["_refuses_now", "admit"])
+async def test_a_fault_of_the_desk_ends_one_request_in_words(open_bench, monkeypatch, caplog, place):
+    async with open_bench() as bench:
+
+        def explode(_self):
+            monkeypatch.undo()
+            raise RuntimeError("CANARY")
+
+        monkeypatch.setattr(type(bench.desk), place, explode)
+        terminal = (await bench.ask(chat())).terminal
+        assert (terminal.status_code, terminal.failure_code) == (500, "internal_failure")
+        assert (await bench.ask(chat(), "r2")).text == "Hello"
+        assert bench.desk.live == bench.desk.in_flight == 0
+    assert "CANARY" not in caplog.text
+
+
+async def test_a_terminal_that_cannot_be_written_becomes_one_that_can(open_bench, monkeypatch, caplog):
+    import provider.requests.life
+
+    async with open_bench() as bench:
+
+        def explode(_message):
+            monkeypatch.undo()
+            raise RuntimeError("CANARY")
+
+        monkeypatch.setattr(provider.requests.life, "encode", explode)
+        assert (await bench.ask(chat())).terminal.failure_code == "internal_failure"
+        assert bench.desk.live == bench.desk.in_flight == 0
+    assert "CANARY" not in caplog.text
+
+
+async def test_a_cold_model_is_not_promised_while_memory_is_short(open_bench):
+    from tests.testbed.fake_machine import roomy_gate
+
+    gate = roomy_gate()
+    async with open_bench(gate=gate, resident=False) as bench:
+        gate.is_closed = True
+        heard = await bench.ask(chat())
+        assert heard.kinds == ["error"]
+        terminal = heard.terminal
+        assert (terminal.status_code, terminal.error_reason) == (503, "capacity_busy")
+        gate.is_closed = False
+        assert (await bench.ask(chat(), "r2")).text == "Hello"
+
+
 async def test_no_prompt_leaves_by_logs_or_errors(open_bench, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     canary = "CANARY-7f3a"
@@ -497,5 +568,8 @@ def _lane(bench):
 
         async def room(self):
             await trio.lowlevel.checkpoint()
+
+        def hurry(self):
+            raise AssertionError("nobody cancels here")
 
     return Lane()
