@@ -26,6 +26,8 @@ clears; `none`: the request or the model was at fault)."""
 Drift = Literal["failure_code", "error_reason", "terminal_cause", "rejection_reason"]
 
 MAX_FEASIBLE_AFTER_MS: Final = 3_600_000
+COORDINATOR_FAULT: Final = "coordinator_fault"
+"""The reason of a failure that is our own crash."""
 
 _TEXTS: Final[dict[FailureCode, str]] = {
     "invalid_request": "The provider refused the request as invalid.",
@@ -169,6 +171,11 @@ def chunk_gap_timeout() -> AttemptFailure:
 def coordinator_shutdown() -> AttemptFailure:
     """The coordinator ends the attempt because it stops; nobody's fault."""
     return _made(503, "cancelled", "coordinator_shutdown", "neutral", "The coordinator is shutting down.")
+
+
+def coordinator_fault() -> AttemptFailure:
+    """The coordinator itself failed while it handled the attempt; says nothing about the provider."""
+    return _made(500, "internal_failure", COORDINATOR_FAULT, "neutral", "The coordinator failed; try again.")
 
 
 def _made(status: int, code: FailureCode, reason: str, health: Health, text: str) -> AttemptFailure:

@@ -39,6 +39,10 @@ class SecretBuffer:
         """Give the writable bytes themselves, not a copy."""
         return self._memory
 
+    def pointer(self) -> Any:
+        """Give the address of the bytes, for the C functions of this module."""
+        return self._cdata
+
     def wipe(self) -> None:
         """Overwrite the bytes with zeros; may be called again."""
         _wipe_key(self._cdata)
@@ -46,17 +50,17 @@ class SecretBuffer:
 
 def generate_key_pair() -> tuple[bytes, SecretBuffer]:
     """Make a fresh X25519 pair; the private half exists only in the returned buffer."""
-    public = bytearray(KEY_BYTES)
+    public = _ffi.new("unsigned char[32]")
     private = SecretBuffer()
-    _lib.crypto_box_keypair(_pointer(public), _pointer(private.memory()))
-    return bytes(public), private
+    _lib.crypto_box_keypair(public, private.pointer())
+    return bytes(_ffi.buffer(public)), private
 
 
 def public_of(private: SecretBuffer) -> bytes:
     """Compute the public key of a private one."""
-    public = bytearray(KEY_BYTES)
-    _lib.crypto_scalarmult_base(_pointer(public), _pointer(private.memory()))
-    return bytes(public)
+    public = _ffi.new("unsigned char[32]")
+    _lib.crypto_scalarmult_base(public, private.pointer())
+    return bytes(_ffi.buffer(public))
 
 
 def before_nm(public: bytes, private: SecretBuffer) -> SecretBuffer | None:
@@ -64,7 +68,7 @@ def before_nm(public: bytes, private: SecretBuffer) -> SecretBuffer | None:
     if len(public) != KEY_BYTES:
         raise ValueError(f"A public key has {KEY_BYTES} bytes, not {len(public)}.")
     shared = SecretBuffer()
-    if _lib.crypto_box_beforenm(_pointer(shared.memory()), _ffi.from_buffer(public), _pointer(private.memory())) != 0:
+    if _lib.crypto_box_beforenm(shared.pointer(), _ffi.from_buffer(public), private.pointer()) != 0:
         shared.wipe()
         return None
     return shared

@@ -5,7 +5,6 @@ Invariant: a member that is not interpreted reaches the provider byte for byte, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -65,8 +64,7 @@ _READ_FIELDS: Final[tuple[str, ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One checked request. Token counts are estimates; `requested_max` is the caller's own bound, or None."""
 
     public_model: str
@@ -80,7 +78,11 @@ class ChatRequest:
     has_media: bool
     wants_metadata: bool
     asked_for_stop: bool
-    fields: dict[str, msgspec.Raw] = field(repr=False)
+    fields: dict[str, msgspec.Raw]
+
+    def __repr__(self) -> str:
+        # The members hold the prompt.
+        return f"<ChatRequest model={self.public_model[:100]!r} members={len(self.fields)}>"
 
     def output_bound(self, model_limit: int | None = None) -> int:
         """The bound that holds, routing and the provider share: the caller's or the model's, clamped to the model's."""

@@ -116,11 +116,6 @@ class ChatStream:
                 pieces.append(piece)
         return pieces
 
-    def note_run(self, deltas: int, text_bytes: int) -> None:
-        """Count output that the pump spliced."""
-        self.deltas += deltas
-        self.text_bytes += text_bytes
-
     def finish(
         self,
         usage: UsageReport,

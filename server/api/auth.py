@@ -9,10 +9,9 @@ from server.accounts import AuthRefusal, Identity
 from server.observe import request_notes
 
 if TYPE_CHECKING:
-    from werkzeug.datastructures import Headers
-
     from server.accounts import KeyDirectory
     from server.accounts.ports import RefusalCode
+    from server.api.call import HeaderReader
 
 MAX_TOKEN_CHARACTERS: Final = 4096
 _TYPE: Final = "authentication_error"
@@ -24,7 +23,7 @@ _TEXTS: Final[dict[RefusalCode, str]] = {
 }
 
 
-def token_of(headers: Headers) -> str | None:
+def token_of(headers: HeaderReader) -> str | None:
     """The token of a request: `Authorization: Bearer` in any case if it yields one, else `x-api-key`."""
     scheme, _, rest = headers.get("Authorization", "").strip().partition(" ")
     token = rest.strip() if scheme.lower() == "bearer" else ""
@@ -32,7 +31,7 @@ def token_of(headers: Headers) -> str | None:
     return token if 0 < len(token) <= MAX_TOKEN_CHARACTERS else None
 
 
-async def authenticate(keys: KeyDirectory, headers: Headers) -> Identity:
+async def authenticate(keys: KeyDirectory, headers: HeaderReader) -> Identity:
     """Find the caller, and note the account for the request log.
 
     Raises ApiError 401. Missing and unknown keys have the same code; one that was good once says what became of it.

@@ -1,19 +1,25 @@
-"""All public endpoints, as blueprints for the application."""
+"""All public endpoints: the inference ones by path, the others as blueprints for the application."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from server.api.chat import chat_blueprint
+from server.api.chat import CHAT_PATH, chat_endpoint
 from server.api.health import health_blueprint
 from server.api.models import models_blueprint
 
 if TYPE_CHECKING:
     from quart import Blueprint
 
+    from server.api.call import Endpoint
     from server.api.services import ApiServices
 
 
 def build_blueprints(services: ApiServices) -> list[Blueprint]:
-    """Give every endpoint that `services` can serve."""
-    return [chat_blueprint(services), models_blueprint(services), health_blueprint(services)]
+    """Give the endpoints that answer a question about the coordinator."""
+    return [models_blueprint(services), health_blueprint(services)]
+
+
+def build_endpoints(services: ApiServices) -> dict[str, Endpoint]:
+    """Give the inference endpoints by their path; all of them are asked with POST."""
+    return {CHAT_PATH: chat_endpoint(services)}

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import uuid
-from typing import TYPE_CHECKING, Final, assert_never, cast
-
-from quart import Blueprint, request
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, assert_never
 
 from protocol.api import ChatRequest, parse_chat_request
 from server.answer import StreamingAnswer
 from server.api.auth import authenticate, check_model_allowed
-from server.api.json_answer import json_answer
+from server.api.call import json_answer
 from server.api.target import resolve_target
 from server.observe.context import coord_request_id
+from server.observe.request_id import mint_coord_request_id
 from server.registry import SelfRoute, Traits
 from server.relay import Answered, Committed, Refused, RelayJob, RequestStamps
 
 if TYPE_CHECKING:
-    from quart.wrappers import Response
-
     from server.accounts import Identity
+    from server.api.call import Call, Endpoint, WholeAnswer
     from server.api.services import ApiServices
 
+CHAT_PATH: Final = "/v1/chat/completions"
 SELF_ROUTE_HEADER: Final = "X-Darkbloom-Route"
 DETAILS_HEADER: Final = "X-Darkbloom-Metadata-Details"
 STREAM_HEADERS: Final = {
@@ -33,18 +31,17 @@ STREAM_HEADERS: Final = {
 }
 """`X-Accel-Buffering` stops nginx from collecting events."""
 
+_SELF_ROUTES: Final = {"self": SelfRoute.EXCLUSIVE, "prefer": SelfRoute.PREFER}
 
-def chat_blueprint(services: ApiServices) -> Blueprint:
+
+def chat_endpoint(services: ApiServices) -> Endpoint:
     """Serve chat completions, streaming and not."""
-    blueprint = Blueprint("chat", __name__)
 
-    @blueprint.post("/v1/chat/completions")
-    async def chat_completions() -> Response | StreamingAnswer:
+    async def chat_completions(call: Call) -> WholeAnswer | StreamingAnswer:
         received = services.clock()
-        identity = await authenticate(services.keys, request.headers)
-        # Longer than the cap or slower than its time: the framework raises 413 or 408 without reading on.
-        body = cast(bytes, await request.get_data(cache=False))
-        outcome = await services.relay.run(_job(services, identity, body, received))
+        identity = await authenticate(services.keys, call.headers)
+        body = await call.read_body()
+        outcome = await services.relay.run(_job(services, identity, call, body, received))
         match outcome:
             case Committed():
                 return StreamingAnswer(
@@ -57,10 +54,10 @@ def chat_blueprint(services: ApiServices) -> Blueprint:
             case _:
                 assert_never(outcome)
 
-    return blueprint
+    return chat_completions
 
 
-def _job(services: ApiServices, identity: Identity, body: bytes, received: float) -> RelayJob:
+def _job(services: ApiServices, identity: Identity, call: Call, body: bytes, received: float) -> RelayJob:
     """Check a body and describe it to the relay; raises ApiError."""
     chat = parse_chat_request(
         body, check_model=lambda model: check_model_allowed(identity, model), limit_bytes=services.max_body_bytes
@@ -70,7 +67,7 @@ def _job(services: ApiServices, identity: Identity, body: bytes, received: float
     bodies.for_build(target.build)
     parsed = services.clock()
     return RelayJob(
-        coord_request_id=coord_request_id.get() or str(uuid.uuid4()),
+        coord_request_id=coord_request_id.get() or mint_coord_request_id(),
         public_model=chat.public_model,
         build=target.build,
         prompt_tokens=chat.prompt_tokens_estimate,
@@ -84,9 +81,9 @@ def _job(services: ApiServices, identity: Identity, body: bytes, received: float
         account_id=identity.account_id,
         key_id=identity.key_id,
         traits=_traits(chat),
-        self_route=_self_route(identity),
+        self_route=_self_route(identity, call),
         asked_for_stop=chat.asked_for_stop,
-        wants_metadata=chat.wants_metadata or _asks_for_details(),
+        wants_metadata=chat.wants_metadata or _asks_for_details(call),
         cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
     )
 
@@ -111,21 +108,19 @@ def _traits(chat: ChatRequest) -> Traits:
     return Traits(has_tools=chat.has_tools, requires_tool_constraint=chat.forces_tool, requires_vision=chat.has_media)
 
 
-def _self_route(identity: Identity) -> SelfRoute:
+def _self_route(identity: Identity, call: Call) -> SelfRoute:
     if identity.self_route_only:
         return SelfRoute.EXCLUSIVE
-    wish = request.headers.get(SELF_ROUTE_HEADER, "").strip().lower()
-    return {"self": SelfRoute.EXCLUSIVE, "prefer": SelfRoute.PREFER}.get(wish, SelfRoute.OFF)
+    wish = call.headers.get(SELF_ROUTE_HEADER).strip().lower()
+    return _SELF_ROUTES.get(wish, SelfRoute.OFF)
 
 
-def _asks_for_details() -> bool:
-    header: str = request.headers.get(DETAILS_HEADER, "")
-    if header.strip().lower() == "true":
-        return True
-    return bool(request.query_string) and request.args.get("metadata", "") == "details"
+def _asks_for_details(call: Call) -> bool:
+    return call.headers.get(DETAILS_HEADER).strip().lower() == "true" or call.query("metadata") == "details"
 
 
+@lru_cache(maxsize=4096)
 def cache_scope(secret: bytes, account_id: str, build: str) -> str:
     """The scope under which a provider may reuse a prompt's cache: one per account and build, unlinkable otherwise."""
     text = f"{account_id}\0{build}".encode()
-    return hmac.new(secret, text, hashlib.sha256).hexdigest()
+    return hmac.digest(secret, text, "sha256").hex()

@@ -1,21 +1,21 @@
-"""`darkbloom-coordinator serve | config`: exit 0 when it ended in order, 1 failed run, 2 configuration, 64 usage."""
+"""`darkbloom-coordinator serve | migrate | config | doctor`.
+
+Exit codes: 0 ended in order, 1 failed run, 2 configuration, 64 usage.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Final
 
 import click
 
 from protocol import lifeline
-from protocol.settings import Loaded, SettingsError, effective_values
-from server.config import CoordinatorSettings, load_settings
-
-EXIT_RUN: Final = 1
-EXIT_CONFIGURATION: Final = 2
-EXIT_USAGE: Final = 64
+from protocol.settings import effective_values
+from server.cli.doctor import doctor
+from server.cli.loading import EXIT_RUN, EXIT_USAGE, load_or_exit
+from server.cli.migrate import migrate
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def serve(
     """Serve until SIGTERM or SIGINT; then finish what runs. A second signal ends the process at once."""
     from server.cli.serve import serve_process
 
-    loaded = _load_or_exit(_overrides(host, port))
+    loaded = load_or_exit(_overrides(host, port))
     if stop_with_parent:
         lifeline.stop_with_parent()
     return serve_process(loaded, ready_fd=ready_fd, ready_file=ready_file)
@@ -63,7 +63,7 @@ def serve(
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def config(as_json: bool) -> None:
     """Print every setting with its effective value and where it comes from; secrets stay hidden."""
-    loaded = _load_or_exit({})
+    loaded = load_or_exit()
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     rows = effective_values(loaded)
@@ -76,15 +76,10 @@ def config(as_json: bool) -> None:
         click.echo(f"{name.ljust(width)}  {value}  ({source})")
 
 
-def _load_or_exit(overrides: dict[str, str]) -> Loaded[CoordinatorSettings]:
-    try:
-        return load_settings(overrides=overrides)
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        sys.exit(EXIT_CONFIGURATION)
-
-
 def _overrides(host: str | None, port: int | None) -> dict[str, str]:
     given = {"DARKBLOOM_HOST": host, "DARKBLOOM_PORT": None if port is None else str(port)}
     return {name: value for name, value in given.items() if value is not None}
+
+
+cli.add_command(migrate)
+cli.add_command(doctor)

@@ -79,7 +79,7 @@ class HttpSettings:
         words(),
         default=(),
         group="Server",
-        meaning="Origins whose pages may call the API with credentials; none by default.",
+        meaning="Origins (`https://host`) whose pages may call the API; none by default. Public reads are for all.",
     )
     drain_grace: float = setting(
         "DRAIN_GRACE",

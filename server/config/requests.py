@@ -87,21 +87,21 @@ class RequestSettings:
         integer(1, 65536),
         default=64,
         group="Relay",
-        meaning="Chunks beyond `CHUNK_QUEUE` during the grace.",
+        meaning="Chunks that may arrive beyond `CHUNK_QUEUE` while the consumer takes none; one more ends its answer.",
     )
     chunk_spill_bytes: int = setting(
         "CHUNK_SPILL_BYTES",
         size(4096, 64 * _MIB),
         default=_MIB,
         group="Relay",
-        meaning="Bytes beyond `CHUNK_QUEUE_BYTES` during the grace.",
+        meaning="Bytes that may wait beyond `CHUNK_QUEUE_BYTES` during the grace; one more ends the answer.",
     )
     chunk_overflow_grace: float = setting(
         "CHUNK_OVERFLOW_GRACE",
         duration(0, 60),
         default=0.25,
         group="Relay",
-        meaning="How long a consumer may stay behind a full queue, once.",
+        meaning="How long chunks may wait beyond the full queue before the answer is ended.",
     )
 
     # --- routing ---

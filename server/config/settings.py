@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.settings import Layer, Loaded, load, reference_table
+from server.config.accounts import AccountSettings, account_problems
 from server.config.foreign import KNOWN_ELSEWHERE
 from server.config.http import HttpSettings
+from server.config.payments import PaymentSettings, payment_problems
 from server.config.providers import ProviderSettings
 from server.config.requests import RequestSettings
+from server.config.rewards import RewardSettings, reward_problems
+from server.config.store import StoreSettings, store_problems
+
+# A scheme, a host and perhaps a port; the browser's `Origin` is compared with it letter by letter.
+_ORIGIN: Final = re.compile(r"https?://[^/?#\s,*@]+")
 
 _PREAMBLE: Final = """# Settings of the coordinator
 
@@ -23,7 +31,9 @@ sources.
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoordinatorSettings(RequestSettings, ProviderSettings, HttpSettings):
+class CoordinatorSettings(
+    StoreSettings, AccountSettings, PaymentSettings, RewardSettings, RequestSettings, ProviderSettings, HttpSettings
+):
     """The coordinator's settings; durations in seconds, sizes in bytes, secrets hidden in `repr`."""
 
     def check(self) -> Iterable[str]:
@@ -43,6 +53,16 @@ class CoordinatorSettings(RequestSettings, ProviderSettings, HttpSettings):
             yield "DARKBLOOM_CHALLENGE_MAX_AGE must be longer than DARKBLOOM_CHALLENGE_INTERVAL."
         if self.writer_max < self.writer_min:
             yield "DARKBLOOM_WRITER_MAX must not be shorter than DARKBLOOM_WRITER_MIN."
+        yield from store_problems(self)
+        yield from account_problems(self, production=self.env == "production")
+        for origin in self.cors_origins:
+            if _ORIGIN.fullmatch(origin) is None:
+                yield (
+                    f"DARKBLOOM_CORS_ORIGINS holds {origin!r}, which is no origin; "
+                    "write https://host or https://host:port, without a path."
+                )
+        yield from payment_problems(self, production=self.env == "production")
+        yield from reward_problems(self)
 
 
 def load_settings(

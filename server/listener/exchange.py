@@ -44,7 +44,7 @@ class Exchange:
         self._left = 0
         self._held = b""  # the head, until the first bytes of the body
         self._events: deque[dict[str, Any]] = deque()
-        self._moved = trio.Event()
+        self._moved: trio.Event | None = None  # while somebody waits
         self._listener: RequestListener | None = None
 
     def __repr__(self) -> str:
@@ -99,11 +99,14 @@ class Exchange:
         self._wake()
 
     async def _wait(self) -> None:
+        if self._moved is None:
+            self._moved = trio.Event()
         await self._moved.wait()
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved = trio.Event()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
 
     # --- the answer ---------------------------------------------------------------------------------------------------
 
@@ -123,6 +126,14 @@ class Exchange:
             await self._send_body(event.get("body", b""), more=event.get("more_body", False))
         else:
             raise RuntimeError(f"The answer cannot go on with {kind!r}.")
+
+    def rewind(self) -> bool:
+        """Forget a head that has not left yet; True when nothing was sent, so that another answer may begin."""
+        if self.started and not self._held:
+            return False
+        self.started = False
+        self._held = b""
+        return not self.gone
 
     def _start(self, status: int, headers: Any) -> None:
         if self.started:

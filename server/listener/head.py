@@ -7,9 +7,10 @@ ways (both length headers, two hosts, folded lines, unknown codings) is refused 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 PROVIDER_PATH: Final = b"/ws/provider"
@@ -29,8 +30,7 @@ class HeadRefused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """One parsed request head.
 
     `method` is as sent, `target` is path and query (or `*`), `version` is `1.0` or `1.1` (or `2.0` for the HTTP/2

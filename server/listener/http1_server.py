@@ -5,23 +5,24 @@ second parse, a task that waits for the disconnect, a queue) is not needed for t
 
 Invariant: bytes behind a request stay in the connection's buffer until its answer ended, while a hang-up of the client
 is still noticed and counts as a disconnect.
-Owner: `run` owns the connection's nursery; each application call is one task in it.
+Owner: `run` owns the connection's nursery; one task in it runs the application, one call after the other.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import trio
 
 from server.listener.answer_head import CONTINUE
-from server.listener.client_address import resolve_client
+from server.listener.client_address import FORWARDING_HEADERS, resolve_client
 from server.listener.exchange import Exchange
 from server.listener.framing import BodyFramer, FramingError, body_framer
 from server.listener.head import HeadRefused, RequestHead
 from server.listener.read_head import read_head
+from server.listener.refusals import crash_answer
 from server.listener.transport import TRANSPORT_EXTENSION, AnswerTransport
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import ASGIFramework
 
-    from server.listener.client_address import IpNetwork
+    from server.listener.client_address import ClientAddress, IpNetwork
     from server.listener.connection import Connection
     from server.listener.http2_server import CrashObserver
     from server.listener.limits import ListenerLimits
 
 # Then the connection is closed with its answer, so that clients spread anew over processes and addresses.
 REQUESTS_PER_CONNECTION: Final = 1000
+
+Call: TypeAlias = tuple[Exchange, dict[str, Any]]
+"""A request and its ASGI scope."""
 
 _ASGI: Final = {"spec_version": "2.1", "version": "3.0"}
 
@@ -52,6 +56,7 @@ class Http1Server:
         trusted_proxies: tuple[IpNetwork, ...],
         on_crash: CrashObserver,
         stopping: Callable[[], bool],
+        new_request_id: Callable[[], str],
     ) -> None:
         self._app = app
         self._connection = connection
@@ -59,10 +64,16 @@ class Http1Server:
         self._trusted = trusted_proxies
         self._on_crash = on_crash
         self._stopping = stopping
+        self._new_request_id = new_request_id
         self._answered = True
         self._idle = False
         self._closing = False
         self._requests = 0
+        self._call: Call | None = None  # the next one for the application: the one before it is answered by then
+        self._called = trio.Event()
+        self._ended = False
+        # The client of a request that no proxy forwarded: the same for the whole connection.
+        self._direct_client = resolve_client(connection.peer, tls=connection.tls, headers=(), trusted=trusted_proxies)
 
     async def run(self, head: RequestHead) -> RequestHead | None:
         """Serve `head` and what follows it on the connection.
@@ -73,11 +84,14 @@ class Http1Server:
         next_head: RequestHead | None = head
         refused: HeadRefused | None = None
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_calls)
             try:
                 while next_head is not None and not next_head.is_provider_upgrade:
-                    next_head = await self._next_head() if await self._serve(next_head, nursery) else None
+                    next_head = await self._next_head() if await self._serve(next_head) else None
             except HeadRefused as error:
                 refused = error
+            self._ended = True
+            self._called.set()
         if refused is not None:
             raise refused
         return next_head
@@ -100,7 +114,7 @@ class Http1Server:
 
     # --- one request --------------------------------------------------------------------------------------------------
 
-    async def _serve(self, head: RequestHead, nursery: trio.Nursery) -> bool:
+    async def _serve(self, head: RequestHead) -> bool:
         """Serve one request; False ends the connection. Raises HeadRefused for a body that cannot be framed."""
         self._requests += 1
         self._answered = self._idle = False
@@ -109,7 +123,8 @@ class Http1Server:
         framer = body_framer(head.content_length)
         if head.content_length != 0 and head.waits_to_continue and not self._connection.buffer:
             await self._connection.send_all(CONTINUE)
-        nursery.start_soon(self._run_app, exchange, self._scope(head, exchange))
+        self._call = exchange, self._scope(head, exchange)
+        self._called.set()
         if not await self._feed(exchange, framer) or not await self._wait_for_answer():
             exchange.disconnect()
             return False
@@ -175,8 +190,17 @@ class Http1Server:
 
     # --- the application ----------------------------------------------------------------------------------------------
 
+    async def _run_calls(self) -> None:
+        """Run the application for one request after the other: a task for each would cost more than parsing it."""
+        while self._call is not None or not self._ended:
+            await self._called.wait()
+            self._called = trio.Event()
+            call, self._call = self._call, None
+            if call is not None:
+                await self._run_app(*call)
+
     async def _run_app(self, exchange: Exchange, scope: dict[str, Any]) -> None:
-        """Run the application for one request; an escaped exception breaks its answer off."""
+        """Run the application for one request; what escapes it becomes a 500, or breaks off an answer that began."""
         crashed = False
         try:
             await self._app(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]
@@ -190,17 +214,23 @@ class Http1Server:
             exchange.finish()
         if exchange.complete:
             return
-        if not exchange.started and not exchange.gone:
+        if exchange.rewind():
             exchange.closes = True
-            await exchange.send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]})
-            await exchange.send({"type": "http.response.body"})
+            for event in crash_answer(self._new_request_id()):
+                await exchange.send(event)
         elif crashed:
             self._connection.abort()
         self._end()
 
+    def _client_of(self, head: RequestHead) -> ClientAddress:
+        if FORWARDING_HEADERS.isdisjoint([name for name, _ in head.headers]):
+            return self._direct_client
+        connection = self._connection
+        return resolve_client(connection.peer, tls=connection.tls, headers=head.headers, trusted=self._trusted)
+
     def _scope(self, head: RequestHead, exchange: Exchange) -> dict[str, Any]:
         connection = self._connection
-        client = resolve_client(connection.peer, tls=connection.tls, headers=head.headers, trusted=self._trusted)
+        client = self._client_of(head)
         path, _, query = head.target.partition(b"?")
 
         def abort() -> None:

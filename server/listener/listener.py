@@ -214,6 +214,7 @@ class Listener:
             trusted_proxies=self._trusted,
             on_crash=self._on_crash,
             stopping=self._context.terminated.is_set,
+            new_request_id=self._new_request_id,
         )
         self._servers.add(server)
         try:

@@ -6,11 +6,14 @@ it becomes `other`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from server.observe.series import Distribution, Number
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -23,69 +26,116 @@ Vocabulary = Iterable[str] | None
 
 GaugeReader = Callable[[], Iterable[tuple[Sequence[str], float]]]
 
-
-class _Labelled(Protocol):
-    def labels(self, *values: str) -> object: ...
+S = TypeVar("S", Number, Distribution)
 
 
-M = TypeVar("M", Counter, Gauge, Histogram)
+class _Family(ABC, Generic[S]):
+    """The series of one metric; hands out the folded one when a label value or the family is out of bounds."""
 
-
-class _Family:
-    """Keeps the children of one metric; hands out the folded one when a value or the family is out of bounds."""
-
-    def __init__(self, metric: _Labelled, labels: dict[str, Vocabulary], on_fold: Callable[[], None]) -> None:
-        self._metric = metric
+    def __init__(
+        self,
+        name: str,
+        meaning: str,
+        labels: dict[str, Vocabulary],
+        *,
+        new: Callable[[], S],
+        on_fold: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._labels = list(labels)
         self._vocabularies = [None if values is None else frozenset(values) for values in labels.values()]
-        self._children: dict[tuple[str, ...], object] = {}
+        self._new: Callable[[], S] = new
         self._on_fold = on_fold
+        self._series: dict[tuple[str, ...], S] = {}
+        if not labels:
+            self._series[()] = new()
 
-    def child(self, values: tuple[str, ...]) -> object:
-        found = self._children.get(values)
-        if found is not None:
-            return found
-        return self._new_child(values)
+    def series(self, *values: str) -> S:
+        """Return the series of these label values, in the declared order; whoever records often keeps it."""
+        found = self._series.get(values)
+        return found if found is not None else self._new_series(values)
 
-    def _new_child(self, values: tuple[str, ...]) -> object:
+    def _new_series(self, values: tuple[str, ...]) -> S:
         folded = tuple(
             value if allowed is None or value in allowed else OTHER
             for value, allowed in zip(values, self._vocabularies, strict=True)
         )
         if folded != values:
             self._on_fold()
-            return self.child(folded)
-        if len(self._children) >= MAX_SERIES:
+            return self.series(*folded)
+        if len(self._series) >= MAX_SERIES:
             self._on_fold()
             values = (OTHER,) * len(values)
-            if values in self._children:
-                return self._children[values]
-        made = self._metric.labels(*values) if values else self._metric
-        self._children[values] = made
+            if values in self._series:
+                return self._series[values]
+        made = self._series[values] = self._new()
         return made
 
+    @abstractmethod
+    def collect(self) -> Iterator[Metric]:
+        """Give the samples (called by prometheus_client)."""
 
-class CounterFamily(_Family):
+    @abstractmethod
+    def describe(self) -> list[Metric]:
+        """Name the family without its samples (called by prometheus_client)."""
+
+
+class CounterFamily(_Family[Number]):
     """A counter by labels."""
 
     def inc(self, *values: str, by: float = 1) -> None:
         """Add to the series of these label values, in the declared order."""
-        cast(Counter, self.child(values)).inc(by)
+        self.series(*values).amount += by
+
+    def describe(self) -> list[Metric]:
+        """See above."""
+        return [CounterMetricFamily(self._name, self._meaning, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """See above."""
+        family = CounterMetricFamily(self._name, self._meaning, labels=self._labels)
+        for values, number in self._series.items():
+            family.add_metric(values, number.amount)
+        yield family
 
 
-class GaugeFamily(_Family):
+class GaugeFamily(_Family[Number]):
     """A gauge by labels."""
 
     def set(self, *values: str, to: float) -> None:
         """Set the series of these label values."""
-        cast(Gauge, self.child(values)).set(to)
+        self.series(*values).amount = to
+
+    def describe(self) -> list[Metric]:
+        """See above."""
+        return [GaugeMetricFamily(self._name, self._meaning, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """See above."""
+        family = GaugeMetricFamily(self._name, self._meaning, labels=self._labels)
+        for values, number in self._series.items():
+            family.add_metric(values, number.amount)
+        yield family
 
 
-class HistogramFamily(_Family):
+class HistogramFamily(_Family[Distribution]):
     """A histogram by labels."""
 
     def observe(self, *values: str, amount: float) -> None:
         """Record one observation; a value equal to a bound counts in its bucket."""
-        cast(Histogram, self.child(values)).observe(amount)
+        self.series(*values).observe(amount)
+
+    def describe(self) -> list[Metric]:
+        """See above."""
+        return [HistogramMetricFamily(self._name, self._meaning, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """See above."""
+        family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
+        for values, distribution in self._series.items():
+            family.add_metric(values, distribution.buckets(), distribution.total)
+        yield family
 
 
 class Families:
@@ -93,29 +143,43 @@ class Families:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._folded = Counter(
-            "darkbloom_metrics_series_folded", "Label values that became `other`.", ["family"], registry=self.registry
+        self._folded = CounterFamily(
+            "darkbloom_metrics_series_folded",
+            "Label values that became `other`.",
+            {"family": None},
+            new=Number,
+            on_fold=_never_folds,
         )
+        self.registry.register(self._folded)
 
     def counter(self, name: str, meaning: str, **labels: Vocabulary) -> CounterFamily:
         """Declare a counter; its name ends in `_total` in the output."""
-        return CounterFamily(Counter(name, meaning, list(labels), registry=self.registry), labels, self._fold(name))
+        family = CounterFamily(name, meaning, labels, new=Number, on_fold=self._fold(name))
+        self.registry.register(family)
+        return family
 
     def gauge(self, name: str, meaning: str, **labels: Vocabulary) -> GaugeFamily:
         """Declare a gauge that is set."""
-        return GaugeFamily(Gauge(name, meaning, list(labels), registry=self.registry), labels, self._fold(name))
+        family = GaugeFamily(name, meaning, labels, new=Number, on_fold=self._fold(name))
+        self.registry.register(family)
+        return family
 
     def histogram(self, name: str, meaning: str, buckets: Sequence[float], **labels: Vocabulary) -> HistogramFamily:
         """Declare a histogram with these upper bounds."""
-        metric = Histogram(name, meaning, list(labels), buckets=buckets, registry=self.registry)
-        return HistogramFamily(metric, labels, self._fold(name))
+        family = HistogramFamily(name, meaning, labels, new=lambda: Distribution(buckets), on_fold=self._fold(name))
+        self.registry.register(family)
+        return family
 
     def reading(self, name: str, meaning: str, labels: Sequence[str], read: GaugeReader) -> None:
         """Declare a gauge whose samples `read` gives whenever somebody looks; at most 2,000 of them count."""
         self.registry.register(_Reading(name, meaning, labels, read))
 
     def _fold(self, name: str) -> Callable[[], None]:
-        return self._folded.labels(name).inc
+        return self._folded.series(name).inc
+
+
+def _never_folds() -> None:
+    """Stand in for the count of folded values in the family that is this count: its labels are our own names."""
 
 
 class _Reading:

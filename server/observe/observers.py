@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.observe.families import MAX_SERIES
+from server.observe.metrics import SEGMENTS
+
 if TYPE_CHECKING:
     from server.link.meter import LinkEvent
     from server.observe.metrics import Metrics
@@ -12,16 +15,18 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "unknown"
 _SIZE_CLASSES = ((64 * 1024, "64KiB"), (1024 * 1024, "1MiB"))
-# The segments that make up the time to first content.
-_TTFT_SEGMENTS = (
-    "parse_us",
-    "reserve_us",
-    "media_fetch_us",
-    "route_us",
-    "queue_us",
-    "encrypt_us",
-    "dispatch_us",
-    "provider_us",
+# The segments that make up the time to first content; the others overlap with them.
+_TTFT_SEGMENTS = frozenset(
+    {
+        "parse_us",
+        "reserve_us",
+        "media_fetch_us",
+        "route_us",
+        "queue_us",
+        "encrypt_us",
+        "dispatch_us",
+        "provider_us",
+    }
 )
 
 
@@ -41,11 +46,26 @@ class LinkMetrics:
         self._metrics.ws_write_seconds.observe(size, amount=seconds)
 
 
+class _ModelSeries:
+    """The series of one model, looked up once."""
+
+    __slots__ = ("completion_tokens", "decode_tps", "e2e_seconds", "prompt_tokens", "ttft_seconds")
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.e2e_seconds = metrics.e2e_seconds.series(model)
+        self.ttft_seconds = metrics.ttft_seconds.series(model)
+        self.decode_tps = metrics.decode_tps.series(model)
+        self.prompt_tokens = metrics.tokens.series(model, "prompt")
+        self.completion_tokens = metrics.tokens.series(model, "completion")
+
+
 class RelayMetrics:
     """Counts attempts and requests; a RelayObserver."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._models: dict[str, _ModelSeries] = {}
+        self._segments = {f"{name}_us": metrics.segment_seconds.series(name) for name in SEGMENTS}
 
     def attempt_ended(self, model: str, result: AttemptResult) -> None:
         """Count one attempt."""
@@ -57,19 +77,34 @@ class RelayMetrics:
         model = record.build or _UNKNOWN
         stream = "true" if record.stream else "false"
         metrics.inference_requests.inc("chat_completions", model, stream, record.outcome.value)
-        if record.usage is not None:
-            metrics.tokens.inc(model, "prompt", by=record.usage.prompt_tokens)
-            metrics.tokens.inc(model, "completion", by=record.usage.completion_tokens)
-        if record.segments is None:
+        series = self._series_of(model)
+        usage, segments = record.usage, record.segments
+        if usage is not None:
+            series.prompt_tokens.amount += usage.prompt_tokens
+            series.completion_tokens.amount += usage.completion_tokens
+        if segments is None:
             return
         whole = max(0.0, record.ended_at - record.started_at)
-        first = sum(record.segments.get(name, 0) for name in _TTFT_SEGMENTS) / 1e6
-        metrics.e2e_seconds.observe(model, amount=whole)
-        metrics.ttft_seconds.observe(model, amount=first)
-        for name, amount in record.segments.items():
-            metrics.segment_seconds.observe(name.removesuffix("_us"), amount=amount / 1e6)
-        if record.usage is not None and record.usage.completion_tokens > 1 and whole > first:
-            metrics.decode_tps.observe(model, amount=(record.usage.completion_tokens - 1) / (whole - first))
+        first = 0.0
+        for name, amount in segments.items():
+            segment = self._segments.get(name)
+            if segment is not None:
+                seconds = amount / 1e6
+                segment.observe(seconds)
+                if name in _TTFT_SEGMENTS:
+                    first += seconds
+        series.e2e_seconds.observe(whole)
+        series.ttft_seconds.observe(first)
+        if usage is not None and usage.completion_tokens > 1 and whole > first:
+            series.decode_tps.observe((usage.completion_tokens - 1) / (whole - first))
+
+    def _series_of(self, model: str) -> _ModelSeries:
+        found = self._models.get(model)
+        if found is None:
+            found = _ModelSeries(self._metrics, model)
+            if len(self._models) < MAX_SERIES:
+                self._models[model] = found
+        return found
 
     def settlement_failed(self) -> None:
         """Count one settlement that failed."""

@@ -1,11 +1,13 @@
 """The quart application with the layers around it: CORS → request log → recovery → drain gate → router.
 
+The inference endpoints are called without quart; it serves everything else.
+
 The request log is outside the recovery, so that the 500 of a crashed handler has its request id and is logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -17,10 +19,13 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from protocol.api.errors import ApiError, invalid_request, openai_envelope, payload_too_large
 from server.answer import install_streaming
 from server.observe import request_notes
+from server.serve.endpoints import Endpoints
 from server.serve.layers import Layers
 from server.serve.lean_quart import LeanQuart
+from server.serve.request_body import body_too_slow
 
 if TYPE_CHECKING:
+    from server.api import Endpoint
     from server.config import CoordinatorSettings
     from server.observe import Metrics
     from server.serve.asgi_types import AsgiApp
@@ -28,9 +33,14 @@ if TYPE_CHECKING:
 
 
 def build_app(
-    settings: CoordinatorSettings, *, metrics: Metrics, drain: Drain, blueprints: Iterable[Blueprint]
+    settings: CoordinatorSettings,
+    *,
+    metrics: Metrics,
+    drain: Drain,
+    blueprints: Iterable[Blueprint],
+    endpoints: Mapping[str, Endpoint] | None = None,
 ) -> QuartTrio:
-    """Return the application that serves `blueprints`.
+    """Return the application that serves `blueprints`, and `endpoints` by their paths.
 
     A crash of a handler leaves quart (it has no handler for it) and becomes a 500 in the recovery layer. Errors of the
     framework itself (unknown path, wrong method, body too large or too slow) get the public envelope.
@@ -57,7 +67,10 @@ def build_app(
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     inner = cast("AsgiApp", app.asgi_app)
-    layered: Any = Layers(inner, metrics=metrics, drain=drain, cors_origins=settings.cors_origins)
+    routed = Endpoints(
+        app, inner, endpoints or {}, max_bytes=settings.max_body_bytes, body_seconds=settings.body_timeout
+    )
+    layered: Any = Layers(routed, metrics=metrics, drain=drain, cors_origins=settings.cors_origins)
     app.asgi_app = layered  # type: ignore[method-assign]
     return app
 
@@ -83,8 +96,7 @@ def _translate(error: HTTPException, max_body_bytes: int) -> ApiError:
         found.allow = allowed
         return found
     if status == 408:
-        text = "The request body did not arrive in time; send it without pauses."
-        return ApiError(408, "request_timeout", text)
+        return body_too_slow()
     if status == 413:
         return payload_too_large(max_body_bytes)
     if status >= 500:

@@ -13,8 +13,8 @@ AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the first value of a request header (lower-case name), or None."""
+    """Return the first value of a request header (lower-case name, as ASGI has them all), or None."""
     for key, value in scope["headers"]:
-        if bytes(key).lower() == name:
+        if key == name:
             return bytes(value).decode("latin-1")
     return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from server.accounts import SettingsKeys
-from server.api import ApiServices, build_blueprints
+from server.api import ApiServices, build_blueprints, build_endpoints
 from server.link import LinkContext, ProviderLink
 from server.listener import Listener, server_tls_context
 from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_request_id
@@ -111,7 +111,8 @@ async def open_coordinator(
         wall_clock=time.time,
     )
     blueprints = [*build_blueprints(services_of_api), metrics_blueprint(settings, metrics)]
-    app = build_app(settings, metrics=metrics, drain=drain, blueprints=blueprints)
+    endpoints = build_endpoints(services_of_api)
+    app = build_app(settings, metrics=metrics, drain=drain, blueprints=blueprints, endpoints=endpoints)
     listener = Listener(
         app,
         link.serve,

@@ -41,8 +41,7 @@ class Layers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = header(scope, b"origin")
-        granted = () if origin is None else self._cors.granted(origin)
+        granted = self._cors.headers(scope)
         if granted and await self._cors.answer_preflight(scope, send, granted):
             return
         await _Request(self._app, scope, send, self._drain, self._access, granted).run(receive)
@@ -104,7 +103,7 @@ class _Request:
         if event["type"] == "http.response.start":
             self._started = True
             self._status = event["status"]
-            kept = [pair for pair in event["headers"] if bytes(pair[0]).lower() not in ID_HEADERS]
+            kept = [pair for pair in event["headers"] if pair[0] not in ID_HEADERS]
             event = {**event, "headers": [*kept, *self._extra]}
         await self._send(event)
 

@@ -10,7 +10,7 @@ import trio
 
 from protocol.settings import Secret
 from server.accounts import AuthRefusal, Identity, SettingsKeys
-from server.api import ApiServices, build_blueprints
+from server.api import ApiServices, build_blueprints, build_endpoints
 from server.config import CoordinatorSettings
 from server.observe import Metrics, Supervisor
 from server.serve.app import build_app
@@ -58,8 +58,13 @@ class Site:
             clock=trio.current_time,
             wall_clock=lambda: 1_780_000_000.5,
         )
-        blueprints = build_blueprints(services)
-        self.app = build_app(settings, metrics=self.metrics, drain=self.drain, blueprints=blueprints)
+        self.app = build_app(
+            settings,
+            metrics=self.metrics,
+            drain=self.drain,
+            blueprints=build_blueprints(services),
+            endpoints=build_endpoints(services),
+        )
         self.client = self.app.test_client()
 
     async def ask(

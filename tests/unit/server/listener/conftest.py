@@ -140,6 +140,21 @@ def build_app(seen: Seen, *, write_deadline_seconds: float = 5.0) -> QuartTrio:
 
         return StreamingAnswer(produce)
 
+    inner = app.asgi_app
+
+    async def outermost(scope: Any, receive: Any, send: Any) -> None:
+        """Crash outside everything that recovers, before or behind the head, or behind the first bytes."""
+        path = scope["path"]
+        if path == "/crash-outside":
+            raise ValueError("canary-value")
+        if path in ("/crash-behind-head", "/crash-behind-bytes"):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            if path == "/crash-behind-bytes":
+                await send({"type": "http.response.body", "body": b"some", "more_body": True})
+            raise ValueError("canary-value")
+        await inner(scope, receive, send)
+
+    app.asgi_app = outermost  # type: ignore[method-assign]
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import replace
 
@@ -212,6 +213,35 @@ async def test_broken_answer_resets_the_connection(open_door: OpenDoor, tls: boo
         again = await door.connect()
         await again.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
         await read_until(again, b"hello")
+
+
+@BOTH
+@pytest.mark.parametrize("path", [b"/crash-outside", b"/crash-behind-head"])
+async def test_crash_outside_all_recovery_is_a_500_in_the_envelope(open_door: OpenDoor, tls: bool, path: bytes) -> None:
+    async with open_door(tls=tls, crashes_expected=True) as door:
+        stream = await door.connect()
+        await stream.send_all(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = (await read_to_end(stream)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert b"\r\nx-request-id: abc123def456" in head
+        assert b"\r\nrequest-id: abc123def456" in head
+        assert b"\r\nconnection: close" in head
+        error = json.loads(body)["error"]
+        assert (error["type"], error["code"]) == ("internal_error", "internal_error")
+        assert b"canary-value" not in body
+        assert [type(error) for error in door.seen.crashes] == [ValueError]
+        again = await door.connect()
+        await again.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        await read_until(again, b"hello")
+
+
+@BOTH
+async def test_crash_outside_all_recovery_behind_the_first_bytes_resets(open_door: OpenDoor, tls: bool) -> None:
+    async with open_door(tls=tls, crashes_expected=True) as door:
+        stream = await door.connect()
+        await stream.send_all(b"GET /crash-behind-bytes HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(stream)
 
 
 async def test_broken_http2_answer_resets_its_stream_alone(open_door: OpenDoor) -> None:

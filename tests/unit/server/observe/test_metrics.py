@@ -140,3 +140,35 @@ def test_relay_and_link_reports_become_metrics() -> None:
         'darkbloom_ws_write_seconds_count{size="1MiB"} 1.0',
     ):
         assert line in text, line
+
+
+def test_segments_are_counted_by_name_and_their_sum_is_none_of_them() -> None:
+    metrics = Metrics()
+    record = SettlementRecord(
+        coord_request_id="c",
+        job_id="j",
+        account_id=None,
+        key_id=None,
+        public_model="demo",
+        build="demo",
+        session_id="s",
+        provider_id="p",
+        provider_account_id=None,
+        stream=False,
+        outcome=Outcome.SUCCESS,
+        status=200,
+        usage=None,
+        delivered_deltas=0,
+        delivered_text_bytes=0,
+        max_tokens=1,
+        attempts=1,
+        started_at=0.0,
+        ended_at=1.0,
+        segments={"parse_us": 2_000, "total_us": 2_000},
+    )
+    RelayMetrics(metrics).request_ended(record)
+    text = _text(metrics)
+    assert 'darkbloom_segment_seconds_count{segment="parse"} 1.0' in text
+    assert 'darkbloom_segment_seconds_count{segment="queue"} 0.0' in text
+    assert 'segment="other"' not in text
+    assert 'darkbloom_metrics_series_folded_total{family="darkbloom_segment_seconds"} 1.0' not in text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 
 from server.observe import choose_request_id, mint_coord_request_id, mint_request_id
+from server.observe.request_id import mint_uuid
 
 MINTED = re.compile(r"[0-9a-v]{12}")
 
@@ -28,3 +30,11 @@ def test_other_ids_are_replaced(offered: str | None) -> None:
     chosen = choose_request_id(offered)
     assert chosen != offered
     assert MINTED.fullmatch(chosen)
+
+
+def test_minted_uuids_are_random_and_of_version_4() -> None:
+    texts = {mint_uuid() for _ in range(200)}
+    assert len(texts) == 200
+    for text in texts:
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 4, uuid.RFC_4122)

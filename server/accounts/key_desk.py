@@ -1,0 +1,146 @@
+"""Managing the API keys of an account: each call is one transaction, the caches and other processes told around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.accounts import api_keys
+from server.accounts.credentials import hash_of
+from server.billing import key_spend
+from server.store import NotFound
+
+if TYPE_CHECKING:
+    from server.accounts.api_keys import ApiKey, MadeKey
+    from server.accounts.changes import Changes
+    from server.accounts.key_settings import Changes as KeyChanges
+    from server.accounts.store_keys import StoreKeys
+    from server.store import Store, Tx
+
+
+class NotYours(Exception):
+    """The key exists and belongs to somebody else; told only to who shows the key itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key with what it has spent in its current window, in micro-USD."""
+
+    key: ApiKey
+    spent: int
+
+    @property
+    def remaining(self) -> int | None:
+        """What the cap leaves; None without a cap."""
+        limit = self.key.settings.limit_micro_usd
+        return None if limit is None else max(0, limit - self.spent)
+
+
+class KeyDesk:
+    """Creates, lists, changes, rotates and revokes keys. `wall_clock` gives microseconds.
+
+    Raises NotFound for keys that are not the caller's, Conflict above 50 live keys, StoreUnavailable.
+    """
+
+    def __init__(self, store: Store, *, keys: StoreKeys, changes: Changes, wall_clock: Callable[[], int]) -> None:
+        self._store = store
+        self._keys = keys
+        self._changes = changes
+        self._wall_clock = wall_clock
+
+    async def create(self, account_id: str, settings: KeyChanges) -> MadeKey:
+        """Make a key; its secret is in the result and nowhere else."""
+        now = self._wall_clock()
+        return await self._store.write(lambda tx: api_keys.create(tx, account_id, settings, now))
+
+    async def create_like_the_others(self, account_id: str) -> MadeKey:
+        """Make a key that is for the own machines only if every active key of the account is."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> MadeKey:
+            own_only = await api_keys.all_self_route_only(tx, account_id, now)
+            return await api_keys.create(tx, account_id, {"self_route_only": int(own_only)}, now)
+
+        return await self._store.write(work)
+
+    async def list_live(self, account_id: str) -> list[KeyRecord]:
+        """List the live keys of an account, newest first."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> list[KeyRecord]:
+            return await self._with_spend(tx, await api_keys.list_live(tx, account_id), now)
+
+        return await self._store.read(work)
+
+    async def get(self, account_id: str, key_id: str) -> KeyRecord:
+        """Give one live key of an account."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> KeyRecord:
+            (record,) = await self._with_spend(tx, [await api_keys.get_live(tx, account_id, key_id)], now)
+            return record
+
+        return await self._store.read(work)
+
+    async def describe(self, key_id: str) -> KeyRecord:
+        """Give any live key by its id: for the holder of the key itself."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> KeyRecord:
+            key = await api_keys.find_by_id(tx, key_id)
+            if key is None or key.revoked_at is not None:
+                raise NotFound("This key has no record; it is one of the coordinator's settings.")
+            (record,) = await self._with_spend(tx, [key], now)
+            return record
+
+        return await self._store.read(work)
+
+    async def change(self, account_id: str, key_id: str, settings: KeyChanges) -> KeyRecord:
+        """Change what `settings` names and leave the rest."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> KeyRecord:
+            changed = await api_keys.change(tx, account_id, key_id, settings)
+            await self._changes.announce(tx, "key", key_id)
+            (record,) = await self._with_spend(tx, [changed], now)
+            return record
+
+        with self._keys.cache.changing(key_id):
+            return await self._store.write(work)
+
+    async def rotate(self, account_id: str, key_id: str) -> MadeKey:
+        """Give a key a new id and a new secret; the old secret is dead when this returns."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> MadeKey:
+            made = await api_keys.rotate(tx, account_id, key_id, now)
+            await self._changes.announce(tx, "key", key_id)
+            return made
+
+        with self._keys.cache.changing(key_id):
+            return await self._store.write(work)
+
+    async def revoke(self, account_id: str, key_id: str) -> None:
+        """Kill a key."""
+        now = self._wall_clock()
+
+        async def work(tx: Tx) -> None:
+            await api_keys.revoke(tx, account_id, key_id, now)
+            await self._changes.announce(tx, "key", key_id)
+
+        with self._keys.cache.changing(key_id):
+            await self._store.write(work)
+
+    async def revoke_secret(self, account_id: str, secret: str) -> None:
+        """Kill the key whose secret is shown; raises NotYours when it belongs to another account."""
+        digest = hash_of(secret)
+        found = await self._store.read(lambda tx: api_keys.find_by_hash(tx, digest))
+        if found is None or found.revoked_at is not None:
+            raise NotFound("There is no such API key; GET /v1/keys lists yours.")
+        if found.owner_account_id != account_id:
+            raise NotYours
+        await self.revoke(account_id, found.id)
+
+    async def _with_spend(self, tx: Tx, keys: Iterable[ApiKey], now: int) -> list[KeyRecord]:
+        return [KeyRecord(key, await key_spend.spent(tx, key.id, key.settings.limit_reset, now)) for key in keys]

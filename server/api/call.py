@@ -1,0 +1,75 @@
+"""One request as an endpoint sees it, and its answer in one piece: headers, query, body, without a web framework.
+
+The inference endpoints are called for every answer of the network. They need no sessions, proxies, templates or
+response classes, which cost more than everything else that the coordinator's API does for a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+from urllib.parse import parse_qs
+
+import msgspec
+
+if TYPE_CHECKING:
+    from server.answer import StreamingAnswer
+
+
+class HeaderReader(Protocol):
+    """Headers of a request, by name in any case; the first value of a repeated one."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """Return the value, or `default`."""
+
+
+class CallHeaders:
+    """The headers of an ASGI scope; a HeaderReader."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._values: dict[bytes, bytes] = {}
+        for name, value in pairs:
+            self._values.setdefault(name.lower(), value)
+
+    def get(self, name: str, default: str = "", /) -> str:
+        """See HeaderReader."""
+        value = self._values.get(name.lower().encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
+
+class Call:
+    """A request. `read_body` gives all of its body; it raises ApiError 413 or 408 for one too large or too slow."""
+
+    __slots__ = ("_query", "headers", "read_body")
+
+    def __init__(self, headers: CallHeaders, query: bytes, read_body: Callable[[], Awaitable[bytes]]) -> None:
+        self.headers = headers
+        self.read_body = read_body
+        self._query = query
+
+    def query(self, name: str) -> str:
+        """Return the first value of a query parameter, empty without one."""
+        if not self._query:
+            return ""
+        return parse_qs(self._query.decode("latin-1")).get(name, [""])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer in one piece."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    content_type: str = "application/json"
+
+
+Endpoint: TypeAlias = "Callable[[Call], Awaitable[WholeAnswer | StreamingAnswer]]"
+"""Answers a POST; raises ApiError for what the client did wrong."""
+
+
+def json_answer(value: object, *, headers: Mapping[str, str]) -> WholeAnswer:
+    """An answer with the compact JSON of `value`."""
+    return WholeAnswer(msgspec.json.encode(value), headers)

@@ -1,0 +1,54 @@
+"""The rates of each tier, as the settings give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from server.limits.bucket import Rate
+
+if TYPE_CHECKING:
+    from server.config.accounts import AccountSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRates:
+    """Prompt and output tokens of one caller."""
+
+    input: Rate
+    output: Rate
+
+
+_CONSUMER: Final = Rate(20, 120)
+_SERVICE: Final = Rate(200, 600)
+_FINANCIAL: Final = Rate(0.2, 3)
+_CONSUMER_TOKENS: Final = TokenRates(Rate.per_minute(5_000_000, 1_000_000), Rate.per_minute(500_000, 64_000))
+_SERVICE_TOKENS: Final = TokenRates(Rate.per_minute(50_000_000, 5_000_000), Rate.per_minute(5_000_000, 512_000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRates:
+    """Requests and tokens of consumers and of service partners; money-moving calls of anybody."""
+
+    consumer: Rate = _CONSUMER
+    service: Rate = _SERVICE
+    financial: Rate = _FINANCIAL
+    consumer_tokens: TokenRates = _CONSUMER_TOKENS
+    service_tokens: TokenRates = _SERVICE_TOKENS
+
+    @classmethod
+    def of(cls, settings: AccountSettings) -> TierRates:
+        """Read the rates from the settings."""
+        return cls(
+            consumer=Rate(settings.rate_limit_rps, settings.rate_limit_burst),
+            service=Rate(settings.service_rate_limit_rps, settings.service_rate_limit_burst),
+            financial=Rate(settings.financial_rate_limit_rps, settings.financial_rate_limit_burst),
+            consumer_tokens=TokenRates(
+                Rate.per_minute(settings.rate_limit_itpm, settings.rate_limit_itpm_burst),
+                Rate.per_minute(settings.rate_limit_otpm, settings.rate_limit_otpm_burst),
+            ),
+            service_tokens=TokenRates(
+                Rate.per_minute(settings.service_rate_limit_itpm, settings.service_rate_limit_itpm_burst),
+                Rate.per_minute(settings.service_rate_limit_otpm, settings.service_rate_limit_otpm_burst),
+            ),
+        )

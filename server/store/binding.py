@@ -1,0 +1,50 @@
+"""What may be bound to a placeholder: exact types, so that both engines store the same thing or nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from server.store.engine import Value
+from server.store.errors import Invalid
+
+_INT64: Final = range(-(2**63), 2**63)
+
+
+class Real(float):
+    """A number that is meant for a float column.
+
+    A plain float is refused: one engine would cut it to an integer in an integer column, the other would not.
+    """
+
+    __slots__ = ()
+
+
+def check(args: Sequence[Value]) -> None:
+    """Raise Invalid unless every argument is an int of 64 bits, a text without NUL, bytes, a finite `Real` or None."""
+    for position, arg in enumerate(args, start=1):
+        kind = type(arg)
+        if kind is int:
+            if arg not in _INT64:
+                raise Invalid(f"Parameter ${position} is an integer beyond 64 bits; the database cannot hold it.")
+        elif kind is str:
+            _check_text(str(arg), position)
+        elif kind is Real:
+            if not math.isfinite(float(arg or 0.0)):
+                raise Invalid(f"Parameter ${position} is not a finite number; store a finite one or NULL.")
+        elif kind is not bytes and arg is not None:
+            raise Invalid(
+                f"Parameter ${position} is a {kind.__name__}; pass exactly an int (flags as 0 and 1), a str, bytes, "
+                "None, or a Real for a float column."
+            )
+
+
+def _check_text(text: str, position: int) -> None:
+    if "\x00" in text:
+        raise Invalid(f"Parameter ${position} is a text with a NUL character; remove it before it is stored.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Invalid(f"Parameter ${position} is a text with a lone surrogate; it is not Unicode text.") from None

@@ -1,0 +1,24 @@
+"""All migrations in the order in which they are applied."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from server.store.migration import Migration
+from server.store.migrations import (
+    m0001_accounts,
+    m0002_money,
+    m0003_requests,
+    m0004_machines,
+    m0005_catalog,
+    m0006_trust,
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    m0001_accounts.MIGRATION,
+    m0002_money.MIGRATION,
+    m0003_requests.MIGRATION,
+    m0004_machines.MIGRATION,
+    m0005_catalog.MIGRATION,
+    m0006_trust.MIGRATION,
+)
