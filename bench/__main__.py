@@ -12,7 +12,7 @@ from typing import cast
 
 from bench.page import render
 
-NAMES = ("relay", "native", "connections", "api", "engine")
+NAMES = ("relay", "native", "connections", "api", "engine", "store")
 
 
 def _module(name: str) -> ModuleType:

@@ -41,6 +41,8 @@ class ApiError(Exception):
         self.reason = reason
         self.retryable = retryable
         self.allow = allow
+        self.also: tuple[tuple[str, str], ...] = ()
+        """More headers of the answer that carries this error."""
 
     def __repr__(self) -> str:
         return f"ApiError({self.status}, {self.error_type!r}, code={self.code!r}, param={self.param!r})"
@@ -54,6 +56,7 @@ class ApiError(Exception):
             found.append((SHOULD_RETRY_HEADER, "true" if self.retryable else "false"))
         if self.allow:
             found.append(("Allow", ", ".join(self.allow)))
+        found += self.also
         return found
 
 

@@ -49,6 +49,11 @@ class DevHome:
         """Home of the provider daemon."""
         return self.path / "provider"
 
+    @property
+    def database(self) -> Path:
+        """Database file of the coordinator."""
+        return self.path / "coordinator.db"
+
     def log(self, name: str) -> Path:
         """Log file of one process."""
         return self.path / f"{name}.log"

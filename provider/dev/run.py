@@ -101,7 +101,7 @@ async def _start_coordinator(port: int, home: DevHome, key: str, stack: AsyncExi
             "coordinator",
             "server.cli",
             [*arguments, "--stop-with-parent"],
-            settings=coordinator_settings(key),
+            settings=coordinator_settings(key, home.database),
             log=home.log("coordinator"),
         )
     )
@@ -129,9 +129,10 @@ async def _start_provider(home: DevHome, port: int, stack: AsyncExitStack, nurse
     nursery.start_soon(running.ended)
 
 
-def coordinator_settings(key: str) -> Mapping[str, str]:
-    """Settings of the embedded coordinator: development profile, one key, loopback only."""
+def coordinator_settings(key: str, database: Path) -> Mapping[str, str]:
+    """Settings of the embedded coordinator: development profile, one key, its books in a file."""
     return {
+        "DARKBLOOM_DATABASE_URL": f"sqlite:///{database}",
         "DARKBLOOM_API_KEYS": key,
         "DARKBLOOM_MIN_TRUST": "self_signed",
         "DARKBLOOM_ALLOW_DEV_ATTESTATION": "true",

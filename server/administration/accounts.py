@@ -100,7 +100,7 @@ async def resolve(tx: Tx, who: str) -> str:
     found = sorted({cast(str, row["account_id"]) for row in rows})
     if not found:
         raise NotFound(
-            f"There is no account {name[:100]!r}; `darkbloom-coordinator admin accounts find` lists the accounts."
+            f"There is no account {name[:100]!r}; name it by account id, login, verified address or identity."
         )
     if len(found) > 1:
         raise Conflict(f"{name[:100]!r} stands for several accounts: {', '.join(found)}. Name one of these ids.")
@@ -108,7 +108,7 @@ async def resolve(tx: Tx, who: str) -> str:
 
 
 async def resolve_holder(tx: Tx, who: str) -> str:
-    """Like `resolve`, also for what has entries in the ledger without being a person: `platform`, `sys:…`, `legacy:…`."""
+    """Like `resolve`, also for what has ledger entries without being a person: `platform`, `sys:…`, `legacy:…`."""
     name = who.strip()
     if name in COUNTER_ACCOUNTS:
         return name
@@ -169,9 +169,7 @@ async def _locked(tx: Tx, who: str) -> AccountView:
     return await view(tx, account_id)
 
 
-async def _changed(
-    tx: Tx, before: AccountView, old: dict[str, object], new: dict[str, object]
-) -> Deed[AccountView]:
+async def _changed(tx: Tx, before: AccountView, old: dict[str, object], new: dict[str, object]) -> Deed[AccountView]:
     after = await view(tx, before.account_id)
     return Deed(after, before.account_id, old, new, news=(("account", before.account_id),))
 

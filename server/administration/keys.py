@@ -88,7 +88,7 @@ class KeyActs:
     async def set_disabled(self, actor: str, key: str, disabled: bool) -> KeyView:
         """Switch a key off or on, by its id or label."""
 
-        async def work(tx: Tx, now: int) -> Deed[KeyView]:
+        async def work(tx: Tx, _now: int) -> Deed[KeyView]:
             found = await _live(tx, key)
             await api_keys.change(tx, found.owner_account_id, found.id, {"disabled": int(disabled)})
             return await _done(tx, found, "disabled", old=found.disabled, new=disabled)
@@ -101,7 +101,9 @@ async def _live(tx: Tx, key: str) -> KeyView:
     found = [_view(row) for row in await tx.fetch(sql, key.strip())]
     if not found:
         # What was given may be a whole secret by mistake: it is not repeated.
-        raise NotFound("There is no live key with this id or label; `darkbloom-coordinator admin keys list` shows them.")
+        raise NotFound(
+            "There is no live key with this id or label; `darkbloom-coordinator admin keys list` shows them."
+        )
     if len(found) > 1:
         raise Conflict(f"Several keys have this label: {', '.join(one.id for one in found)}. Name one of these ids.")
     return found[0]

@@ -74,7 +74,7 @@ class Operator:
 class AuditedStore:
     """A store whose write transactions each leave an audit row: for services that know nothing of the audit.
 
-    `describe` makes target and facts of the row from what the transaction returned.
+    `describe` makes target and facts of the row from what the transaction returned; None: it changed nothing.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class AuditedStore:
         *,
         actor: str,
         action: str,
-        describe: Callable[[object], tuple[str, Facts]],
+        describe: Callable[[object], tuple[str, Facts] | None],
         wall_clock: Callable[[], int],
     ) -> None:
         self._store = store
@@ -98,9 +98,11 @@ class AuditedStore:
 
         async def whole(tx: Tx) -> T:
             result = await work(tx)
-            target, after = self._describe(result)
-            at = self._wall_clock()
-            await audit.note(tx, at=at, actor=self._actor, action=self._action, target=target, after=after)
+            described = self._describe(result)
+            if described is not None:
+                target, after = described
+                at = self._wall_clock()
+                await audit.note(tx, at=at, actor=self._actor, action=self._action, target=target, after=after)
             return result
 
         return await self._store.write(whole)

@@ -36,7 +36,7 @@ class PriceActs:
     async def delete(self, actor: str, model: str) -> None:
         """Remove the platform's price of a model, which then costs the fallback."""
 
-        async def work(tx: Tx, now: int) -> Deed[None]:
+        async def work(tx: Tx, _now: int) -> Deed[None]:
             before = await read_price(tx, PLATFORM, model)
             if not await delete_price(tx, PLATFORM, model):
                 raise NotFound(f"There is no platform price for the model {model[:100]!r}.")

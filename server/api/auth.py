@@ -1,49 +1,48 @@
-"""Who sent this request: the bearer token, or `x-api-key`, looked up in the key directory."""
+"""The door of the inference endpoints: who sent a request, how often he may, and which models."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from protocol.api.errors import ApiError
-from server.accounts import AuthRefusal, Identity
 from server.observe import request_notes
+from server.store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from server.accounts import KeyDirectory
-    from server.accounts.ports import RefusalCode
+    from server.accounts import Identity
     from server.api.call import HeaderReader
+    from server.limits import RequestLimiter
 
-MAX_TOKEN_CHARACTERS: Final = 4096
-_TYPE: Final = "authentication_error"
-_TEXTS: Final[dict[RefusalCode, str]] = {
-    "invalid_api_key": "This API key is not known; check it, or make a new one.",
-    "key_disabled": "This API key is disabled; enable it or use another one.",
-    "key_expired": "This API key has expired; make a new one.",
-    "key_revoked": "This API key was revoked; make a new one.",
-}
+STORE_RETRY_SECONDS: Final = 5.0
 
 
-def token_of(headers: HeaderReader) -> str | None:
-    """The token of a request: `Authorization: Bearer` in any case if it yields one, else `x-api-key`."""
-    scheme, _, rest = headers.get("Authorization", "").strip().partition(" ")
-    token = rest.strip() if scheme.lower() == "bearer" else ""
-    token = token or headers.get("x-api-key", "").strip()
-    return token if 0 < len(token) <= MAX_TOKEN_CHARACTERS else None
+class CallerFinder(Protocol):
+    """Finds the caller of a request; implemented by server.accounts.callers.Callers."""
+
+    async def identify_call(
+        self, headers: HeaderReader, *, method: str, scheme: str, ip: str, origins: frozenset[str] = frozenset()
+    ) -> Identity:
+        """Raises ApiError 401, 403 or 429, and StoreUnavailable."""
 
 
-async def authenticate(keys: KeyDirectory, headers: HeaderReader) -> Identity:
-    """Find the caller, and note the account for the request log.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """`origins` are the public origins of the settings, whose pages may call with a cookie."""
 
-    Raises ApiError 401. Missing and unknown keys have the same code; one that was good once says what became of it.
-    """
-    token = token_of(headers)
-    if token is None:
-        raise ApiError(401, _TYPE, "An API key is needed; send it as 'Authorization: Bearer KEY'.")
-    found = await keys.authenticate(token)
-    if isinstance(found, AuthRefusal):
-        raise ApiError(401, _TYPE, _TEXTS[found.code], code=None if found.code == "invalid_api_key" else found.code)
-    request_notes().account_id = found.account_id
-    return found
+    callers: CallerFinder
+    limiter: RequestLimiter
+    origins: frozenset[str] = frozenset()
+
+    async def identify(self, headers: HeaderReader, *, method: str, scheme: str, ip: str) -> Identity:
+        """Find the caller, and note the account for the request log; raises ApiError 401, 403, 429 or 503."""
+        try:
+            found = await self.callers.identify_call(headers, method=method, scheme=scheme, ip=ip, origins=self.origins)
+        except StoreUnavailable:
+            text = "Accounts cannot be checked at the moment; try again shortly."
+            raise ApiError(503, "service_unavailable", text, retry_after_seconds=STORE_RETRY_SECONDS) from None
+        request_notes().account_id = found.account_id
+        return found
 
 
 def check_model_allowed(identity: Identity, model: str) -> None:

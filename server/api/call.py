@@ -41,12 +41,25 @@ class CallHeaders:
 
 
 class Call:
-    """A request. `read_body` gives all of its body; it raises ApiError 413 or 408 for one too large or too slow."""
+    """A request. `read_body` gives all of its body; it raises ApiError 413 or 408 for one too large or too slow.
 
-    __slots__ = ("_query", "headers", "read_body")
+    `scheme` and `client_ip` are those of the client, behind trusted proxies.
+    """
 
-    def __init__(self, headers: CallHeaders, query: bytes, read_body: Callable[[], Awaitable[bytes]]) -> None:
+    __slots__ = ("_query", "client_ip", "headers", "read_body", "scheme")
+
+    def __init__(
+        self,
+        headers: CallHeaders,
+        query: bytes,
+        read_body: Callable[[], Awaitable[bytes]],
+        *,
+        scheme: str = "http",
+        client_ip: str = "",
+    ) -> None:
         self.headers = headers
+        self.scheme = scheme
+        self.client_ip = client_ip
         self.read_body = read_body
         self._query = query
 

@@ -7,14 +7,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from protocol.api import ChatRequest, parse_chat_request
+from protocol.api.errors import ApiError
 from server.answer import StreamingAnswer
-from server.api.auth import authenticate, check_model_allowed
+from server.api.auth import check_model_allowed
 from server.api.call import json_answer
+from server.api.request_limits import RequestLimits
 from server.api.target import resolve_target
 from server.observe.context import coord_request_id
 from server.observe.request_id import mint_coord_request_id
 from server.registry import SelfRoute, Traits
-from server.relay import Answered, Committed, Refused, RelayJob, RequestStamps
+from server.relay import Answered, Committed, Payer, Refused, RelayJob, RequestStamps
 
 if TYPE_CHECKING:
     from server.accounts import Identity
@@ -39,25 +41,31 @@ def chat_endpoint(services: ApiServices) -> Endpoint:
 
     async def chat_completions(call: Call) -> WholeAnswer | StreamingAnswer:
         received = services.clock()
-        identity = await authenticate(services.keys, call.headers)
-        body = await call.read_body()
-        outcome = await services.relay.run(_job(services, identity, call, body, received))
+        identity = await services.door.identify(call.headers, method="POST", scheme=call.scheme, ip=call.client_ip)
+        limits = RequestLimits(services.door.limiter, identity)
+        try:
+            limits.count_request()
+            body = await call.read_body()
+            outcome = await services.relay.run(_job(services, identity, limits, call, body, received))
+        except ApiError as error:
+            raise limits.shown_on(error) from None
         match outcome:
             case Committed():
-                return StreamingAnswer(
-                    outcome.produce, headers={**STREAM_HEADERS, **outcome.headers}, on_end=outcome.abandon
-                )
+                headers = {**STREAM_HEADERS, **limits.headers, **outcome.headers}
+                return StreamingAnswer(outcome.produce, headers=headers, on_end=outcome.abandon)
             case Answered():
-                return json_answer(outcome.body, headers=outcome.headers)
+                return json_answer(outcome.body, headers={**limits.headers, **outcome.headers})
             case Refused():
-                raise outcome.error
+                raise limits.shown_on(outcome.error)
             case _:
                 assert_never(outcome)
 
     return chat_completions
 
 
-def _job(services: ApiServices, identity: Identity, call: Call, body: bytes, received: float) -> RelayJob:
+def _job(
+    services: ApiServices, identity: Identity, limits: RequestLimits, call: Call, body: bytes, received: float
+) -> RelayJob:
     """Check a body and describe it to the relay; raises ApiError."""
     chat = parse_chat_request(
         body, check_model=lambda model: check_model_allowed(identity, model), limit_bytes=services.max_body_bytes
@@ -65,6 +73,7 @@ def _job(services: ApiServices, identity: Identity, call: Call, body: bytes, rec
     target = resolve_target(services.registry, chat)
     bodies = _Bodies(chat, target.max_tokens, services.max_body_bytes)
     bodies.for_build(target.build)
+    limits.count_tokens(prompt=chat.prompt_tokens_estimate, output_bound=target.max_tokens)
     parsed = services.clock()
     return RelayJob(
         coord_request_id=coord_request_id.get() or mint_coord_request_id(),
@@ -80,6 +89,8 @@ def _job(services: ApiServices, identity: Identity, call: Call, body: bytes, rec
         make_body=bodies.for_build,
         account_id=identity.account_id,
         key_id=identity.key_id,
+        payer=_payer(identity),
+        on_settling=limits.settle,
         traits=_traits(chat),
         self_route=_self_route(identity, call),
         asked_for_stop=chat.asked_for_stop,
@@ -102,6 +113,15 @@ class _Bodies:
         if build not in self._made:
             self._made[build] = self._chat.provider_body(build, self._max_tokens, limit_bytes=self._limit_bytes)
         return self._made[build]
+
+
+def _payer(identity: Identity) -> Payer:
+    return Payer(
+        covered=identity.covered,
+        service=identity.is_service,
+        cap_micro_usd=identity.limit_micro_usd,
+        cap_window=identity.limit_reset,
+    )
 
 
 def _traits(chat: ChatRequest) -> Traits:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import trio
 from quart import Blueprint
 
 from server.api.json_answer import json_answer
+from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
 
     from server.api.services import ApiServices
+    from server.store import Store
+
+PING_SECONDS: Final = 3.0
 
 
 def health_blueprint(services: ApiServices) -> Blueprint:
-    """Serve liveness and readiness; neither needs a key, neither asks a database."""
+    """Serve liveness and readiness; neither needs a key. Readiness asks the database, liveness does not."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/health")
@@ -32,7 +37,7 @@ def health_blueprint(services: ApiServices) -> Blueprint:
     @blueprint.get("/readyz")
     async def readyz() -> Response:
         draining, inflight = services.drain.draining, services.drain.inflight
-        reason = services.supervisor.health_reason
+        reason = services.supervisor.health_reason or await _store_problem(services.store)
         ready = not draining and reason is None
         body: dict[str, object] = {"draining": draining, "inflight": inflight, "ready": ready}
         if reason is not None:
@@ -40,3 +45,14 @@ def health_blueprint(services: ApiServices) -> Blueprint:
         return json_answer(body, status=200 if ready else 503)
 
     return blueprint
+
+
+async def _store_problem(store: Store) -> str | None:
+    """Why the database cannot be worked with; None if it can."""
+    with trio.move_on_after(PING_SECONDS):
+        try:
+            await store.ping()
+        except StoreUnavailable:
+            return "database"
+        return None
+    return "database"

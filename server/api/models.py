@@ -8,7 +8,7 @@ from quart import Blueprint, request
 
 from protocol.api.errors import model_not_found
 from protocol.api.models import anthropic_entry, anthropic_list, model_entry, model_list
-from server.api.auth import authenticate
+from server.api.browser_call import caller_of
 from server.api.fleet_view import FleetView
 from server.api.json_answer import json_answer
 
@@ -28,13 +28,13 @@ def models_blueprint(services: ApiServices) -> Blueprint:
 
     @blueprint.get("/v1/models")
     async def list_models() -> Response:
-        identity = await authenticate(services.keys, request.headers)
+        identity = await caller_of(services.door)
         shown = [one for model, one in fleet.descriptions().items() if identity.may_use(model)]
         return json_answer(anthropic_list(shown) if ANTHROPIC_HEADER in request.headers else model_list(shown))
 
     @blueprint.get("/v1/models/<path:model>")
     async def one_model(model: str) -> Response:
-        identity = await authenticate(services.keys, request.headers)
+        identity = await caller_of(services.door)
         found = fleet.descriptions().get(model)
         if found is None or not identity.may_use(model):
             raise model_not_found(model)

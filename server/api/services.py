@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from server.accounts import KeyDirectory
+    from server.api.auth import Door
     from server.observe import Supervisor
     from server.registry import Registry
     from server.relay import InferenceRelay
     from server.serve.drain import Drain
+    from server.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
     """Collaborators and limits of the API; `cache_secret` keys the scopes under which providers may cache."""
 
-    keys: KeyDirectory
+    door: Door
+    store: Store
     registry: Registry
     relay: InferenceRelay
     drain: Drain

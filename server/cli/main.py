@@ -1,4 +1,4 @@
-"""`darkbloom-coordinator serve | migrate | config | doctor`.
+"""`darkbloom-coordinator serve | migrate | config | doctor | admin …`.
 
 Exit codes: 0 ended in order, 1 failed run, 2 configuration, 64 usage.
 """
@@ -13,6 +13,7 @@ import click
 
 from protocol import lifeline
 from protocol.settings import effective_values
+from server.cli.admin import admin
 from server.cli.doctor import doctor
 from server.cli.loading import EXIT_RUN, EXIT_USAGE, load_or_exit
 from server.cli.migrate import migrate
@@ -83,3 +84,4 @@ def _overrides(host: str | None, port: int | None) -> dict[str, str]:
 
 cli.add_command(migrate)
 cli.add_command(doctor)
+cli.add_command(admin)

@@ -16,6 +16,7 @@ import native
 from server.observe import logging_to
 from server.observe.interpreter import prepare_process
 from server.serve import CatalogUnusable, run_coordinator
+from server.store.errors_at_start import StoreCannotOpen, StoreNotConfigured
 
 if TYPE_CHECKING:
     from protocol.settings import Loaded
@@ -81,10 +82,10 @@ def _fail(error: BaseException) -> int:
     first = error
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, (CatalogUnusable, OSError)):
+    if isinstance(first, (CatalogUnusable, StoreNotConfigured, StoreCannotOpen, OSError)):
         _log.error("the coordinator cannot run: %s", first)
         sys.stderr.write(f"The coordinator cannot run: {first}\n")
-        return EXIT_CONFIGURATION if isinstance(first, CatalogUnusable) else EXIT_RUN
+        return EXIT_CONFIGURATION if isinstance(first, (CatalogUnusable, StoreNotConfigured)) else EXIT_RUN
     _log.critical("the coordinator crashed", exc_info=error)
     sys.stderr.write("The coordinator crashed; the log tells where.\n")
     return EXIT_RUN

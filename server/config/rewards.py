@@ -42,7 +42,7 @@ class RewardSettings:
         number(0, 0.99),
         default=0.90,
         group="Rewards",
-        meaning="Part of five minutes that a machine must be connected; its base income grows from 0 there to all at 1.",
+        meaning="Part of five minutes that a machine must be connected; base income grows from 0 there to all at 1.",
     )
     base_rewards_account_cap: float = setting(
         "BASE_REWARDS_ACCOUNT_CAP",

@@ -10,12 +10,14 @@ from typing import Final
 
 from protocol.settings import Layer, Loaded, load, reference_table
 from server.config.accounts import AccountSettings, account_problems
+from server.config.billing import BillingSettings
 from server.config.foreign import KNOWN_ELSEWHERE
 from server.config.http import HttpSettings
 from server.config.payments import PaymentSettings, payment_problems
 from server.config.providers import ProviderSettings
 from server.config.requests import RequestSettings
 from server.config.rewards import RewardSettings, reward_problems
+from server.config.state_export import StateExportSettings, state_export_problems
 from server.config.store import StoreSettings, store_problems
 
 # A scheme, a host and perhaps a port; the browser's `Origin` is compared with it letter by letter.
@@ -32,7 +34,15 @@ sources.
 
 @dataclass(frozen=True, kw_only=True)
 class CoordinatorSettings(
-    StoreSettings, AccountSettings, PaymentSettings, RewardSettings, RequestSettings, ProviderSettings, HttpSettings
+    StoreSettings,
+    AccountSettings,
+    BillingSettings,
+    PaymentSettings,
+    RewardSettings,
+    StateExportSettings,
+    RequestSettings,
+    ProviderSettings,
+    HttpSettings,
 ):
     """The coordinator's settings; durations in seconds, sizes in bytes, secrets hidden in `repr`."""
 
@@ -43,8 +53,11 @@ class CoordinatorSettings(
                 "DARKBLOOM_ALLOW_DEV_ATTESTATION=true is refused with DARKBLOOM_ENV=production; "
                 "unset it, or set DARKBLOOM_ENV=development."
             )
-        if self.env == "production" and not self.api_keys:
-            yield "DARKBLOOM_API_KEYS is empty with DARKBLOOM_ENV=production; list at least one key."
+        if self.env == "production" and self.allow_memory_store and self.database_url is None:
+            yield (
+                "DARKBLOOM_ALLOW_MEMORY_STORE=true is refused with DARKBLOOM_ENV=production; "
+                "set DARKBLOOM_DATABASE_URL, or DARKBLOOM_ENV=development."
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             yield "DARKBLOOM_TLS_CERT and DARKBLOOM_TLS_KEY belong together; set both or neither."
         if self.ws_pong_timeout <= self.ws_ping:
@@ -63,6 +76,7 @@ class CoordinatorSettings(
                 )
         yield from payment_problems(self, production=self.env == "production")
         yield from reward_problems(self)
+        yield from state_export_problems(self)
 
 
 def load_settings(

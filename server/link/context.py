@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from server.ports import SessionRegistry
     from server.trust import TrustDesk
 
-ResolveAccount: TypeAlias = "Callable[[str], Awaitable[str | None]]"
+LinkAccount: TypeAlias = "Callable[[str, str], Awaitable[str | None]]"
+"""(session id, device-link token) → account id, or None when the token is not valid."""
 Greeting: TypeAlias = "Callable[[Register], Sequence[Message]]"
 
 
-async def no_accounts(_token: str) -> None:
+async def no_accounts(_session_id: str, _token: str) -> None:
     """Resolve no token: every provider stays unlinked."""
+
+
+def nobody_leaves(_session_id: str) -> None:
+    """Note nothing when a session ends."""
 
 
 def no_greeting(_register: Register) -> Sequence[Message]:
@@ -34,7 +39,7 @@ def no_greeting(_register: Register) -> Sequence[Message]:
 
 @dataclass(slots=True, kw_only=True)
 class LinkContext:
-    """One per coordinator. `resolve_account` maps a device-link token to an account id, or None when it is not valid;
+    """One per coordinator. `link_account` finds the account of a session, `on_left` hears that a session ended;
     `greeting` names the messages that follow a registration (`desired_models` for providers that know it).
     """
 
@@ -42,7 +47,8 @@ class LinkContext:
     desk: TrustDesk
     settings: LinkSettings = field(default_factory=LinkSettings)
     meter: LinkMeter = field(default_factory=CountingMeter)
-    resolve_account: ResolveAccount = no_accounts
+    link_account: LinkAccount = no_accounts
+    on_left: Callable[[str], None] = nobody_leaves
     greeting: Greeting = no_greeting
     housekeeper: Housekeeper = field(default_factory=Housekeeper)
     idle: IdleReads = field(default_factory=IdleReads)

@@ -73,6 +73,7 @@ def end(session: ProviderSession, failure: AttemptFailure, reason: str) -> None:
     registered = session.state is SessionState.REGISTERED
     context.housekeeper.forget(session)
     context.sessions.pop(session.session_id, None)
+    context.on_left(session.session_id)
     if registered:
         session.trust.leave()
     else:

@@ -24,6 +24,8 @@ async def register(session: ProviderSession, message: Register) -> None:
     trust = SessionTrust(context.desk, session, message, public_key, session.registration_nonce, trio.current_time())
     account = await _account(session, message.auth_token)
     if session.ended:
+        # The link may have been noted after the session had left.
+        context.on_left(session.session_id)
         return
     now = trio.current_time()
     stable_id = trust.device_id or (f"acct:{account}" if account else None)
@@ -73,7 +75,7 @@ async def _account(session: ProviderSession, token: str) -> str | None:
     if not token:
         return None
     try:
-        account = await session.context.resolve_account(token)
+        account = await session.context.link_account(session.session_id, token)
     except Exception:
         _log.exception("the account of a provider could not be looked up; it must connect again")
         session.close(1013, "accounts are not available; try again")

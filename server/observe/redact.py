@@ -32,6 +32,8 @@ _SECRET_NAMES: Final = frozenset(
 _SECRET_ENDINGS: Final = tuple("_" + name for name in sorted(_SECRET_NAMES))
 _SECRET_VALUES: Final = re.compile(
     r"sk-db-[A-Za-z0-9_-]+"
+    r"|eigeninference-(?:pt-)?[0-9a-f]{16,}"
+    r"|(?:sk|rk|whsec)_[A-Za-z0-9_]{8,}"
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+"
     r"|(?i:bearer) +[^\s\"',;]+"
     r"|-----BEGIN [A-Z ]+-----(?:.|\n)*?(?:-----END [A-Z ]+-----|\Z)"

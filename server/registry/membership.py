@@ -160,6 +160,13 @@ class Membership(Fleet):
         self._room.drain(session, now)
         return True
 
+    def unlink(self, session_id: str) -> None:
+        """Take a session's account away: its token was revoked. Requests that run keep the owner they were sent to."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.ident = structs.replace(session.ident, account_id=None)
+            session.touch_slow()
+
     def mark_draining(self, session_id: str, now: float) -> None:
         """Stop sending work to a provider that said so; its next ordinary heartbeat ends this."""
         session = self._sessions.get(session_id)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from server.relay.chunk_queue import QueueBounds
 from server.relay.clocks import RelayTimes
+from server.relay.funds import FreeOfCharge, Funds, ServedBy
 from server.relay.history import AttemptLimits
-from server.relay.job import Answered, Committed, Refused, RelayJob, RelayOutcome
+from server.relay.job import Answered, Committed, Payer, Refused, RelayJob, RelayOutcome
 from server.relay.relay import InferenceRelay
 from server.relay.services import RelayObserver, RelayServices, SilentObserver
 from server.relay.settlement import BilledUsage, NoSettlement, Outcome, Settlement, SettlementRecord
@@ -16,9 +17,12 @@ __all__ = [
     "AttemptLimits",
     "BilledUsage",
     "Committed",
+    "FreeOfCharge",
+    "Funds",
     "InferenceRelay",
     "NoSettlement",
     "Outcome",
+    "Payer",
     "QueueBounds",
     "Refused",
     "RelayJob",
@@ -27,6 +31,7 @@ __all__ = [
     "RelayServices",
     "RelayTimes",
     "RequestStamps",
+    "ServedBy",
     "Settlement",
     "SettlementRecord",
     "SilentObserver",

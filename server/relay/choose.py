@@ -105,6 +105,14 @@ class ProviderChoice:
             return None
         return self._use(decision.reservation, queued_seconds=0.0)
 
+    def another(self, session_id: str) -> Reservation | None:
+        """A reservation at another machine than this one, which was never dispatched to; no failure is counted."""
+        self.history.excluded.add(session_id)
+        now = trio.current_time()
+        self.timing = AttemptTiming(self._job.stamps, now)
+        decision = self._registry.choose_and_reserve(self._request(), now)
+        return None if decision.reservation is None else self._use(decision.reservation, queued_seconds=0.0)
+
     def final_error(self) -> ApiError:
         """The client's answer after the last failure."""
         now = trio.current_time()

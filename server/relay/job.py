@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -13,11 +13,27 @@ from server.registry.request import PLAIN, SelfRoute, Traits
 if TYPE_CHECKING:
     from protocol.api.errors import ApiError
     from server.answer.writer import AnswerWriter
+    from server.relay.settlement import SettlementRecord
     from server.relay.timing import RequestStamps
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payer:
+    """Who pays and within which limits. `covered` requests cost their account nothing; `service` marks a wholesale
+    partner; the cap is the spend limit of the API key in micro-USD per window.
+    """
+
+    covered: bool = False
+    service: bool = False
+    cap_micro_usd: int | None = None
+    cap_window: Literal["none", "daily", "weekly", "monthly"] = "none"
+
+
+NOBODY: Final = Payer(covered=True)
+
+
 class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
-    """One checked request, ready to be routed; its hold was taken under `coord_request_id`.
+    """One checked request, ready to be routed; its money is held under `coord_request_id`.
 
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
     provider may cache for that build. Token numbers: the routing estimate, the upper bound of the prompt that the hold
@@ -38,6 +54,8 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     previous_build: str | None = None
     account_id: str | None = None
     key_id: str | None = None
+    payer: Payer = NOBODY
+    on_settling: Callable[[SettlementRecord], None] | None = None
     traits: Traits = PLAIN
     self_route: SelfRoute = SelfRoute.OFF
     has_linked_machine: bool = True

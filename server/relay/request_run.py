@@ -6,6 +6,7 @@ Owner: one task of the relay's nursery per request; the consumer's task only wai
 
 from __future__ import annotations
 
+import base64
 import logging
 import traceback
 from typing import TYPE_CHECKING, Final, cast
@@ -22,6 +23,7 @@ from server.relay.attempt_state import Effect, Event, Phase
 from server.relay.chat_sink import AnswerSink, StreamSink
 from server.relay.choose import ProviderChoice
 from server.relay.dispatch import Wakeup, await_content, send_attempt
+from server.relay.funds import ServedBy
 from server.relay.history import in_stream_error, restarting_error
 from server.relay.job import Answered, Committed, Refused
 from server.relay.outlet import Outlet
@@ -53,7 +55,7 @@ class RequestRun:
         self._times = services.times
         self._job = job
         self._choice = ProviderChoice(services, job)
-        self._settlement = SettleOnce(services, nursery)
+        self._settlement = SettleOnce(services, nursery, job.on_settling)
         self._woken = Wakeup()
         self._scope: trio.CancelScope | None = None
         """What is awaited before content: the consumer's leave and the clock end it."""
@@ -114,12 +116,13 @@ class RequestRun:
         while not self._gone:
             with trio.CancelScope() as self._scope:
                 if reservation is None:
+                    await self._services.funds.admit(self._job)
                     first = await self._choice.first()
                     if isinstance(first, ApiError):
                         self._refuse(first)
                         return
                     reservation = first
-                await self._send(reservation, self._scope)
+                await self._send(await self._fund(reservation), self._scope)
             attempt = self._attempt
             if attempt is None:
                 break  # the consumer left while the request waited for a provider
@@ -134,6 +137,28 @@ class RequestRun:
             await self._relay(self._attempt)
         else:
             self._end_unheard()
+
+    async def _fund(self, reservation: Reservation) -> Reservation:
+        """Fix the price of this dispatch, or of one to another machine; raises ApiError when none can be afforded."""
+        while True:
+            session = self._services.registry.session(reservation.session_id)
+            refusal: ApiError | None = None
+            if session is not None:
+                try:
+                    refusal = await self._services.funds.dispatch(self._job, served_by(session, reservation.model))
+                except BaseException:
+                    reservation.release()
+                    raise
+                if refusal is None and self._services.registry.session(reservation.session_id) is session:
+                    return reservation
+                if refusal is not None:
+                    self._choice.note_attempt("unaffordable", session)
+            # Too dear, or gone while the price was being fixed.
+            reservation.release()
+            following = self._choice.another(reservation.session_id)
+            if following is None:
+                raise refusal if refusal is not None else self._choice.final_error()
+            reservation = following
 
     async def _send(self, reservation: Reservation, scope: trio.CancelScope) -> None:
         """Open an attempt, which owns the reservation from then on, and send it; ends with a first sign of it."""
@@ -365,6 +390,12 @@ class RequestRun:
 
     def _ids(self) -> dict[str, object]:
         return {"coord_request_id": self._job.coord_request_id}
+
+
+def served_by(session: Session, build: str) -> ServedBy:
+    """Name a machine to the money side."""
+    key = base64.b64encode(session.channel.public_key).decode()
+    return ServedBy(account_id=session.ident.account_id, provider_key=key, build=build)
 
 
 def crash_place(error: BaseException) -> str:

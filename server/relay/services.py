@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from server.relay.chunk_queue import QueueBounds
 from server.relay.clocks import RelayTimes
+from server.relay.funds import FreeOfCharge
 from server.relay.history import AttemptLimits
 
 if TYPE_CHECKING:
     from server.registry.registry import Registry
+    from server.relay.funds import Funds
     from server.relay.settlement import Settlement, SettlementRecord
 
 AttemptResult = Literal[
@@ -24,6 +26,7 @@ AttemptResult = Literal[
     "draining",
     "timeout",
     "noncompliant",
+    "unaffordable",
     "neutral",
     "fault",
     "abandoned",
@@ -66,6 +69,7 @@ class RelayServices:
 
     registry: Registry
     settlement: Settlement
+    funds: Funds = field(default_factory=FreeOfCharge)
     observer: RelayObserver = field(default_factory=SilentObserver)
     times: RelayTimes = field(default_factory=RelayTimes)
     limits: AttemptLimits = field(default_factory=AttemptLimits)

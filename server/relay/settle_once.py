@@ -6,6 +6,7 @@ Invariant: `start` calls the settlement at most once; every later call returns t
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,8 +23,14 @@ log = logging.getLogger("darkbloom.relay")
 class SettleOnce:
     """The settlement of one request; runs in `nursery`, shielded, for the settle limit at most."""
 
-    def __init__(self, services: RelayServices, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        services: RelayServices,
+        nursery: trio.Nursery,
+        on_settling: Callable[[SettlementRecord], None] | None = None,
+    ) -> None:
         self._services = services
+        self._on_settling = on_settling
         self._nursery = nursery
         self._done: trio.Event | None = None
 
@@ -44,6 +51,8 @@ class SettleOnce:
             # First the task: nothing that follows may keep a request from being settled.
             self._nursery.start_soon(self._run, record, self._done)
             self._tell(lambda: self._services.observer.request_ended(record))
+            if self._on_settling is not None:
+                self._tell(partial(self._on_settling, record))
         return self._done
 
     async def _run(self, record: SettlementRecord, done: trio.Event) -> None:

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+import trio
+
 from protocol.api.errors import ApiError
 from server.answer import AnswerAborted, StreamingAnswer
 from server.rewards.report_rows import PAGE_ROWS, Cursor
@@ -36,17 +38,10 @@ R = TypeVar("R", bound=Placed)
 
 
 class ExportDesk:
-    """Counts the exports that run; one per coordinator."""
+    """Bounds the exports that run; one per coordinator."""
 
     def __init__(self, *, at_once: int = MAX_AT_ONCE) -> None:
-        self._at_once = at_once
-        self._running = 0
-
-    def check(self) -> None:
-        """Raise ApiError 429 while too many exports run."""
-        if self._running >= self._at_once:
-            text = "Too many exports run at the moment; try again in a few seconds."
-            raise ApiError(429, "rate_limit_exceeded", text, retry_after_seconds=RETRY_SECONDS)
+        self._slots = trio.CapacityLimiter(at_once)
 
     async def stream(
         self,
@@ -60,39 +55,41 @@ class ExportDesk:
     ) -> StreamingAnswer:
         """Answer with all pages from `start` on; `filename` goes without its ending.
 
-        The first page is read before anything is sent, so that its errors become an answer of their own (StoreError,
-        ApiError 429); a later error breaks the answer off, so that nobody takes a part for the whole.
+        The first page is read before anything is sent, so that its errors become an answer of their own: StoreError,
+        or ApiError 429 while too many exports run. A later error breaks the answer off, so that nobody takes a part for
+        the whole.
         """
-        self.check()
-        self._running += 1
-        try:
+        if self._slots.available_tokens < 1:
+            text = "Too many exports run at the moment; try again in a few seconds."
+            raise ApiError(429, "rate_limit_exceeded", text, retry_after_seconds=RETRY_SECONDS)
+        async with self._slots:
             first = await read_page(start)
-        except BaseException:
-            self._running -= 1
-            raise
 
         async def produce(writer: AnswerWriter) -> None:
-            page = first
-            await writer.write(table_head(columns, form) + table_lines(map(show, page), columns, form))
-            while len(page) == PAGE_ROWS:
-                try:
-                    page = await read_page(page[-1].cursor)
-                except StoreError as error:
-                    _log.warning("export_broken_off", extra={"kind": type(error).__name__})
-                    raise AnswerAborted from error
-                if page:
-                    await writer.write(table_lines(map(show, page), columns, form))
+            async with self._slots:
+                page = first
+                await writer.write(table_head(columns, form) + table_lines(map(show, page), columns, form))
+                while len(page) == PAGE_ROWS:
+                    page = await _next_page(read_page, page[-1].cursor)
+                    if page:
+                        await writer.write(table_lines(map(show, page), columns, form))
 
-        return StreamingAnswer(
-            produce,
-            headers={
-                "Content-Type": CONTENT_TYPES[form],
-                "Content-Disposition": f'attachment; filename="{filename}.{form}"',
-                "Cache-Control": "private, no-store",
-                "X-Content-Type-Options": "nosniff",
-            },
-            on_end=self._ended,
-        )
+        return StreamingAnswer(produce, headers=download_headers(form, filename))
 
-    def _ended(self) -> None:
-        self._running -= 1
+
+def download_headers(form: TableFormat, filename: str) -> dict[str, str]:
+    """Give the headers of a file that a browser saves instead of showing."""
+    return {
+        "Content-Type": CONTENT_TYPES[form],
+        "Content-Disposition": f'attachment; filename="{filename}.{form}"',
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+async def _next_page(read_page: Callable[[Cursor], Awaitable[Sequence[R]]], after: Cursor) -> Sequence[R]:
+    try:
+        return await read_page(after)
+    except StoreError as error:
+        _log.warning("export_broken_off", extra={"kind": type(error).__name__})
+        raise AnswerAborted from error

@@ -55,7 +55,7 @@ class FloorScale:
         return self.month_seconds * (EPOCH_MS - self.min_uptime_ms)
 
     def floor(self, earlier_units: int, units: int) -> int:
-        """Give an epoch's floor in micro-USD, after `earlier_units` in the same month: what the rounded sum grows by."""
+        """Give an epoch's floor in micro-USD: what it adds to the rounded sum of the month's `earlier_units`."""
         return self._rounded(earlier_units + units) - self._rounded(earlier_units)
 
     def _rounded(self, units: int) -> int:

@@ -58,7 +58,7 @@ class Grants:
     async def grant(
         self, person: Person, *, kind: GrantKind, amount: int, note: str = "", idempotency_key: str = ""
     ) -> Granted:
-        """Credit a person. Raises NotFound, Invalid, and Conflict: an ambiguous address, a key used for another grant."""
+        """Credit a person. Raises NotFound, Invalid; Conflict for an ambiguous address and a key used otherwise."""
         if amount <= 0:
             raise Invalid("The amount must be positive.")
         now = self._wall_clock()

@@ -27,7 +27,7 @@ class Remainders:
         self._units: dict[str, int] = {}
 
     async def units(self, epoch: Epoch, scale: FloorScale) -> dict[str, int]:
-        """Give the units of all draws of the epoch's month by machine; in which order they were made does not matter."""
+        """Give the units of all draws of the epoch's month by machine, in whatever order they were made."""
         if epoch.month_id != self._month:
             self._month, self._last_row, self._units = epoch.month_id, 0, {}
         month, next_month, last_row = self._month, epoch.next_month_id, self._last_row

@@ -21,8 +21,9 @@ def uptime_ms(sessions: Iterable[Interval], start: int, end: int) -> int:
     """Give the length of the union of sessions, clipped to the half-open period, in whole milliseconds."""
     total, reached = 0, start
     for opened, closed in sorted(_clipped(one, start, end) for one in sessions):
-        if closed > reached:
-            total += closed - max(opened, reached)
+        begun = max(opened, reached)
+        if closed > begun:
+            total += closed - begun
             reached = closed
     return total // 1000
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from server.accounts import SettingsKeys
 from server.api import ApiServices, build_blueprints, build_endpoints
 from server.link import LinkContext, ProviderLink
 from server.listener import Listener, server_tls_context
@@ -24,8 +23,9 @@ from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_
 from server.observe.interpreter import collect_garbage, dump_tasks_on_signal
 from server.observe.loop_lag import measure_loop_lag
 from server.registry import Registry, run_maintenance
-from server.relay import InferenceRelay, NoSettlement, RelayServices
+from server.relay import InferenceRelay, RelayServices
 from server.serve.app import build_app
+from server.serve.books import Books, open_books
 from server.serve.crash_log import CrashLog
 from server.serve.drain import Drain
 from server.serve.gauges import declare_gauges, declare_listener_gauges
@@ -59,6 +59,7 @@ class Coordinator:
     supervisor: Supervisor
     drain: Drain
     registry: Registry
+    books: Books
     link: ProviderLink
     relay: InferenceRelay
     app: QuartTrio
@@ -71,26 +72,44 @@ async def open_coordinator(
 ) -> AsyncIterator[Coordinator]:
     """Build all components, run their tasks, and yield them; the listener is built but does not listen yet.
 
-    Raises CatalogUnusable, OSError or ssl.SSLError when a file that a setting names cannot be used.
+    Raises CatalogUnusable, StoreNotConfigured, StoreCannotOpen, OSError or ssl.SSLError when a file or a database that
+    a setting names cannot be used.
     """
     metrics = Metrics()
-    supervisor = Supervisor(metrics, strict=settings.strict_tasks)
-    drain = Drain()
     registry = Registry(
         clock=trio.current_time, policy=routing_policy(settings), catalog=read_catalog(settings.model_catalog)
     )
+    async with (
+        open_books(
+            settings, metrics=metrics, is_known_model=registry.catalog.knows, on_token_revoked=registry.unlink
+        ) as books,
+        _serving(settings, metrics, registry, books, log) as coordinator,
+    ):
+        yield coordinator
+
+
+@asynccontextmanager
+async def _serving(
+    settings: CoordinatorSettings, metrics: Metrics, registry: Registry, books: Books, log: QueueingHandler | None
+) -> AsyncIterator[Coordinator]:
+    """Build what serves, over books that are open."""
+    supervisor = Supervisor(metrics, strict=settings.strict_tasks)
+    drain = Drain()
     link = ProviderLink(
         LinkContext(
             registry=registry,
             desk=TrustDesk(policy=trust_policy(settings), catalog_hash=_catalog_hash(registry)),
             settings=link_settings(settings),
             meter=LinkMetrics(metrics),
+            link_account=books.accounts.provider_tokens.link,
+            on_left=books.accounts.book.leave,
         )
     )
     relay = InferenceRelay(
         RelayServices(
             registry=registry,
-            settlement=NoSettlement(),
+            settlement=books.billing.settlement,
+            funds=books.funds,
             observer=RelayMetrics(metrics),
             times=relay_times(settings),
             limits=attempt_limits(settings),
@@ -98,7 +117,8 @@ async def open_coordinator(
         )
     )
     services_of_api = ApiServices(
-        keys=SettingsKeys(settings.api_keys),
+        door=books.door,
+        store=books.store,
         registry=registry,
         relay=relay,
         drain=drain,
@@ -110,7 +130,11 @@ async def open_coordinator(
         clock=trio.current_time,
         wall_clock=time.time,
     )
-    blueprints = [*build_blueprints(services_of_api), metrics_blueprint(settings, metrics)]
+    blueprints = [
+        *build_blueprints(services_of_api),
+        *books.blueprints(settings),
+        metrics_blueprint(settings, metrics),
+    ]
     endpoints = build_endpoints(services_of_api)
     app = build_app(settings, metrics=metrics, drain=drain, blueprints=blueprints, endpoints=endpoints)
     listener = Listener(
@@ -125,7 +149,7 @@ async def open_coordinator(
     declare_gauges(metrics, registry=registry, drain=drain, log=log)
     declare_listener_gauges(metrics, listener)
 
-    async with trio.open_nursery() as services:
+    async with _background(books, supervisor), trio.open_nursery() as services:
         await services.start(link.run)
         await services.start(relay.serve)
         supervisor.start(services, "registry_maintenance", run_maintenance, registry, restart="backoff", essential=True)
@@ -138,12 +162,22 @@ async def open_coordinator(
             supervisor=supervisor,
             drain=drain,
             registry=registry,
+            books=books,
             link=link,
             relay=relay,
             app=app,
             listener=listener,
         )
         services.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _background(books: Books, supervisor: Supervisor) -> AsyncIterator[None]:
+    """Run the tasks of the books for as long as the block, whose end they outlive."""
+    async with trio.open_nursery() as nursery:
+        books.start(nursery, supervisor)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def _catalog_hash(registry: Registry) -> Callable[[str], str]:

@@ -25,7 +25,9 @@ _EXPOSED: Final = (
     b"X-Request-ID, request-id, X-Timing, X-Inference-Job-ID, Retry-After, x-should-retry, "
     b"X-Provider-Id, X-Provider-Attested, X-Provider-Trust-Level, X-Provider-Chip, X-Provider-Model, "
     b"X-Provider-Encrypted, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
-    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
+    b"x-ratelimit-limit-input-tokens, x-ratelimit-remaining-input-tokens, x-ratelimit-reset-input-tokens, "
+    b"x-ratelimit-limit-output-tokens, x-ratelimit-remaining-output-tokens, x-ratelimit-reset-output-tokens, "
+    b"X-RateLimit-Reset"
 )
 _PUBLIC: Final[HeaderPairs] = (
     (b"access-control-allow-origin", b"*"),

@@ -60,7 +60,14 @@ class Endpoints:
                 else:
                     running.cancel()
 
-            call = Call(headers, scope["query_string"], body.read)
+            client = scope.get("client")
+            call = Call(
+                headers,
+                scope["query_string"],
+                body.read,
+                scheme=scope["scheme"],
+                client_ip=client[0] if client else "",
+            )
             source = _transport(scope)
             if source is not None and source.source is not None:
                 source.source.listen(take)

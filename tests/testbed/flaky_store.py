@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
+import trio
+
 from server.store.engine import Store, Work
 from server.store.errors import StoreUnavailable
 
@@ -13,19 +15,23 @@ T = TypeVar("T")
 class FlakyStore:
     """Passes everything on to a real store while that is up.
 
-    `down` refuses every call. `lose_answers` commits so many writes and reports them as failed. `writes` counts.
+    `down` refuses every call. `stuck` lets writes wait until they are cancelled. `lose_answers` commits so many writes
+    and reports them as failed. `writes` counts.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.kind: Literal["sqlite", "postgres"] = store.kind
         self.down = False
+        self.stuck = False
         self.lose_answers = 0
         self.writes = 0
 
     async def write(self, work: Work[T]) -> T:
         """Run, refuse, or run and lose the answer."""
         self._refuse()
+        if self.stuck:
+            await trio.sleep_forever()
         self.writes += 1
         result = await self._store.write(work)
         if self.lose_answers:

@@ -28,9 +28,11 @@ async def test_no_secret_is_logged_shown_or_stored(store: Store, monkeypatch: py
     handler = logging.StreamHandler(written)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
-    monkeypatch.setattr(root, "level", logging.DEBUG)
-    for name in ("darkbloom", "httpx", "httpcore"):
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG if name == "darkbloom" else logging.INFO)
+    # Through setLevel: loggers remember what they are enabled for.
+    loggers = [root, *(logging.getLogger(name) for name in ("darkbloom", "httpx", "httpcore"))]
+    levels = [logger.level for logger in loggers]
+    for logger, level in zip(loggers, [logging.DEBUG, logging.DEBUG, logging.INFO, logging.INFO], strict=True):
+        logger.setLevel(level)
     root.addHandler(handler)
     secrets: set[str] = {PASSWORD, ADMIN_KEY, LISTED_KEY, "privy-app-secret-planted"}
     answers: list[bytes] = []
@@ -124,6 +126,8 @@ async def test_no_secret_is_logged_shown_or_stored(store: Store, monkeypatch: py
             await round_of_requests()
     finally:
         root.removeHandler(handler)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
     haystacks = {"logs": written.getvalue(), "answers": b"\n".join(answers).decode(), "shown": repr(shown)}
     assert len(haystacks["answers"]) > 5000
     assert "request" in haystacks["logs"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
 from protocol.settings import Secret
 from server.accounts import AuthRefusal, Identity, SettingsKeys
+from server.accounts.callers import credential_of, missing, refused
 from server.api import ApiServices, build_blueprints, build_endpoints
+from server.api.auth import Door
 from server.config import CoordinatorSettings
+from server.limits import RequestLimiter, TierRates
 from server.observe import Metrics, Supervisor
 from server.serve.app import build_app
 from server.serve.drain import Drain
@@ -20,12 +23,15 @@ from tests.unit.server.relay.relay_world import MODEL, World, open_world
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from server.accounts.callers import HeaderReader
+    from server.store import Store
+
 KEY = "sk-db-test"
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
 class Keys:
-    """The settings' keys plus some with a special fate."""
+    """The settings' keys plus some with a special fate; a CallerFinder."""
 
     def __init__(self) -> None:
         self._listed = SettingsKeys([Secret(KEY)])
@@ -33,6 +39,24 @@ class Keys:
 
     async def authenticate(self, token: str) -> Identity | AuthRefusal:
         return self.special.get(token) or await self._listed.authenticate(token)
+
+    async def identify_call(
+        self, headers: HeaderReader, *, method: str, scheme: str, ip: str, origins: frozenset[str] = frozenset()
+    ) -> Identity:
+        token = credential_of(headers.get("Authorization", ""), headers.get("x-api-key", "")).token
+        if not token:
+            raise missing()
+        found = await self.authenticate(token)
+        if isinstance(found, AuthRefusal):
+            raise refused(found)
+        return found
+
+
+class HealthyStore:
+    """A database that answers."""
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 class Site:
@@ -46,7 +70,11 @@ class Site:
         self.keys = Keys()
         self.supervisor = Supervisor(self.metrics, strict=True)
         services = ApiServices(
-            keys=self.keys,
+            door=Door(
+                callers=self.keys,
+                limiter=RequestLimiter(TierRates(), clock=trio.current_time, wall_clock=lambda: 1_780_000_000.5),
+            ),
+            store=cast("Store", HealthyStore()),
             registry=world.registry,
             relay=world.relay,
             drain=self.drain,

@@ -7,6 +7,7 @@ import trio
 
 from server.billing import holds
 from server.billing.key_spend import KeyCap, spent
+from server.billing.ledger import STRIPE_OUT, Entry, post
 from server.store.errors import CapExceeded, Conflict, InsufficientBalance, Invalid, NotFound
 from tests.testbed.books import LIFETIME, MINUTE, Books
 
@@ -90,6 +91,36 @@ async def test_the_last_micro_dollar_goes_to_one_of_two(books: Books) -> None:
         nursery.start_soon(take, "r2")
     assert sorted(outcomes) == ["held", "refused"]
     assert await books.balance("a") == (100, 0, 100, 0)
+
+
+async def test_a_withdrawal_and_a_hold_race_for_the_same_earnings(books: Books) -> None:
+    for n in range(10):
+        account = f"a{n}"
+        await books.grant(account, earned=100)
+        outcomes: list[str] = []
+
+        async def take(account: str = account, outcomes: list[str] = outcomes) -> None:
+            try:
+                await books.hold(f"r-{account}", account, 60)
+                outcomes.append("hold")
+            except InsufficientBalance:
+                outcomes.append("refused")
+
+        async def withdraw(account: str = account, outcomes: list[str] = outcomes) -> None:
+            entries = (Entry(account, "stripe_payout", -60, -60), Entry(STRIPE_OUT, "stripe_payout", 60))
+            try:
+                await books.store.write(
+                    lambda tx: post(tx, "withdraw", f"stripe_withdraw:{account}", entries, books.now)
+                )
+                outcomes.append("withdraw")
+            except InsufficientBalance:
+                outcomes.append("refused")
+
+        async with trio.open_nursery() as nursery:
+            for racer in (take, withdraw) if n % 2 else (withdraw, take):
+                nursery.start_soon(racer)
+        assert outcomes.count("refused") == 1
+        assert await books.balance(account) == ((40, 40, 0, 0) if "withdraw" in outcomes else (100, 100, 60, 60))
 
 
 async def test_open_holds_count_against_the_cap(books: Books) -> None:

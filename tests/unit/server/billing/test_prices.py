@@ -23,6 +23,7 @@ CACHED = Price(30_000, 165_000)
         (Tokens(10_000, 20_000, 0), CACHED, 150, 150),
         (Tokens(33, 0, 7), CACHED, 1, 100),
         (Tokens(5, 0, -3), FALLBACK_PRICE, 1, 100),
+        (Tokens(0, 0, 1), FALLBACK_PRICE, 1, 100),
         (Tokens(900, 0, 350), FALLBACK_PRICE, 115, 115),
         (Tokens(0, 0, 0), FALLBACK_PRICE, 0, 0),
         (Tokens(-1, -1, -1), FALLBACK_PRICE, 0, 0),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 
+from server.billing.holds import release as release_hold
 from server.billing.ledger import PLATFORM, UNCLAIMED
 from server.billing.prices import Tariff, Tokens
 from server.billing.settle import Settled
 from server.store.errors import Invalid
-from tests.testbed.books import Books
+from tests.testbed.books import LIFETIME, Books
 from tests.testbed.store import open_test_store
 
 
@@ -279,7 +280,12 @@ async def test_example_7_settle_release_and_sweep_race_fifty_times(books: Books)
             if await books.release(request):
                 won.append("release")
 
-        racers = [settle, release, release] if n % 2 else [release, settle, settle]
+        async def sweep(request: str = request, won: list[str] = won) -> None:
+            far = books.now + 2 * LIFETIME
+            if await books.store.write(lambda tx: release_hold(tx, request, "expired", books.now, expired_before=far)):
+                won.append("sweep")
+
+        racers = [[settle, release, sweep], [release, sweep, settle], [sweep, settle, settle]][n % 3]
         async with trio.open_nursery() as nursery:
             for racer in racers:
                 nursery.start_soon(racer)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from server.billing.hold_desk import HoldRequest, Serving
 from server.billing.prices import Price, Tokens
@@ -225,6 +226,22 @@ async def test_a_cancelled_settlement_is_done_all_the_same(desk: Desk) -> None:
         else:  # cancelled before it began: the relay shields it, and expiry is the last resort
             await desk.billing.settlement.settle(record("r0"))
     assert (await desk.books.balance("c")).balance == 1_000_000 - 8 * 115
+
+
+@pytest.mark.parametrize("usage", [USAGE, None])
+async def test_what_was_cancelled_while_it_waited_is_done_later(desk: Desk, usage: BilledUsage | None) -> None:
+    await desk.books.grant("c", credit=1_000_000)
+    await _dispatched(desk)
+    desk.store.stuck = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.billing.settlement.settle, record(usage=usage))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert (await desk.books.balance("c")).held == 1838
+    desk.store.stuck = False
+    await _drain(desk)
+    assert await desk.books.balance("c") == (999_885 if usage else 1_000_000, 0, 0, 0)
+    assert desk.billing.desk.find("r") is None
 
 
 async def test_what_can_never_be_settled_is_raised_and_left_to_expire(desk: Desk) -> None:

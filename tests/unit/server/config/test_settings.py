@@ -48,7 +48,7 @@ def test_production_refuses_development_attestation() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"DARKBLOOM_ENV": "production"},
+        {"DARKBLOOM_ENV": "production", "DARKBLOOM_ALLOW_MEMORY_STORE": "true"},
         {"DARKBLOOM_TLS_KEY": "/k.pem"},
         {"DARKBLOOM_WS_PING": "40s"},
         {"DARKBLOOM_CHALLENGE_MAX_AGE": "5m"},

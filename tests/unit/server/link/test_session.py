@@ -383,13 +383,13 @@ async def test_thirteenth_proof_of_a_device_in_a_minute_is_told_to_come_back(wor
 
 
 async def test_account_of_the_token_and_its_failures(autojump_clock: Any) -> None:
-    async def resolve(token: str) -> str | None:
+    async def resolve(_session: str, token: str) -> str | None:
         await trio.sleep(1)
         if token == "broken":
             raise OSError("the store is away")
         return {"good": "acct-1"}.get(token)
 
-    async with open_world("memory", resolve_account=resolve) as world:
+    async with open_world("memory", link_account=resolve) as world:
         for token in ("good", "bad"):
             provider = await world.connect()
             await provider.register(prove=False, auth_token=token)
@@ -401,11 +401,11 @@ async def test_account_of_the_token_and_its_failures(autojump_clock: Any) -> Non
 
 
 async def test_frames_behind_the_register_wait_for_it(autojump_clock: Any) -> None:
-    async def resolve(_token: str) -> str | None:
+    async def resolve(_session: str, _token: str) -> str | None:
         await trio.sleep(3)
         return "acct-1"
 
-    async with open_world("memory", resolve_account=resolve) as world:
+    async with open_world("memory", link_account=resolve) as world:
         provider = await world.connect()
         await provider.send(provider.registration(auth_token="t"), Heartbeat(status="idle"))
         await provider.expect(AttestationChallenge)

@@ -57,6 +57,7 @@ class World:
 
         pairs = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         scope = {"type": "http", "method": method, "path": path, "query_string": b"metadata=details", "headers": pairs}
+        scope |= {"scheme": "http", "client": ("192.0.2.7", 1)}
         self.sent.clear()
         await self.endpoints(scope, receive, send)
         if not self.sent:
@@ -124,7 +125,7 @@ async def test_a_client_that_leaves_cancels_its_call(nursery: trio.Nursery) -> N
     async def send(event: dict[str, Any]) -> None:
         world.sent.append(event)
 
-    scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": [], "scheme": "http"}
     nursery.start_soon(world.endpoints, scope, receive, send)
     await wait_all_tasks_blocked()
     assert not world.cancelled.is_set()

@@ -28,7 +28,7 @@ COMMAND = [sys.executable, "-m", "server.cli"]
 @pytest.mark.usefixtures("_thawed")
 async def test_run_reports_urls_serves_and_ends_on_sigterm() -> None:
     ready: list[list[str]] = []
-    settings = CoordinatorSettings(host="127.0.0.1", port=0)
+    settings = CoordinatorSettings(host="127.0.0.1", port=0, allow_memory_store=True)
 
     async with trio.open_nursery() as nursery:
 
@@ -140,9 +140,12 @@ def test_unusable_files_and_addresses_are_named(tmp_path: Path) -> None:
     done = _run("serve", "--port", "0", DARKBLOOM_MODEL_CATALOG=str(tmp_path / "none.toml"))
     assert done.returncode == 2
     assert "none.toml" in done.stderr
+    done = _run("serve", "--port", "0")
+    assert done.returncode == 2
+    assert "DARKBLOOM_DATABASE_URL" in done.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = _run("serve", "--host", "127.0.0.1", "--port", port)
+        done = _run("serve", "--host", "127.0.0.1", "--port", port, DARKBLOOM_ALLOW_MEMORY_STORE="true")
     assert done.returncode == 1
     assert "in use" in done.stderr
 
@@ -157,7 +160,7 @@ class Process:
         self.popen = subprocess.Popen(
             [*COMMAND, *arguments],
             cwd=ROOT,
-            env={**kept, **environment},
+            env={**kept, "DARKBLOOM_ALLOW_MEMORY_STORE": "true", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

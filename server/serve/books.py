@@ -1,0 +1,169 @@
+"""Everything over the database: accounts, billing, payments, their endpoints and their background tasks.
+
+Owner: `open_books` opens the store and closes it last; `Books.start` wants a nursery that outlives the relay, whose
+last settlements still need the queue.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import trio
+
+from server.accounts.open import Accounts, open_accounts
+from server.api.account_endpoints import account_blueprints, account_gate
+from server.api.auth import Door
+from server.api.deposits import DepositServices, deposits_blueprint
+from server.api.payouts import PayoutServices, payouts_blueprint
+from server.api.stripe_webhooks import StripeWebhookServices, stripe_webhooks_blueprint
+from server.billing.prices import Tariff
+from server.billing.relay_funds import LedgerFunds
+from server.billing.service import Billing, make_billing
+from server.payments.open import Payments, open_payments
+from server.payments.reconciler import run_reconciler
+from server.serve.money_metrics import MoneyMetrics
+from server.store.open import open_configured_store
+from server.store.retention import retention_job
+
+if TYPE_CHECKING:
+    from quart import Blueprint
+
+    from server.config import CoordinatorSettings
+    from server.observe import Metrics, Supervisor
+    from server.store import Store
+
+_MICROSECONDS: Final = 1_000_000
+
+
+def wall_clock() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The parts of one coordinator that live in the database."""
+
+    store: Store
+    accounts: Accounts
+    billing: Billing
+    payments: Payments
+    door: Door
+    funds: LedgerFunds
+    instance_id: str
+    throwaway: bool
+
+    def start(self, nursery: trio.Nursery, supervisor: Supervisor) -> None:
+        """Start the background tasks; the nursery must outlive the relay."""
+        self.billing.start(nursery, supervisor)
+        for name, task in self.accounts.tasks():
+            supervisor.start(nursery, name, task, restart="backoff")
+        prune = partial(
+            retention_job, self.store, holder=self.instance_id, wall_clock=wall_clock, throwaway=self.throwaway
+        )
+        supervisor.start(nursery, "retention", prune, restart="backoff")
+        if self.payments.payouts is not None and not self.payments.mock:
+            # What was paid out in pretence never arrives, and would be reported for ever.
+            reconcile = partial(
+                run_reconciler,
+                self.payments.payouts.reconciler,
+                store=self.store,
+                holder=self.instance_id,
+                clock=wall_clock,
+            )
+            supervisor.start(nursery, "payout_reconciler", reconcile, restart="backoff")
+
+    def blueprints(self, settings: CoordinatorSettings) -> list[Blueprint]:
+        """Give the endpoints of accounts and payments."""
+        gate = account_gate(self.accounts, settings)
+        return [
+            *account_blueprints(self.accounts, settings=settings, wall_clock=wall_clock),
+            deposits_blueprint(
+                DepositServices(
+                    gate=gate,
+                    deposits=self.payments.deposits,
+                    store=self.store,
+                    referral_share_percent=settings.referral_share_percent,
+                )
+            ),
+            payouts_blueprint(PayoutServices(gate=gate, payouts=self.payments.payouts)),
+            stripe_webhooks_blueprint(
+                StripeWebhookServices(
+                    deposit_hooks=self.payments.deposit_hooks, connect_hooks=self.payments.connect_hooks
+                )
+            ),
+        ]
+
+
+@asynccontextmanager
+async def open_books(
+    settings: CoordinatorSettings,
+    *,
+    metrics: Metrics,
+    is_known_model: Callable[[str], bool],
+    on_token_revoked: Callable[[str], None],
+) -> AsyncGenerator[Books, None]:
+    """Open the store and build what works on it; what a crash left open is given back before this yields.
+
+    Raises StoreNotConfigured and StoreCannotOpen.
+    """
+    meter = MoneyMetrics(metrics)
+    instance_id = f"coord-{secrets.token_hex(8)}"
+    async with (
+        open_configured_store(settings, wall_clock=wall_clock) as store,
+        open_accounts(
+            settings,
+            store,
+            clock=trio.current_time,
+            wall_clock=wall_clock,
+            on_rejected=meter.rejected,
+            on_network_rejected=lambda _use: meter.rejected("network", "requests"),
+            on_token_revoked=on_token_revoked,
+        ) as accounts,
+        open_payments(
+            settings, store=store, meter=meter, clock=wall_clock, coordinator_host=_host_of(settings)
+        ) as payments,
+    ):
+        billing = make_billing(
+            store,
+            tariff_of(settings),
+            wall_clock=wall_clock,
+            instance_id=instance_id,
+            is_known_model=is_known_model,
+            observer=meter,
+            reservation_seconds=settings.reservation_ttl,
+        )
+        await billing.recover()
+        gate = account_gate(accounts, settings)
+        yield Books(
+            store=store,
+            accounts=accounts,
+            billing=billing,
+            payments=payments,
+            door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
+            funds=LedgerFunds(billing.desk),
+            instance_id=instance_id,
+            throwaway=settings.database_url is None,
+        )
+
+
+def tariff_of(settings: CoordinatorSettings) -> Tariff:
+    """Read the rules for prices from the settings."""
+    return Tariff(
+        platform_fee_percent=settings.platform_fee_percent,
+        referral_share_percent=settings.referral_share_percent,
+        minimum_charge=settings.minimum_charge_micro,
+        cache_read_discount_percent=settings.cache_read_discount_percent,
+        max_price_multiple=settings.max_price_multiple,
+    )
+
+
+def _host_of(settings: CoordinatorSettings) -> str:
+    return urlsplit(settings.base_url).netloc if settings.base_url else settings.host

@@ -1,0 +1,117 @@
+"""What billing, payments and rate limits report, turned into metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, get_args
+
+from server.billing.observer import HoldOutcome
+from server.limits import Dimension, Tier
+from server.payments.alerts import AlertKind, WebhookEndpoint, WebhookResult
+
+if TYPE_CHECKING:
+    from server.billing.settle import Settled
+    from server.observe.metrics import Metrics
+
+_OPERATIONS: Final = ("settle", "release")
+
+
+class MoneyMetrics:
+    """Counts money in micro-USD; a BillingObserver, a PaymentsMeter, and the ear of the rate limits."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        declare = metrics.families
+        self._holds = declare.counter(
+            "darkbloom_billing_reservations", "Holds that were asked for.", outcome=get_args(HoldOutcome)
+        )
+        self._held = declare.counter("darkbloom_billing_reserved_micro_usd", "Money put on hold.")
+        self._released = declare.counter("darkbloom_billing_reservation_refunds", "Holds given back without a charge.")
+        self._settled = declare.counter("darkbloom_billing_settled_requests", "Requests that were settled.")
+        self._cost = declare.counter("darkbloom_billing_charged_micro_usd", "Charges to consumers.")
+        self._unused = declare.counter(
+            "darkbloom_billing_settlement_refund_micro_usd", "Parts of holds that were not charged."
+        )
+        self._overage = declare.counter(
+            "darkbloom_billing_overage_charged_micro_usd", "Charges beyond what was on hold."
+        )
+        self._payout = declare.counter("darkbloom_billing_provider_credits_micro_usd", "Earnings of machines' owners.")
+        self._fees = declare.counter("darkbloom_billing_platform_fees_micro_usd", "Fees that the platform kept.")
+        self._clamped = declare.counter("darkbloom_billing_cost_clamped", "Costs cut to twice the hold.")
+        self._zeroed = declare.counter(
+            "darkbloom_billing_uncollected_zeroed", "Requests whose cost could not be collected, so nobody was paid."
+        )
+        self._zero_usage = declare.counter(
+            "darkbloom_billing_zero_usage_complete", "Answers with content for which a provider reported no tokens."
+        )
+        self._discount = declare.counter(
+            "darkbloom_billing_cache_read_discount_micro_usd", "What cached prompt tokens saved consumers."
+        )
+        self._deferred = declare.counter(
+            "darkbloom_billing_deferred", "Operations that wait for the database to come back."
+        )
+        self._lost = declare.counter(
+            "darkbloom_billing_credit_failed", "Operations that were given up.", op=_OPERATIONS
+        )
+        self._rejections = declare.counter(
+            "darkbloom_ratelimit_rejections", "Refused calls.", tier=get_args(Tier), dimension=get_args(Dimension)
+        )
+        self._alerts = declare.counter(
+            "darkbloom_payment_alerts", "What an operator must look at.", kind=get_args(AlertKind)
+        )
+        self._webhooks = declare.counter(
+            "darkbloom_payment_webhooks",
+            "Webhooks from Stripe.",
+            endpoint=get_args(WebhookEndpoint),
+            result=get_args(WebhookResult),
+        )
+
+    # --- billing ----------------------------------------------------------------------------------------------------
+
+    def hold_taken(self, outcome: HoldOutcome, amount: int) -> None:
+        """See BillingObserver."""
+        self._holds.inc(outcome)
+        if outcome == "held":
+            self._held.inc(by=amount)
+
+    def hold_released(self, amount: int, reason: str) -> None:
+        """See BillingObserver."""
+        self._released.inc()
+
+    def settled(self, result: Settled, *, discount: int) -> None:
+        """See BillingObserver."""
+        self._settled.inc()
+        self._cost.inc(by=result.cost)
+        self._unused.inc(by=max(0, result.reserved - result.cost))
+        self._overage.inc(by=max(0, result.cost - result.reserved))
+        self._payout.inc(by=result.payout)
+        self._fees.inc(by=max(0, result.platform))
+        self._discount.inc(by=discount)
+        if result.clamped:
+            self._clamped.inc()
+        if result.uncollected:
+            self._zeroed.inc()
+
+    def zero_usage(self) -> None:
+        """See BillingObserver."""
+        self._zero_usage.inc()
+
+    def deferred(self, depth: int) -> None:
+        """See BillingObserver."""
+        self._deferred.inc()
+
+    def lost(self, operation: str) -> None:
+        """See BillingObserver."""
+        self._lost.inc(operation)
+
+    # --- payments and limits ----------------------------------------------------------------------------------------
+
+    def alert(self, kind: AlertKind) -> None:
+        """See PaymentsMeter."""
+        self._alerts.inc(kind)
+
+    def webhook(self, endpoint: WebhookEndpoint, result: WebhookResult) -> None:
+        """See PaymentsMeter."""
+        self._webhooks.inc(endpoint, result)
+
+    def rejected(self, tier: Tier, dimension: Dimension) -> None:
+        """Count one call that a rate limit refused."""
+        self._rejections.inc(tier, dimension)
