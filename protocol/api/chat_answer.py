@@ -120,7 +120,7 @@ class ChatAnswer:
         *,
         response_hash: str | None = None,
         se_signature: str | None = None,
-        stopped_by_caller: bool = False,
+        stop_sequence: str | None = None,
         attachments: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         """The complete `chat.completion` object."""
@@ -139,7 +139,7 @@ class ChatAnswer:
             completion_tokens=usage.completion_tokens,
             requested_max=self._requested_max,
             has_tool_calls=bool(self._calls),
-            stopped_by_caller=stopped_by_caller,
+            stopped_by_caller=stop_sequence is not None,
         )
         answer: dict[str, object] = {
             "id": self._completion_id,

@@ -122,7 +122,7 @@ class ChatStream:
         *,
         response_hash: str | None = None,
         se_signature: str | None = None,
-        stopped_by_caller: bool = False,
+        stop_sequence: str | None = None,
         attachments: Mapping[str, object] | None = None,
     ) -> bytes:
         """The end of a complete answer: held finish chunk, usage chunk if it was asked for, `[DONE]`.
@@ -136,7 +136,7 @@ class ChatStream:
             completion_tokens=usage.completion_tokens,
             requested_max=self._requested_max,
             has_tool_calls=self._calls.count > 0,
-            stopped_by_caller=stopped_by_caller,
+            stopped_by_caller=stop_sequence is not None,
         )
         finish_extra = b"" if self._include_usage else _members(extra)
         out.append(

@@ -78,6 +78,24 @@ class WireChoice(msgspec.Struct):
         except ApiError:
             return None
 
+    def logprob_entries(self) -> bytes:
+        """The entries of the content's log probabilities, joined by commas, on one line; empty without any."""
+        encoded = self.logprobs_json()
+        if encoded is None:
+            return b""
+        try:
+            entries = _LOGPROBS.decode(encoded).content
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return b""
+        return b",".join(bytes(entry) for entry in entries or ())
+
+
+class _WireLogprobs(msgspec.Struct):
+    content: list[msgspec.Raw] | None = None
+
+
+_LOGPROBS: Final = msgspec.json.Decoder(_WireLogprobs)
+
 
 class WireChunk(msgspec.Struct):
     """One `chat.completion.chunk`, or one complete `chat.completion`."""

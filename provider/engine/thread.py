@@ -1,4 +1,4 @@
-"""The loop of the engine thread: commands, one turn, one post to trio; it blocks when there is nothing to do."""
+"""The loop of the engine thread: commands, one turn, a post to trio; it blocks when there is nothing to do."""
 
 import queue
 import time
@@ -25,9 +25,16 @@ class Pulse:
 def run_engine(core: EngineCore, commands: "queue.SimpleQueue[Command]", post: Post, pulse: Pulse) -> None:
     """Serve commands until `Stop`; the one call of the engine thread.
 
-    `post` is called at most once a turn, with all events since the last time, and must not block.
+    `post` is called with all events since the last time, at most twice a turn, and must not block.
     """
     posting = Posting(core)
+
+    def hand_over(now: float) -> None:
+        outbox, core.outbox = core.outbox, []
+        replies, core.replies = core.replies, []
+        post(outbox, replies, core.snapshot)
+        posting.note(core, now)
+
     while True:
         if not core.has_rows:
             try:
@@ -38,6 +45,8 @@ def run_engine(core: EngineCore, commands: "queue.SimpleQueue[Command]", post: P
                 pulse.step_started_at = time.monotonic()
                 core.apply(command)
         pulse.step_started_at = began = time.monotonic()
+        if core.outbox and not commands.empty():
+            hand_over(began)  # a command may make this turn long: a prompt to process, a model to attach or to free
         while not commands.empty():
             core.apply(commands.get_nowait())
         if core.stopped:
@@ -45,10 +54,7 @@ def run_engine(core: EngineCore, commands: "queue.SimpleQueue[Command]", post: P
         core.turn()
         pulse.last_step_at = ended = time.monotonic()
         if posting.is_due(core, began, ended):
-            outbox, core.outbox = core.outbox, []
-            replies, core.replies = core.replies, []
-            post(outbox, replies, core.snapshot)
-            posting.note(core, ended)
+            hand_over(ended)
         pulse.step_started_at = None
 
 

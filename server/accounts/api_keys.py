@@ -55,6 +55,16 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class FreshKey:
+    """Id and secret of a key to be made. Made before the transaction, so that one which is run again, because the
+    answer to its COMMIT was lost, finds its own key and gives the secret that is stored.
+    """
+
+    id: str = field(default_factory=new_key_id)
+    secret: str = field(default_factory=new_api_key, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class MadeKey:
     """A new key with its secret, which is shown this one time."""
 
@@ -90,18 +100,24 @@ async def get_live(tx: Tx, account_id: str, key_id: str) -> ApiKey:
     return _of(row)
 
 
-async def create(tx: Tx, account_id: str, changes: Mapping[str, Value], now: int) -> MadeKey:
-    """Make a key with settings that `parse_changes` read; raises Conflict above 50 live keys."""
+async def create(
+    tx: Tx, account_id: str, changes: Mapping[str, Value], now: int, fresh: FreshKey | None = None
+) -> MadeKey:
+    """Make a key with settings that `parse_changes` read; raises Conflict above 50 live keys.
+
+    Expired keys count until they are revoked: they are listed, and come back when their time is changed.
+    """
+    fresh = fresh or FreshKey()
     await users.lock(tx, account_id)
+    made = await _made_before(tx, account_id, fresh)
+    if made is not None:
+        return made
     live = await tx.value(
-        "SELECT COUNT(*) FROM api_keys WHERE owner_account_id = $1 AND revoked_at IS NULL "
-        "AND (expires_at IS NULL OR expires_at > $2)",
-        account_id,
-        now,
+        "SELECT COUNT(*) FROM api_keys WHERE owner_account_id = $1 AND revoked_at IS NULL", account_id
     )
     if cast(int, live) >= MAX_LIVE_KEYS:
         raise Conflict(f"This account has {MAX_LIVE_KEYS} API keys, which is the most; revoke one first.")
-    return await _insert(tx, account_id, changes, now)
+    return await _insert(tx, account_id, changes, now, fresh)
 
 
 async def change(tx: Tx, account_id: str, key_id: str, changes: Mapping[str, Value]) -> ApiKey:
@@ -118,8 +134,9 @@ async def change(tx: Tx, account_id: str, key_id: str, changes: Mapping[str, Val
     return await get_live(tx, account_id, key_id)
 
 
-async def rotate(tx: Tx, account_id: str, key_id: str, now: int) -> MadeKey:
+async def rotate(tx: Tx, account_id: str, key_id: str, now: int, fresh: FreshKey | None = None) -> MadeKey:
     """Replace a live key by a new id and secret with the same settings; raises NotFound, also for a race's loser."""
+    fresh = fresh or FreshKey()
     old = await tx.row(
         "UPDATE api_keys SET revoked_at = $3 WHERE id = $1 AND owner_account_id = $2 AND revoked_at IS NULL "
         f"RETURNING {', '.join(_SETTINGS)}",
@@ -128,8 +145,11 @@ async def rotate(tx: Tx, account_id: str, key_id: str, now: int) -> MadeKey:
         now,
     )
     if old is None:
-        raise NotFound("There is no such API key; GET /v1/keys lists yours.")
-    return await _insert(tx, account_id, {column: old[column] for column in _SETTINGS}, now)
+        made = await _made_before(tx, account_id, fresh)
+        if made is None:
+            raise NotFound("There is no such API key; GET /v1/keys lists yours.")
+        return made
+    return await _insert(tx, account_id, {column: old[column] for column in _SETTINGS}, now, fresh)
 
 
 async def revoke(tx: Tx, account_id: str, key_id: str, now: int) -> str:
@@ -164,23 +184,26 @@ async def note_used(tx: Tx, key_id: str, at: int) -> None:
     await tx.execute(sql, key_id, at)
 
 
-async def _insert(tx: Tx, account_id: str, changes: Mapping[str, Value], now: int) -> MadeKey:
-    secret = new_api_key()
-    key_id = new_key_id()
+async def _made_before(tx: Tx, account_id: str, fresh: FreshKey) -> MadeKey | None:
+    found = await find_by_id(tx, fresh.id)
+    return None if found is None else MadeKey(fresh.secret, await get_live(tx, account_id, fresh.id))
+
+
+async def _insert(tx: Tx, account_id: str, changes: Mapping[str, Value], now: int, fresh: FreshKey) -> MadeKey:
     columns = [column for column in _SETTINGS if column in changes]
     names = "".join(f", {column}" for column in columns)
     places = "".join(f", ${number}" for number in range(6, 6 + len(columns)))
     await tx.execute(
         f"INSERT INTO api_keys (id, key_hash, owner_account_id, label, created_at{names}) "
         f"VALUES ($1, $2, $3, $4, $5{places})",
-        key_id,
-        hash_of(secret),
+        fresh.id,
+        hash_of(fresh.secret),
         account_id,
-        label_of(secret),
+        label_of(fresh.secret),
         now,
         *(changes[column] for column in columns),
     )
-    return MadeKey(secret, await get_live(tx, account_id, key_id))
+    return MadeKey(fresh.secret, await get_live(tx, account_id, fresh.id))
 
 
 def _key(row: Row | None) -> ApiKey | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from server.accounts import provider_tokens
-from server.accounts.credentials import HEX_64, hash_of, new_opaque
+from server.accounts.credentials import HEX_64, hash_of, new_opaque, new_provider_token
 from server.accounts.user_code import new_user_code, normal_user_code
 from server.store import Conflict
 
@@ -84,16 +84,20 @@ class DeviceLogin:
         now = self._wall_clock()
         sql = (
             "INSERT INTO device_codes (device_code_hash, user_code, status, client_label, chip, region, expires_at, "
-            "created_at) VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7) ON CONFLICT (user_code) DO NOTHING"
+            "created_at) VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
         )
 
         async def work(tx: Tx) -> str:
+            digest = hash_of(device_code)
             for _ in range(CODE_TRIES):
                 user_code = new_user_code()
                 expires_at = now + LIVES_SECONDS * SECOND
-                digest = hash_of(device_code)
                 if await tx.execute(sql, digest, user_code, client_label, chip, region, expires_at, now):
                     return user_code
+                # Run again, because the answer to its COMMIT was lost, this finds its own row.
+                own = await tx.value("SELECT user_code FROM device_codes WHERE device_code_hash = $1", digest)
+                if own is not None:
+                    return cast(str, own)
             raise Conflict("No free code was found; try again.")
 
         return StartedLogin(device_code, await self._store.write(work))
@@ -103,8 +107,8 @@ class DeviceLogin:
         if HEX_64.fullmatch(device_code) is None:
             return "invalid_grant"
         digest = hash_of(device_code)
-        now = self._wall_clock()
-        return await self._store.write(lambda tx: _poll(tx, digest, now))
+        now, token = self._wall_clock(), new_provider_token()
+        return await self._store.write(lambda tx: _poll(tx, digest, now, token))
 
     async def pending(self, typed: str) -> PendingLogin | Decision:
         """Give what a typed code stands for, before anything is decided."""
@@ -164,14 +168,20 @@ class DeviceLogin:
         return await self._store.write(work)
 
 
-async def _poll(tx: Tx, digest: str, now: int) -> LinkedMachine | PollRefusal:
+async def _poll(tx: Tx, digest: str, now: int, token: str) -> LinkedMachine | PollRefusal:
+    """`token` is what an approved machine gets. It is made outside, so that a transaction which is run again, because
+    the answer to its COMMIT was lost, gives the token that is stored.
+    """
     row = await tx.row(
         "SELECT user_code, account_id, status, last_polled_at, expires_at FROM device_codes "
         "WHERE device_code_hash = $1@LOCK",
         digest,
     )
-    if row is None or row["status"] == "consumed":
+    if row is None:
         return "invalid_grant"
+    if row["status"] == "consumed":
+        account_id = await provider_tokens.owner_of(tx, token)
+        return "invalid_grant" if account_id is None else LinkedMachine(token, account_id)
     if cast(int, row["expires_at"]) <= now:
         return "expired_token"
     if row["status"] == "denied":
@@ -182,7 +192,7 @@ async def _poll(tx: Tx, digest: str, now: int) -> LinkedMachine | PollRefusal:
     if not await tx.execute(sql, digest):
         return "invalid_grant"
     account_id = cast(str, row["account_id"])
-    token = await provider_tokens.insert(tx, account_id, f"device-{cast(str, row['user_code'])}", now)
+    await provider_tokens.insert(tx, account_id, f"device-{cast(str, row['user_code'])}", now, token)
     return LinkedMachine(token, account_id)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from server.accounts import api_keys
+from server.accounts.api_keys import FreshKey
 from server.accounts.credentials import hash_of
 from server.billing import key_spend
 from server.store import NotFound
@@ -51,16 +52,16 @@ class KeyDesk:
 
     async def create(self, account_id: str, settings: KeyChanges) -> MadeKey:
         """Make a key; its secret is in the result and nowhere else."""
-        now = self._wall_clock()
-        return await self._store.write(lambda tx: api_keys.create(tx, account_id, settings, now))
+        now, fresh = self._wall_clock(), FreshKey()
+        return await self._store.write(lambda tx: api_keys.create(tx, account_id, settings, now, fresh))
 
     async def create_like_the_others(self, account_id: str) -> MadeKey:
         """Make a key that is for the own machines only if every active key of the account is."""
-        now = self._wall_clock()
+        now, fresh = self._wall_clock(), FreshKey()
 
         async def work(tx: Tx) -> MadeKey:
             own_only = await api_keys.all_self_route_only(tx, account_id, now)
-            return await api_keys.create(tx, account_id, {"self_route_only": int(own_only)}, now)
+            return await api_keys.create(tx, account_id, {"self_route_only": int(own_only)}, now, fresh)
 
         return await self._store.write(work)
 
@@ -111,10 +112,10 @@ class KeyDesk:
 
     async def rotate(self, account_id: str, key_id: str) -> MadeKey:
         """Give a key a new id and a new secret; the old secret is dead when this returns."""
-        now = self._wall_clock()
+        now, fresh = self._wall_clock(), FreshKey()
 
         async def work(tx: Tx) -> MadeKey:
-            made = await api_keys.rotate(tx, account_id, key_id, now)
+            made = await api_keys.rotate(tx, account_id, key_id, now, fresh)
             await self._changes.announce(tx, "key", key_id)
             return made
 

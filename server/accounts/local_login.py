@@ -61,7 +61,10 @@ class LocalLogin:
             if await users.any_exists(tx):
                 return False
             await tx.execute("DELETE FROM setup_tokens WHERE expires_at < $1 AND used_at IS NULL", now)
-            sql = "INSERT INTO setup_tokens (token_hash, created_at, expires_at) VALUES ($1, $2, $3)"
+            sql = (
+                "INSERT INTO setup_tokens (token_hash, created_at, expires_at) VALUES ($1, $2, $3) "
+                "ON CONFLICT (token_hash) DO NOTHING"
+            )
             await tx.execute(sql, hash_of(token), now, now + SETUP_TOKEN_LIVES)
             return True
 
@@ -115,9 +118,10 @@ class LocalLogin:
         now = self._wall_clock()
 
         async def work(tx: Tx) -> OpenedSession | None:
+            # The new hash counts too: it stands there when the answer to a COMMIT was lost and this is run again.
             changed = await tx.execute(
                 "UPDATE local_credentials SET password_hash = $2, updated_at = $3 "
-                "WHERE account_id = $1 AND password_hash = $4",
+                "WHERE account_id = $1 AND password_hash IN ($2, $4)",
                 account_id,
                 hashed,
                 now,
@@ -136,7 +140,7 @@ class LocalLogin:
         now = self._wall_clock()
         sql = (
             "INSERT INTO signup_invites (code_hash, label, max_uses, created_by, created_at, expires_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6)"
+            "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (code_hash) DO NOTHING"
         )
         expires_at = None if lives is None else now + lives
         await self._store.write(lambda tx: tx.execute(sql, hash_of(code), label, max_uses, created_by, now, expires_at))
@@ -150,10 +154,13 @@ class LocalLogin:
         except (ValueError, PasswordRefused) as error:
             raise SignUpRefused(str(error)) from None
         hashed = await self._hasher.hash(password)
-        now = self._wall_clock()
+        now, account_id = self._wall_clock(), str(uuid.uuid4())
 
         async def work(tx: Tx) -> User:
-            account_id = str(uuid.uuid4())
+            made = await users.find(tx, account_id)
+            if made is not None:
+                # Run again, because the answer to the COMMIT was lost.
+                return made
             is_admin = await admit(tx, now, account_id)
             # The address is for display: nobody has verified it.
             email = norm if "@" in norm else ""

@@ -7,6 +7,7 @@ a lookup that began before the revocation is made again.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
@@ -24,6 +25,7 @@ MAX_TOKEN_CHARACTERS: Final = 4096
 MAX_LISTED: Final = 200
 ID_DIGITS: Final = 16
 RECHECKED_AT_ONCE: Final = 200
+_TOKEN: Final = re.compile(re.escape(PROVIDER_TOKEN_PREFIX) + r"[0-9a-f]{64}", re.ASCII)
 _COLUMNS: Final = "token_hash, account_id, label, active, created_at, last_used_at, revoked_at"
 
 OnRevoked = Callable[[str], None]
@@ -48,12 +50,18 @@ class ProviderToken:
         return self.token_hash[:ID_DIGITS]
 
 
-async def insert(tx: Tx, account_id: str, label: str, now: int) -> str:
-    """Make a token and give its secret, which is shown this one time."""
-    secret = new_provider_token()
+async def insert(tx: Tx, account_id: str, label: str, now: int, secret: str | None = None) -> str:
+    """Make a token and give its secret, which is shown this one time; a new one unless it is given."""
+    secret = secret or new_provider_token()
     sql = "INSERT INTO provider_tokens (token_hash, account_id, label, created_at) VALUES ($1, $2, $3, $4)"
     await tx.execute(sql, hash_of(secret), account_id, label, now)
     return secret
+
+
+async def owner_of(tx: Tx, token: str) -> str | None:
+    """Give the account of an active token, else None."""
+    sql = "SELECT account_id FROM provider_tokens WHERE token_hash = $1 AND active = 1"
+    return cast("str | None", await tx.value(sql, hash_of(token)))
 
 
 async def note_used(tx: Tx, token_hash: str, at: int) -> None:
@@ -82,13 +90,10 @@ class ProviderTokens:
         """Give the account of a valid token, else None. Fits the provider link's `resolve_account`."""
         if not token.startswith(PROVIDER_TOKEN_PREFIX) or len(token) > MAX_TOKEN_CHARACTERS:
             return None
-        digest = hash_of(token)
-        sql = "SELECT account_id FROM provider_tokens WHERE token_hash = $1 AND active = 1"
-        row = await self._store.read(lambda tx: tx.row(sql, digest))
-        if row is None:
-            return None
-        self._uses.note(digest, self._wall_clock())
-        return cast(str, row["account_id"])
+        account_id = await self._store.read(lambda tx: owner_of(tx, token))
+        if account_id is not None:
+            self._uses.note(hash_of(token), self._wall_clock())
+        return account_id
 
     async def link(self, session_id: str, token: str) -> str | None:
         """Give the account of a live session's token and enter the session in the book; None leaves it unlinked."""
@@ -110,10 +115,11 @@ class ProviderTokens:
         )
         return [_of(row) for row in await self._store.read(lambda tx: tx.fetch(sql, account_id, MAX_LISTED))]
 
-    async def revoke(self, token: str) -> None:
-        """Revoke the token that is shown; an unknown or revoked one changes nothing."""
-        digest = hash_of(token)
-        await self._revoke("token_hash = $1", digest)
+    async def revoke(self, token: str) -> bool:
+        """Revoke the token that is shown; False for an unknown or revoked one, which costs a read at most."""
+        if _TOKEN.fullmatch(token) is None or await self._store.read(lambda tx: owner_of(tx, token)) is None:
+            return False
+        return await self._revoke("token_hash = $1", hash_of(token)) > 0
 
     async def revoke_by_id(self, account_id: str, token_id: str) -> bool:
         """Revoke a token of an account by its id; False when there is none."""
@@ -147,9 +153,11 @@ class ProviderTokens:
 
         try:
             revoked = await self._store.write(work)
-        finally:
-            # Whether or not the answer of the database arrived: lookups under way are made again.
+        except BaseException:
+            # The answer of the database did not arrive: lookups under way are made again.
             self._book.turn()
+            raise
+        # What revoked nothing turns no page: otherwise anybody could keep lookups from ever ending.
         for digest in revoked:
             self._book.revoked(digest)
         return len(revoked)

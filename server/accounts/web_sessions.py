@@ -56,7 +56,10 @@ class OpenedSession:
 async def insert(
     tx: Tx, account_id: str, mode: SessionMode, now: int, *, key_id: str = "", label: str = "", replaces: str = ""
 ) -> OpenedSession:
-    """Open a session; the one that the browser had (`replaces`, a hash) ends, and so do the oldest above 50."""
+    """Open a session; the one that the browser had (`replaces`, a hash) ends, and so do the oldest above 50.
+
+    What has ended is deleted, so that no account fills the table by signing in again and again.
+    """
     if replaces:
         await _end(tx, replaces, now)
     cookie = new_opaque()
@@ -67,11 +70,10 @@ async def insert(
     row = await tx.row(sql, hash_of(cookie), account_id, mode, key_id, label, now, now + ABSOLUTE)
     assert row is not None
     await tx.execute(
-        "UPDATE web_sessions SET revoked_at = $2 WHERE account_id = $1 AND revoked_at IS NULL AND token_hash NOT IN "
+        "DELETE FROM web_sessions WHERE account_id = $1 AND token_hash NOT IN "
         "(SELECT token_hash FROM web_sessions WHERE account_id = $1 AND revoked_at IS NULL "
-        "ORDER BY created_at DESC, token_hash LIMIT $3)",
+        "ORDER BY created_at DESC, token_hash LIMIT $2)",
         account_id,
-        now,
         MAX_LIVE,
     )
     return OpenedSession(cookie, _of(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -29,6 +30,7 @@ _FROM: Final = (
     " LEFT JOIN balances b ON b.account_id = u.account_id WHERE u.erased_at IS NULL"
 )
 _ESCAPE: Final = "!"
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ async def view(tx: Tx, account_id: str) -> AccountView:
     """Give one account; raises NotFound."""
     row = await tx.row(f"SELECT {_COLUMNS} {_FROM} AND u.account_id = $1", account_id)
     if row is None:
-        raise NotFound(f"There is no account {account_id[:100]!r}.")
+        raise NotFound(f"There is no account {_echo(account_id)}.")
     return _view(row)
 
 
@@ -100,10 +102,10 @@ async def resolve(tx: Tx, who: str) -> str:
     found = sorted({cast(str, row["account_id"]) for row in rows})
     if not found:
         raise NotFound(
-            f"There is no account {name[:100]!r}; name it by account id, login, verified address or identity."
+            f"There is no account {_echo(name)}; name it by account id, login, verified address or identity."
         )
     if len(found) > 1:
-        raise Conflict(f"{name[:100]!r} stands for several accounts: {', '.join(found)}. Name one of these ids.")
+        raise Conflict(f"{_echo(name)} stands for several accounts: {', '.join(found)}. Name one of these ids.")
     return found[0]
 
 
@@ -115,7 +117,7 @@ async def resolve_holder(tx: Tx, who: str) -> str:
     if name.startswith("legacy:"):
         if await tx.row("SELECT account_id FROM balances WHERE account_id = $1", name) is not None:
             return name
-        raise NotFound(f"The account {name[:100]!r} never had money.")
+        raise NotFound(f"The account {_echo(name)} never had money.")
     return await resolve(tx, name)
 
 
@@ -172,6 +174,11 @@ async def _locked(tx: Tx, who: str) -> AccountView:
 async def _changed(tx: Tx, before: AccountView, old: dict[str, object], new: dict[str, object]) -> Deed[AccountView]:
     after = await view(tx, before.account_id)
     return Deed(after, before.account_id, old, new, news=(("account", before.account_id),))
+
+
+def _echo(name: str) -> str:
+    """Repeat a name in an error; what is as long as a credential may be one, sent to the wrong place."""
+    return "with this name" if _CREDENTIAL.search(name) else repr(name[:100])
 
 
 def _literally(text: str) -> str:

@@ -160,8 +160,13 @@ def device_blueprint(services: DeviceServices) -> Blueprint:
         credential = gate.facts().credential()
         if credential.kind != "bearer":
             raise ApiError(401, "authentication_error", "This needs the machine's token as bearer token.")
+        if gate.limits.used_up("failed_bearer", client_ip()):
+            # Not 429, for the same reason as below.
+            text = "Too many unknown tokens came from this network; try again in a minute."
+            raise ApiError(503, "service_unavailable", text, retry_after_seconds=60)
         try:
-            await services.tokens.revoke(credential.token)
+            if not await services.tokens.revoke(credential.token):
+                gate.limits.take("failed_bearer", client_ip())
         except StoreUnavailable:
             # Not 503: a machine must not take this for done, and older ones stop at anything below 500 alone.
             raise ApiError(500, "server_error", "The token could not be revoked; try again.") from None

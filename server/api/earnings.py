@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from quart import Blueprint, request
+from quart.wrappers import Response
 
 from protocol.api.errors import ApiError, invalid_request
 from server.accounts.credentials import PROVIDER_TOKEN_PREFIX
@@ -22,8 +23,6 @@ from server.rewards.report_totals import machine_total
 from server.rewards.tables import table_head, table_lines
 
 if TYPE_CHECKING:
-    from quart.wrappers import Response
-
     from server.answer import StreamingAnswer
     from server.api.deposits import PaymentGate
     from server.billing.reads import Earning, EarningsTotal
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from server.store import Store
 
 DEFAULT_ROWS: Final = 50
+FILENAME: Final = "darkbloom-earnings"
 WALLET_HEADER: Final = "X-Provider-Wallet"
 COLUMNS: Final = (
     "timestamp",
@@ -144,19 +144,19 @@ def _serve_lists(blueprint: Blueprint, services: EarningServices) -> None:
         )
 
     @blueprint.route("/v1/provider/account-earnings/export", methods=["GET"])
-    async def export() -> StreamingAnswer:
+    async def export() -> Response | StreamingAnswer:
         account_id = await _earner(services)
         period, form = span(request.args, services.wall_clock()), table_format(request.args)
         key = short_text(request.args, "provider_key")
+        if request.method == "HEAD":
+            return Response(b"", headers=download_headers(form, FILENAME))
 
         async def page(after: Cursor) -> list[EarningLine]:
             return await store.statistics(
                 lambda tx: earnings_page(tx, account_id, after, since=period.since, provider_key=key)
             )
 
-        return await services.exports.stream(
-            page, _exported, COLUMNS, form=form, filename="darkbloom-earnings", start=period.start
-        )
+        return await services.exports.stream(page, _exported, COLUMNS, form=form, filename=FILENAME, start=period.start)
 
 
 def _serve_groups(blueprint: Blueprint, services: EarningServices) -> None:
@@ -182,7 +182,7 @@ async def _groups(services: EarningServices, by: GroupBy) -> Response:
     body = table_head(columns, form) + table_lines(lines, columns, form)
     answer = private_answer(None)
     answer.set_data(body)
-    answer.headers.update(download_headers(form, f"darkbloom-earnings-by-{by}"))
+    answer.headers.update(download_headers(form, f"{FILENAME}-by-{by}"))
     return answer
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from quart import Blueprint, request
+from quart.wrappers import Response
 
 from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage, private_answer
 from server.billing.amounts import usd6
 from server.billing.reads import usage
+from server.rewards.exports import download_headers
 from server.rewards.report_query import row_before, row_limit, short_text, span, table_format
 from server.rewards.report_rows import Cursor, UsageLine, usage_page
 
 if TYPE_CHECKING:
-    from quart.wrappers import Response
-
     from server.answer import StreamingAnswer
     from server.api.deposits import PaymentGate
     from server.billing.reads import UsageRow
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.store import Store
 
 DEFAULT_ROWS: Final = 100
+FILENAME: Final = "darkbloom-usage"
 COLUMNS: Final = (
     "timestamp",
     "job_id",
@@ -70,19 +71,19 @@ def usage_blueprint(services: UsageServices) -> Blueprint:
         return private_answer(answer)
 
     @blueprint.route("/v1/payments/usage/export", methods=["GET"])
-    async def export() -> StreamingAnswer:
+    async def export() -> Response | StreamingAnswer:
         caller = await services.gate.caller()
         period, form = span(request.args, services.wall_clock()), table_format(request.args)
         key_id = short_text(request.args, "key_id")
+        if request.method == "HEAD":
+            return Response(b"", headers=download_headers(form, FILENAME))
 
         async def page(after: Cursor) -> list[UsageLine]:
             return await services.store.statistics(
                 lambda tx: usage_page(tx, caller.account_id, after, since=period.since, key_id=key_id)
             )
 
-        return await services.exports.stream(
-            page, _exported, COLUMNS, form=form, filename="darkbloom-usage", start=period.start
-        )
+        return await services.exports.stream(page, _exported, COLUMNS, form=form, filename=FILENAME, start=period.start)
 
     return blueprint
 

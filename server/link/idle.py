@@ -13,6 +13,7 @@ Invariant: between a read and the end of what it causes there is no checkpoint.
 from __future__ import annotations
 
 import select
+import time
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import outcome
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 GATHER_SECONDS: Final = 0.02
 """How long frames of parked connections may wait for company; nothing with a deadline under a second comes there."""
-# One batch is one step of the task: at 50 µs for a heartbeat it stays far below the 5 ms that a step may take.
+# One batch is one step of the task, and ends early when peers sent so much that it gets long: a step may take 5 ms.
 _BATCH_CONNECTIONS: Final = 32
+_STEP_SECONDS: Final = 0.002
 _BATCH_EVENTS: Final = 32
 
 Events: TypeAlias = "list[Event]"
@@ -113,8 +115,7 @@ class IdleReads:
                 while True:
                     await trio.lowlevel.wait_readable(watched.fileno())
                     while ready := watched.poll(0, _BATCH_CONNECTIONS):
-                        self._read(ready)
-                        if len(ready) == _BATCH_CONNECTIONS:
+                        if not self._read(ready) or len(ready) == _BATCH_CONNECTIONS:
                             await trio.lowlevel.checkpoint()
                         else:
                             await trio.sleep(GATHER_SECONDS)
@@ -123,8 +124,12 @@ class IdleReads:
                 for parked in list(self._parked.values()):
                     self._hand_over(parked, outcome.Value([]))
 
-    def _read(self, ready: list[tuple[int, int]]) -> None:
+    def _read(self, ready: list[tuple[int, int]]) -> bool:
+        """Read these connections; False when the step's time was over before all had their turn: they stay ready."""
+        until = time.perf_counter() + _STEP_SECONDS
         for descriptor, _mask in ready:
+            if time.perf_counter() >= until:
+                return False
             # A frame before this one may have ended its connection, or any other.
             parked = self._parked.get(descriptor)
             if parked is None:
@@ -136,6 +141,7 @@ class IdleReads:
                 continue
             if left is not None:
                 self._hand_over(parked, outcome.Value(left))
+        return True
 
     def _hand_over(self, parked: Parked, result: outcome.Value[Events] | outcome.Error) -> None:
         if self._forget(parked):

@@ -34,18 +34,19 @@ class Order:
 async def insert_order(
     tx: Tx, *, order_id: str, account_id: str, amount_micro_usd: int, referral_code: str, now: int
 ) -> Order:
-    """Write a new order that waits for its payment."""
+    """Write a new order that waits for its payment; written again under its id, it stays as it is."""
     row = await tx.row(
         "INSERT INTO billing_sessions (id, account_id, payment_method, amount_micro_usd, referral_code, created_at)"
-        f" VALUES ($1, $2, 'stripe', $3, $4, $5) RETURNING {_COLUMNS}",
+        f" VALUES ($1, $2, 'stripe', $3, $4, $5) ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}",
         order_id,
         account_id,
         amount_micro_usd,
         referral_code,
         now,
     )
-    assert row is not None
-    return _order(row)
+    order = _order(row) if row is not None else await read_order(tx, order_id)
+    assert order is not None
+    return order
 
 
 async def read_order(tx: Tx, order_id: str) -> Order | None:

@@ -59,12 +59,15 @@ async def insert_withdrawal(
     quote: WithdrawalQuote,
     now: int,
 ) -> bool:
-    """Write a pending withdrawal whose first attempt is about to be made; False when the key has one already."""
+    """Write a pending withdrawal whose first attempt is about to be made; False when the key has one already.
+
+    Written again under the same id, because the answer to a COMMIT was lost, it stays as it is and is still ours.
+    """
     found = await tx.value(
         "INSERT INTO stripe_withdrawals (id, account_id, idempotency_key, stripe_account_id, amount_micro_usd,"
         " fee_micro_usd, net_micro_usd, net_cents, method, status, attempts, created_at, updated_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', 1, $10, $10)"
-        " ON CONFLICT (account_id, idempotency_key) WHERE idempotency_key <> '' DO NOTHING RETURNING id",
+        " ON CONFLICT DO NOTHING RETURNING id",
         withdrawal_id,
         account_id,
         idempotency_key,
@@ -76,7 +79,7 @@ async def insert_withdrawal(
         quote.method,
         now,
     )
-    return found is not None
+    return found is not None or await read_withdrawal(tx, withdrawal_id) is not None
 
 
 async def read_withdrawal(tx: Tx, withdrawal_id: str) -> Withdrawal | None:

@@ -105,6 +105,9 @@ class Withdrawals:
                 mine = await self._store.write(take)
             except InsufficientBalance:
                 raise refusals.insufficient_withdrawable() from None
+            except StoreUnavailable:
+                # The money may be on its way all the same: nobody must be told to try again.
+                raise refusals.outcome_unconfirmed() from None
             if mine:
                 await self._perform(withdrawal_id, method)
         if mine is None:

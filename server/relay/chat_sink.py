@@ -8,8 +8,7 @@ from server.relay.chunk_queue import Put
 
 if TYPE_CHECKING:
     from native import SpliceTemplate
-    from protocol.api.chat_answer import ChatAnswer
-    from protocol.api.chat_stream import ChatStream
+    from protocol.api.shapes import StreamAssembler, WholeAssembler
     from server.relay.outlet import Outlet
 
 MAX_PREAMBLE: Final = 8
@@ -73,7 +72,7 @@ class StreamSink:
     Spliced output goes straight into the outlet, which counts it: only the one committed attempt of a request has any.
     """
 
-    def __init__(self, chat: ChatStream, outlet: Outlet) -> None:
+    def __init__(self, chat: StreamAssembler, outlet: Outlet) -> None:
         self.chat = chat
         self.run = outlet.run
         self.stuck = outlet.stuck
@@ -136,7 +135,7 @@ class StreamSink:
 class AnswerSink:
     """Collects an answer that is sent in one piece."""
 
-    def __init__(self, chat: ChatAnswer) -> None:
+    def __init__(self, chat: WholeAssembler) -> None:
         self.chat = chat
 
     @property

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
+from protocol.api.shapes import CHAT, AnswerFacts
 from server.registry.request import PLAIN, SelfRoute, Traits
 
 if TYPE_CHECKING:
     from protocol.api.errors import ApiError
+    from protocol.api.shapes import Dialect, StreamAssembler, WholeAssembler
     from server.answer.writer import AnswerWriter
     from server.relay.settlement import SettlementRecord
     from server.relay.timing import RequestStamps
@@ -37,7 +39,7 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
 
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
     provider may cache for that build. Token numbers: the routing estimate, the upper bound of the prompt that the hold
-    was taken for, and the clamped output bound. `created` is Unix time.
+    was taken for, and the clamped output bound. `created` is Unix time. `dialect` shapes the answer.
     """
 
     coord_request_id: str
@@ -63,6 +65,26 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     asked_for_stop: bool = False
     wants_metadata: bool = False
     cache_scope: Callable[[str], str] | None = None
+    dialect: Dialect = CHAT
+
+    def new_stream(self, job_id: str) -> StreamAssembler:
+        """Make the assembler of one streamed attempt, in the dialect of the request."""
+        return self.dialect.new_stream(self._facts(job_id))
+
+    def new_answer(self, job_id: str) -> WholeAssembler:
+        """Make the assembler of one attempt that is answered in one piece."""
+        return self.dialect.new_answer(self._facts(job_id))
+
+    def _facts(self, job_id: str) -> AnswerFacts:
+        return AnswerFacts(
+            job_id=job_id,
+            public_model=self.public_model,
+            created=self.created,
+            requested_max=self.max_tokens,
+            prompt_tokens=self.prompt_tokens,
+            include_usage=self.include_usage,
+            split_think=self.split_think,
+        )
 
     def __repr__(self) -> str:
         return f"<RelayJob {self.coord_request_id} build={self.build}>"

@@ -33,6 +33,7 @@ _QUEUED: Final = Put.QUEUED
 class Outlet:
     """One answer's way out.
 
+    `keep_alive` is what a silent stream gets: an event or comment that clients skip.
     `on_abandoned` is called once if the consumer's task ends before the answer does, `on_spout` when the consumer's
     side begins to write and the provider's pump may take part.
     """
@@ -44,10 +45,12 @@ class Outlet:
         keep_alive_seconds: float,
         on_abandoned: Callable[[], None],
         on_spout: Callable[[Spout], None],
+        keep_alive: bytes = sse.KEEP_ALIVE,
     ) -> None:
         self._queue = ChunkQueue(bounds)
         self._queue.attended = False
         self._keep_alive_seconds = keep_alive_seconds
+        self._keep_alive = keep_alive
         self._on_abandoned = on_abandoned
         self._on_spout = on_spout
         self._spout: Spout | None = None
@@ -97,7 +100,7 @@ class Outlet:
         writer = self._direct
         if writer is not None and writer.idle and not self._queue.bytes and len(ready) <= DIRECT_BYTES:
             self._moved_at = now
-            if not writer.write_now(ready):
+            if not writer.write_now(ready) or len(ready) > MAX_WRITE_BYTES:
                 self._wake.set()
             return _QUEUED
         return self.put(ready, deltas, now)
@@ -109,7 +112,8 @@ class Outlet:
         writer = self._direct
         if writer is not None and writer.idle and not self._queue.bytes and len(data) <= DIRECT_BYTES:
             self._moved_at = now
-            if not writer.write_now(data):
+            # What is more than one chunk shuts the spout, even when all of it left: the task opens it again.
+            if not writer.write_now(data) or len(data) > MAX_WRITE_BYTES:
                 self._wake.set()
             return _QUEUED
         self._shut_spout()
@@ -192,7 +196,7 @@ class Outlet:
         now = trio.current_time()
         if now >= self._silent_until():
             self._moved_at = now
-            await writer.write(sse.KEEP_ALIVE)
+            await writer.write(self._keep_alive)
 
     def _silent_until(self) -> float:
         return max(self._moved_at, self.written_at) + self._keep_alive_seconds

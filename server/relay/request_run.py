@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
-from protocol.api.chat_answer import ChatAnswer
-from protocol.api.chat_stream import ChatStream
 from protocol.api.errors import ApiError, internal_error
 from protocol.failure import bad_text
 from server.relay.answer_end import billed_usage, outcome_of_status, receipt_member, usage_report
@@ -62,6 +60,7 @@ class RequestRun:
         self._outlet = Outlet(
             services.bounds,
             keep_alive_seconds=self._times.keep_alive,
+            keep_alive=job.dialect.keep_alive,
             on_abandoned=self.consumer_left,
             on_spout=self._connect,
         )
@@ -207,25 +206,7 @@ class RequestRun:
 
     def _new_sink(self, job_id: str) -> StreamSink | AnswerSink:
         job = self._job
-        if job.stream:
-            chat = ChatStream(
-                public_model=job.public_model,
-                completion_id=f"chatcmpl-{job_id}",
-                created=job.created,
-                include_usage=job.include_usage,
-                requested_max=job.max_tokens,
-                split_think=job.split_think,
-            )
-            return StreamSink(chat, self._outlet)
-        return AnswerSink(
-            ChatAnswer(
-                public_model=job.public_model,
-                completion_id=f"chatcmpl-{job_id}",
-                created=job.created,
-                requested_max=job.max_tokens,
-                split_think=job.split_think,
-            )
-        )
+        return StreamSink(job.new_stream(job_id), self._outlet) if job.stream else AnswerSink(job.new_answer(job_id))
 
     def _next(self, attempt: Attempt) -> Reservation | None:
         if attempt.failure is None or self._session is None:
@@ -273,7 +254,7 @@ class RequestRun:
         if not settled.is_set():
             with trio.move_on_after(self._times.answer_waits_for_settlement):
                 await settled.wait()
-        stopped = self._job.asked_for_stop and bool(complete.stop_sequence)
+        stopped = (complete.stop_sequence or None) if self._job.asked_for_stop else None
         attachments = receipt_member(complete) | self._metadata(attempt)
         sink = attempt.sink
         if isinstance(sink, StreamSink):
@@ -283,7 +264,7 @@ class RequestRun:
                     usage_report(usage),
                     response_hash=complete.response_hash,
                     se_signature=complete.se_signature,
-                    stopped_by_caller=stopped,
+                    stop_sequence=stopped,
                     attachments=attachments,
                 )
             )
@@ -292,7 +273,7 @@ class RequestRun:
                 usage_report(usage),
                 response_hash=complete.response_hash,
                 se_signature=complete.se_signature,
-                stopped_by_caller=stopped,
+                stop_sequence=stopped,
                 attachments=attachments,
             )
             self._decide(Answered(attempt.request_id, self._headers(attempt), answer))

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
 from quart import Blueprint, request
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from protocol.api.errors import ApiError, invalid_request, openai_envelope, payload_too_large
+from protocol.api.errors import ApiError, invalid_request, payload_too_large
 from server.answer import install_streaming
 from server.observe import request_notes
 from server.serve.endpoints import Endpoints
+from server.serve.json_error import error_body
 from server.serve.layers import Layers
 from server.serve.lean_quart import LeanQuart
 from server.serve.request_body import body_too_slow
@@ -77,9 +77,7 @@ def build_app(
 
 def error_response(error: ApiError) -> Response:
     """Return an error of the public API as a response."""
-    response = Response(
-        msgspec.json.encode(openai_envelope(error)), status=error.status, content_type="application/json"
-    )
+    response = Response(error_body(request.path, error), status=error.status, content_type="application/json")
     for name, value in error.headers():
         response.headers[name] = value
     return response

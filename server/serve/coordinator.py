@@ -30,6 +30,7 @@ from server.serve.crash_log import CrashLog
 from server.serve.drain import Drain
 from server.serve.gauges import declare_gauges, declare_listener_gauges
 from server.serve.metrics_route import metrics_blueprint
+from server.serve.money_metrics import declare_money_gauges
 from server.serve.records import (
     attempt_limits,
     link_settings,
@@ -148,6 +149,7 @@ async def _serving(
     )
     declare_gauges(metrics, registry=registry, drain=drain, log=log)
     declare_listener_gauges(metrics, listener)
+    declare_money_gauges(metrics, books.billing)
 
     async with _background(books, supervisor), trio.open_nursery() as services:
         await services.start(link.run)

@@ -19,7 +19,8 @@ def is_gated(scope: Scope) -> bool:
     return bool(scope["method"] == "POST" and scope["path"] in INFERENCE_PATHS)
 
 
-async def refuse_draining(send: Send) -> None:
+async def refuse_draining(send: Send, scope: Scope) -> None:
     """Answer 429 with `Retry-After: 3`."""
     text = "The coordinator is restarting; try again in a few seconds."
-    await send_error(send, rate_limited(text, retry_after_seconds=RETRY_AFTER_SECONDS, reason="draining"))
+    refusal = rate_limited(text, retry_after_seconds=RETRY_AFTER_SECONDS, reason="draining")
+    await send_error(send, scope["path"], refusal)

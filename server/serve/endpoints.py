@@ -82,7 +82,7 @@ class Endpoints:
         try:
             answer = await endpoint(call)
         except ApiError as error:
-            await send_error(send, error)
+            await send_error(send, scope["path"], error)
             return
         if isinstance(answer, WholeAnswer):
             await _send_whole(send, answer)
@@ -115,7 +115,7 @@ async def _refuse_method(scope: Scope, send: Send) -> None:
         return
     error = invalid_request(f"{scope['method']} {scope['path']} is not allowed; use {allow}.", status=405)
     error.allow = _ALLOWED
-    await send_error(send, error)
+    await send_error(send, scope["path"], error)
 
 
 async def _pull(receive: Receive, take: Callable[[Event], None]) -> None:

@@ -82,7 +82,8 @@ class _Request:
                 if self._started or _cancelled_only(error):
                     raise
                 _log.error("a handler crashed", exc_info=error)
-                await send_error(self.send, ApiError(500, "internal_error", "internal server error"))
+                crash = ApiError(500, "internal_error", "internal server error")
+                await send_error(self.send, self._scope["path"], crash)
             finally:
                 self._access.write(self._scope, notes, self._status, trio.current_time() - started)
 
@@ -91,7 +92,7 @@ class _Request:
         if not is_gated(self._scope):
             await self._app(self._scope, receive, self.send)
         elif not self._drain.enter():
-            await refuse_draining(self.send)
+            await refuse_draining(self.send, self._scope)
         else:
             try:
                 await self._app(self._scope, receive, self.send)

@@ -9,6 +9,7 @@ from server.limits import Dimension, Tier
 from server.payments.alerts import AlertKind, WebhookEndpoint, WebhookResult
 
 if TYPE_CHECKING:
+    from server.billing.service import Billing
     from server.billing.settle import Settled
     from server.observe.metrics import Metrics
 
@@ -115,3 +116,19 @@ class MoneyMetrics:
     def rejected(self, tier: Tier, dimension: Dimension) -> None:
         """Count one call that a rate limit refused."""
         self._rejections.inc(tier, dimension)
+
+
+def declare_money_gauges(metrics: Metrics, billing: Billing) -> None:
+    """Declare what is read whenever metrics are asked for: the open holds, and what waits for the database."""
+    desk, queue = billing.desk, billing.queue
+    metrics.reading("darkbloom_billing_open_holds", "Open holds.", (), lambda: [((), desk.gauge().number)])
+    metrics.reading("darkbloom_billing_open_holds_micro_usd", "Money on hold.", (), lambda: [((), desk.gauge().amount)])
+    metrics.reading(
+        "darkbloom_billing_oldest_hold_seconds",
+        "Age of the oldest open hold.",
+        (),
+        lambda: [((), desk.gauge().oldest_seconds)],
+    )
+    metrics.reading(
+        "darkbloom_billing_waiting_operations", "Operations that wait for the database.", (), lambda: [((), len(queue))]
+    )

@@ -38,7 +38,7 @@ def _cases() -> Iterator[object]:
         yield pytest.param(name, "postgres", id=f"{name}-postgres", marks=marks)
 
 
-@pytest.mark.parametrize(("name", "kind"), _cases())
+@pytest.mark.parametrize(("name", "kind"), list(_cases()))
 async def test_nothing_is_lost_wherever_it_dies(name: str, kind: EngineKind, tmp_path: Path) -> None:
     scenario = getattr(crash_money, name)
     try:

@@ -110,7 +110,11 @@ async def connect(port: int, *, receive_buffer: int | None = None) -> AsyncItera
     sock = trio.socket.socket()
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    await sock.connect(("127.0.0.1", port))
+    try:
+        await sock.connect(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     stream = trio.SocketStream(sock)
     try:
         yield Consumer(stream)

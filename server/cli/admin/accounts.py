@@ -18,7 +18,7 @@ from server.administration.entries import newest_entries
 from server.administration.operator import AuditedStore
 from server.cli.admin.keys import key_data, key_table
 from server.cli.admin.ledger import entry_data, entry_table
-from server.cli.admin.screen import Answer, Screen, money, time
+from server.cli.admin.screen import Answer, Screen, minute, money, time
 from server.cli.admin.session import Desk, Refusal, is_terminal, json_option, named, run
 
 if TYPE_CHECKING:
@@ -51,21 +51,19 @@ def find(text: str, limit: int, as_json: bool) -> int:
                 screen.line("No account matches." if text else "There are no accounts yet.")
                 return
             screen.table(
-                ("account", "name", "role", "admin", "balance", "keys", "machines", "made"),
+                ("account", "name", "role", "balance", "made (UTC)"),
                 [
                     (
                         one.account_id,
                         one.name,
-                        one.role,
-                        one.is_admin,
+                        _roles(one),
                         money(one.balance - one.held),
-                        one.live_keys,
-                        one.machine_tokens,
-                        time(one.created_at),
+                        minute(one.created_at),
                     )
                     for one in found
                 ],
-                right=("balance", "keys", "machines"),
+                right=("balance",),
+                whole=("account", "made (UTC)"),
             )
 
         steps = () if found or text else ("darkbloom-coordinator admin accounts create LOGIN --admin",)
@@ -139,8 +137,8 @@ def create(login: str, is_admin: bool, password_stdin: bool, generate_password: 
         if generate_password:
             data["password"] = password
         steps = (
-            f"darkbloom-coordinator admin credit {account.account_id} 5.00 --reason 'welcome'",
-            f"darkbloom-coordinator admin keys create {account.account_id} --name first",
+            f"darkbloom-coordinator admin credit {account.login} 5.00 --reason welcome",
+            f"darkbloom-coordinator admin keys create {account.login} --name first",
         )
         return Answer(data=data, show=show, next_steps=steps)
 
@@ -234,6 +232,10 @@ def account_facts(account: AccountView) -> list[tuple[str, object]]:
         ("linked machines", account.machine_tokens),
         ("made", time(account.created_at)),
     ]
+
+
+def _roles(account: AccountView) -> str:
+    return " ".join(name for name in (account.role, "admin" if account.is_admin else "") if name)
 
 
 def _changed(account: AccountView, said: str) -> Answer:

@@ -7,7 +7,8 @@ import json
 import click
 
 from server.administration import audit
-from server.cli.admin.screen import Answer, Screen, time
+from server.administration.audit import AuditRow
+from server.cli.admin.screen import Answer, Screen, minute, time
 from server.cli.admin.session import Desk, json_option, run
 
 
@@ -27,20 +28,9 @@ def audit_log(limit: int, as_json: bool) -> int:
             if not found:
                 screen.line("Nothing was done yet.")
                 return
-            screen.table(
-                ("when", "who", "did", "to", "before", "after"),
-                [
-                    (
-                        time(row.at),
-                        row.actor,
-                        row.action,
-                        row.target,
-                        json.dumps(row.before, ensure_ascii=False) if row.before else None,
-                        json.dumps(row.after, ensure_ascii=False) if row.after else None,
-                    )
-                    for row in found
-                ],
-            )
+            # One line an act: what became of what is often longer than a column.
+            for row in found:
+                screen.line(f"{minute(row.at)}  {row.actor}  {row.action}  {row.target}  {_change(row)}".rstrip())
 
         data = [
             {
@@ -58,3 +48,20 @@ def audit_log(limit: int, as_json: bool) -> int:
         return Answer(data={"acts": data}, show=show)
 
     return run(work, as_json=as_json, reads=True)
+
+
+def _change(row: AuditRow) -> str:
+    """Tell what became of what; what stayed the same only names the row."""
+    told = []
+    for name, after in row.after.items():
+        before = row.before.get(name)
+        if name not in row.before:
+            told.append(f"{name} {_value(after)}")
+        elif before != after:
+            told.append(f"{name} {_value(before)} → {_value(after)}")
+    told += [f"{name} was {_value(before)}" for name, before in row.before.items() if name not in row.after]
+    return ", ".join(told)
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -70,7 +70,7 @@ def _grant(kind: GrantKind, who: str, usd: str, reason: str, key: str, *, as_jso
                 screen.line("This idempotency key has paid before; nothing was paid again.", "yellow")
             else:
                 what = "credits" if kind == "admin_credit" else "a reward"
-                screen.line(f"Gave {account_id} {what} of {money(amount)}.")
+                screen.line(f"Gave {who} {what} of {money(amount)}.")
             screen.line(
                 f"The balance is {money(granted.balance)}, of which {money(granted.withdrawable)} withdrawable."
             )
@@ -83,7 +83,7 @@ def _grant(kind: GrantKind, who: str, usd: str, reason: str, key: str, *, as_jso
             "balance_micro_usd": granted.balance,
             "withdrawable_micro_usd": granted.withdrawable,
         }
-        return Answer(data=data, show=show, next_steps=(f"darkbloom-coordinator admin ledger show {account_id}",))
+        return Answer(data=data, show=show, next_steps=(f"darkbloom-coordinator admin ledger show {who}",))
 
     path = kind.removeprefix("admin_")
     body = f'{{"account_id": "{named(who)}", "amount_usd": "{usd}", "note": "…"}}'

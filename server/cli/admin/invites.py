@@ -9,7 +9,7 @@ import click
 
 from server.administration.operator import AuditedStore
 from server.cli.admin.grants import amount_of
-from server.cli.admin.screen import Answer, Screen, money, time
+from server.cli.admin.screen import Answer, Screen, minute, money, time
 from server.cli.admin.session import Desk, Refusal, json_option, run, seconds_of
 from server.rewards.invites import MAX_USES, Invite, Invites, normal_code
 
@@ -84,12 +84,13 @@ def list_all(as_json: bool) -> int:
                         one.used_count,
                         one.max_uses,
                         one.active,
-                        time(one.expires_at),
-                        time(one.created_at),
+                        minute(one.expires_at),
+                        minute(one.created_at),
                     )
                     for one in found
                 ],
                 right=("gives", "used", "of"),
+                whole=("code", "gives", "expires", "made"),
             )
 
         return Answer(data={"invites": [_data(one) for one in found]}, show=show)

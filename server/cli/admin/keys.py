@@ -169,17 +169,25 @@ def key_data(key: KeyView, now: int) -> dict[str, object]:
 
 
 def key_table(screen: Screen, keys: Sequence[KeyView], now: int, *, owners: bool = False) -> None:
-    """Print keys; `owners`: with their accounts."""
-    columns = ["key", "label", "name", "state", "cap", "made", "last used"]
+    """Print keys; `owners`: with their accounts instead of what only tells keys of one account apart."""
+    columns = ["key", "name", "state", "cap", "last used", *(["account"] if owners else ["label", "made"])]
     rows = [
-        [key.id, key.label, key.name, key.state(now), _cap(key), time(key.created_at), time(key.last_used_at)]
+        [
+            key.id,
+            key.name,
+            key.state(now),
+            _cap(key),
+            _day(key.last_used_at),
+            *([key.owner_account_id] if owners else [key.label, _day(key.created_at)]),
+        ]
         for key in keys
     ]
-    if owners:
-        columns.append("account")
-        for row, key in zip(rows, keys, strict=True):
-            row.append(key.owner_account_id)
-    screen.table(columns, rows)
+    screen.table(columns, rows, whole=("key", "label", "account", "last used", "made"))
+
+
+def _day(microseconds: int | None) -> str | None:
+    text = time(microseconds)
+    return None if text is None else text[:10]
 
 
 def _cap(key: KeyView) -> str | None:

@@ -10,7 +10,7 @@ import click
 from server.administration import accounts as views
 from server.administration.entries import MAX_LISTED, LedgerLine, newest_entries
 from server.billing.verify import verify as verify_books
-from server.cli.admin.screen import Answer, Screen, money, time
+from server.cli.admin.screen import Answer, Screen, minute, money, time
 from server.cli.admin.session import Desk, json_option, run
 from server.cli.loading import EXIT_OK, EXIT_RUN
 
@@ -110,10 +110,10 @@ def entry_data(entry: LedgerLine) -> dict[str, object]:
 def entry_table(screen: Screen, entries: Sequence[LedgerLine]) -> None:
     """Print entries."""
     screen.table(
-        ("when", "type", "amount", "of it earned", "balance after", "reference"),
+        ("when (UTC)", "type", "amount", "earned", "balance", "reference"),
         [
             (
-                time(entry.created_at),
+                minute(entry.created_at),
                 entry.entry_type,
                 money(entry.amount),
                 money(entry.withdrawable_delta) if entry.withdrawable_delta else None,
@@ -122,5 +122,6 @@ def entry_table(screen: Screen, entries: Sequence[LedgerLine]) -> None:
             )
             for entry in entries
         ],
-        right=("amount", "of it earned", "balance after"),
+        right=("amount", "earned", "balance"),
+        whole=("when (UTC)", "type", "amount", "earned", "balance"),
     )

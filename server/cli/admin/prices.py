@@ -45,6 +45,7 @@ def list_all(who: str, as_json: bool) -> int:
                     ("model", "input", "output", "cached input"),
                     [(model, *_row(price)) for model, price in found],
                     right=("input", "output", "cached input"),
+                    whole=("input", "output", "cached input"),
                 )
             fallback = f"{price_usd(FALLBACK_PRICE.input)} input, {price_usd(FALLBACK_PRICE.output)} output"
             if not who:

@@ -11,7 +11,7 @@ from server.accounts.credentials import ListedSecrets
 from server.accounts.publishing_keys import PublishingKeys
 from server.accounts.use_notes import UseNotes
 from server.administration.operator import AuditedStore
-from server.cli.admin.screen import Answer, Screen, time
+from server.cli.admin.screen import Answer, Screen, minute, time
 from server.cli.admin.session import Desk, Refusal, json_option, run
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def list_all(as_json: bool) -> int:
                 return
             screen.table(
                 ("key", "name", "active", "made", "last used"),
-                [(one.id, one.name, one.active, time(one.created_at), time(one.last_used_at)) for one in found],
+                [(one.id, one.name, one.active, minute(one.created_at), minute(one.last_used_at)) for one in found],
+                whole=("key", "made", "last used"),
             )
 
         data = [
@@ -85,7 +86,7 @@ def revoke(key_id: str, as_json: bool) -> int:
 
     async def work(desk: Desk) -> Answer:
         if not await _keys(desk, "publishing_key.revoke", key_id, {"active": False}).revoke(key_id):
-            text = f"There is no active publishing key {key_id[:100]!r}; `admin publishing-keys list` shows them."
+            text = "There is no active publishing key with this id; `admin publishing-keys list` shows them."
             raise Refusal("not_found", text)
         return Answer(
             data={"id": key_id, "status": "revoked"},

@@ -21,6 +21,9 @@ WIDTH_OF_FILES: Final = 400
 """What goes to a file or a pipe is not folded to the width of a terminal."""
 
 NONE: Final = "–"
+_WHOLE: Final = 200
+_FOLDED: Final = 24
+"""What a column keeps of its cells before a line gets longer than the terminal."""
 
 
 class Screen:
@@ -31,19 +34,40 @@ class Screen:
         self._console = Console(
             file=sys.stdout, markup=False, highlight=False, emoji=False, width=None if terminal else WIDTH_OF_FILES
         )
+        self._width = self._console.width
 
     def line(self, text: str, style: str = "") -> None:
         """Print one line, however long."""
         self._console.print(Text(plain(text), style=style), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-        """Print a table; `right` names the columns of numbers. Nothing is cut off: long cells are folded."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        right: Sequence[str] = (),
+        whole: Sequence[str] = (),
+    ) -> None:
+        """Print a table; `right` names the columns of numbers, `whole` those of ids, which are never folded.
+
+        Nothing is cut off: other long cells are folded, and a table too wide for the terminal stays as wide as it is.
+        """
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+        for number, column in enumerate(columns):
+            table.add_column(
+                column,
+                justify="right" if column in right else "left",
+                overflow="fold",
+                min_width=min(
+                    max((len(shown(row[number])) for row in rows), default=0), _WHOLE if column in whole else _FOLDED
+                ),
+            )
         for row in rows:
             table.add_row(*(Text(shown(cell)) for cell in row))
-        self._console.print(table)
+        needed = self._console.measure(table).minimum
+        self._console.width = max(self._width, needed)
+        self._console.print(table, crop=False)
+        self._console.width = self._width
 
     def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
         """Print names with their values, one a line."""
@@ -99,6 +123,12 @@ def money(micro_usd: int | None) -> str:
 def time(microseconds: int | None) -> str | None:
     """Give a time as RFC 3339 in UTC."""
     return None if microseconds is None else format_rfc3339(microseconds // 1_000_000)
+
+
+def minute(microseconds: int | None) -> str | None:
+    """Give a time as tables show it: UTC, to the minute."""
+    text = time(microseconds)
+    return None if text is None else text[:16].replace("T", " ")
 
 
 def shown(value: object) -> str:

@@ -141,7 +141,7 @@ def test_finish_reason_correction(
 ) -> None:
     usage = UsageReport(prompt_tokens=1, completion_tokens=completion)
     target = stream(include_usage=False, requested_max=bound)
-    out = run(target, event({"content": "x"}), event({}, reported), usage=usage, stopped_by_caller=stopped)
+    out = run(target, event({"content": "x"}), event({}, reported), usage=usage, stop_sequence="S" if stopped else None)
     assert chunks(out)[-1]["choices"][0]["finish_reason"] == expected
 
 

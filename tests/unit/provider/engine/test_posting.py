@@ -120,6 +120,37 @@ async def test_nothing_is_held_back_before_a_prompt_is_processed():
     assert steps >= 1
 
 
+async def test_what_was_held_back_leaves_before_a_command_is_carried_out():
+    commands, held, posts = queue.SimpleQueue(), [], []
+    core = EngineCore(
+        limits=EngineLimits(),
+        headroom=lambda: 10**9,
+        make_backend=lambda model: ScriptedBackend(model, count_up, Faults()),
+    )
+    real_turn, real_apply = core.turn, core.apply
+
+    def turn():
+        real_turn()
+        if core.outbox and core.is_steady and not held:
+            held.append(len(core.outbox))
+            commands.put(Submit(2, GenerationRequest(model="bytes", prompt_tokens=(122,) * 1500, max_tokens=1), Sink()))
+            commands.put(Stop())
+
+    def apply(command):
+        real_apply(command)
+        if held:
+            posts.append("command")
+
+    core.turn, core.apply = turn, apply
+    commands.put(Attach(byte_model(), Reply()))
+    commands.put(Submit(1, GenerationRequest(model="bytes", prompt_tokens=(122,), max_tokens=2000), Sink()))
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(
+            run_engine, core, commands, lambda events, *_: held and posts.append(len(events)), Pulse()
+        )
+    assert posts == [held[0], "command", "command"]
+
+
 async def test_change_without_events_is_handed_over():
     bench = await decoding()
     bench.turn(1e-6)

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from protocol.messages.from_provider import ModelEntry
 from server.accounts import AuthRefusal, Identity
-from server.api.chat import cache_scope
+from server.api.inference import cache_scope
 from server.registry import CatalogEntry
 from server.relay import Outcome
 from tests.unit.server.api.site import KEY, MESSAGES, Site, error_of, open_site

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,6 +154,31 @@ async def test_a_large_message_is_read_without_pauses(quiet: World, autojump_clo
     assert len(quiet.registry.named("heartbeat")) == before + 1
     assert trio.current_time() - began <= 5 * GATHER_SECONDS
     assert session.quiet
+
+
+async def test_a_step_ends_when_its_time_is_over_and_every_frame_is_read_all_the_same(
+    quiet: World, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = [(await parked(quiet, ip=f"10.0.0.{number}"))[0] for number in range(12)]
+    await trio.sleep(1)
+    now, steps = [0.0], [0]
+    real = Reader.dispatch
+
+    def slow(self: Reader, batch: Any) -> None:
+        steps[-1] += len(batch)
+        now[0] += 0.001 * len(batch)
+        real(self, batch)
+
+    monkeypatch.setattr("server.link.idle.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Reader, "dispatch", slow)
+    frame = native.encode_frame(1, b'{"type":"heartbeat","status":"idle"}', mask=MASK)
+    for provider in providers:
+        assert os.write(provider.stream.socket.fileno(), frame * 5) == len(frame * 5)
+    for _ in range(200):
+        steps.append(0)
+        await trio.lowlevel.checkpoint()
+    assert sum(steps) == 60
+    assert max(steps) <= 5, "a connection's frames are one step; two connections are more than its time"
 
 
 @pytest.mark.parametrize("code", [1000, 1011])

@@ -206,6 +206,24 @@ async def test_a_consumer_that_keeps_up_costs_no_event(one: Stream) -> None:
         one.outlet.finish(b"")
 
 
+async def test_the_pump_writes_again_after_a_run_of_several_chunks(one: Stream) -> None:
+    one.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.outlet.pump, one.writer)
+        await wait_all_tasks_blocked()
+        assert [event[0] for event in one.feed(said(b"w" * 17_000))] == [EV_RUN]
+        assert one.writer.idle, "the kernel took all of it"
+        await wait_all_tasks_blocked()
+        assert one.feed(said(b"Hi")) == []
+        one.outlet.put(b"p" * 17_000, 1, trio.current_time())
+        assert one.writer.idle
+        await wait_all_tasks_blocked()
+        assert one.feed(said(b"Ho")) == []
+        one.outlet.finish(b"")
+    one.read(1 << 20)
+    assert decode_chunked(bytes(one.wire)) == spliced(b"w" * 17_000) + spliced(b"Hi") + b"p" * 17_000 + spliced(b"Ho")
+
+
 async def test_before_the_head_and_after_a_stop_everything_goes_up(one: Stream) -> None:
     one.feed(said(b"1"))
     assert one.up == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from server.rewards.public_cache import STALE_SECONDS, PublicCache
 from server.store import StoreUnavailable
@@ -28,11 +29,11 @@ class Source:
 
 
 @pytest.fixture
-def cache(autojump_clock: trio.testing.MockClock) -> PublicCache[int]:
+def cache(autojump_clock: MockClock) -> PublicCache[int]:
     return PublicCache(seconds=60, clock=trio.current_time)
 
 
-async def test_a_value_is_good_for_its_time(cache: PublicCache[int]) -> None:
+async def test_a_value_is_good_for_its_time(cache: PublicCache[int], autojump_clock: MockClock) -> None:
     source = Source()
     assert [await cache.get("a", source) for _ in range(3)] == [1, 1, 1]
     await trio.sleep(59.9)
@@ -42,7 +43,7 @@ async def test_a_value_is_good_for_its_time(cache: PublicCache[int]) -> None:
     assert await cache.get("b", source) == 3
 
 
-async def test_of_many_that_ask_at_once_one_computes(cache: PublicCache[int]) -> None:
+async def test_of_many_that_ask_at_once_one_computes(cache: PublicCache[int], autojump_clock: MockClock) -> None:
     source, got = Source(), []
     source.gate = trio.Event()
 
@@ -58,7 +59,9 @@ async def test_of_many_that_ask_at_once_one_computes(cache: PublicCache[int]) ->
     assert got == [1] * 20
 
 
-async def test_who_leaves_while_computing_leaves_it_to_the_next(cache: PublicCache[int]) -> None:
+async def test_who_leaves_while_computing_leaves_it_to_the_next(
+    cache: PublicCache[int], autojump_clock: MockClock
+) -> None:
     source, got = Source(), []
     source.gate = trio.Event()
 
@@ -78,7 +81,7 @@ async def test_who_leaves_while_computing_leaves_it_to_the_next(cache: PublicCac
     assert (got, source.calls) == ([2], 2)
 
 
-async def test_an_outage_is_bridged_for_a_while(cache: PublicCache[int]) -> None:
+async def test_an_outage_is_bridged_for_a_while(cache: PublicCache[int], autojump_clock: MockClock) -> None:
     source = Source()
     source.down = True
     with pytest.raises(StoreUnavailable):

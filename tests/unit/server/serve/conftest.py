@@ -23,7 +23,9 @@ def running() -> OpenCoordinator:
 
     @asynccontextmanager
     async def opened(**changes: Any) -> AsyncIterator[tuple[Coordinator, int]]:
-        settings = CoordinatorSettings(**{"strict_tasks": True, "allow_dev_attestation": True, "allow_memory_store": True, **changes})
+        settings = CoordinatorSettings(
+            **{"strict_tasks": True, "allow_dev_attestation": True, "allow_memory_store": True, **changes}
+        )
         async with open_coordinator(settings) as coordinator, trio.open_nursery() as nursery:
             urls = await nursery.start(coordinator.listener.run, "127.0.0.1", 0)
             yield coordinator, int(urls[0].rsplit(":", 1)[1])

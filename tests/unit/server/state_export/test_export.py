@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sqlite3
 import stat
@@ -92,24 +93,27 @@ async def test_a_plain_archive_is_the_zip_itself(tmp_path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[list[int]]:
+def writing(path: Path) -> Iterator[threading.Event]:
     """Keep both columns of the one row equal, as fast as can be, in a thread."""
-    stop, count = threading.Event(), [0]
+    stop, busy = threading.Event(), threading.Event()
 
     def write() -> None:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as database:
-            while not stop.is_set():
-                count[0] += 1
+            for number in itertools.count(1):
+                if stop.is_set():
+                    return
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("UPDATE pairs SET a = a + 1")
                 database.execute("UPDATE pairs SET b = b + 1")
                 database.execute("INSERT INTO pairs SELECT a, b FROM pairs LIMIT 1")
                 database.execute("COMMIT")
+                if number > 20:
+                    busy.set()
 
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        yield count
+        yield busy
     finally:
         stop.set()
         thread.join()
@@ -117,9 +121,8 @@ def writing(path: Path) -> Iterator[list[int]]:
 
 async def test_a_database_that_is_written_to_gives_one_moment(tmp_path: Path) -> None:
     root = make_root(tmp_path)
-    with writing(root / "mdm" / "devices.db") as count:
-        while count[0] < 20:
-            await trio.sleep(0.001)
+    with writing(root / "mdm" / "devices.db") as busy:
+        assert await trio.to_thread.run_sync(busy.wait, 30)
         data = await whole(await StateExport(root, recipient=None).make())
     restored = tmp_path / "restored.db"
     restored.write_bytes(opened(data).read("mdm/devices.db"))
@@ -187,7 +190,7 @@ async def test_staging_is_private_and_goes_even_when_the_caller_is_cancelled(
     staging.mkdir()
     entered, leave = threading.Event(), threading.Event()
     modes: list[int] = []
-    real = export.capture
+    real = capture.capture
 
     def slow(*args: object, **more: object) -> object:
         modes.extend(stat.S_IMODE(one.stat().st_mode) for one in staging.iterdir())

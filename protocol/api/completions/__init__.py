@@ -1,0 +1,8 @@
+"""The legacy completions API: requests lowered to chat completions, answers raised from them."""
+
+from __future__ import annotations
+
+from protocol.api.completions.dialect import COMPLETIONS, CompletionsDialect
+from protocol.api.completions.request import parse_completion_request
+
+__all__ = ["COMPLETIONS", "CompletionsDialect", "parse_completion_request"]

@@ -1,0 +1,188 @@
+"""A provider's chat chunks raised to a response: as typed events, or in one piece.
+
+Invariant: the items of both are the same for the same chunks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from protocol.api.chat_answer import MAX_TEXT_BYTES, AnswerTooLarge
+from protocol.api.chat_stream import Piece
+from protocol.api.deltas import DeltaReader
+from protocol.api.ending import signature_members
+from protocol.api.responses.events import EventWriter
+from protocol.api.responses.lifecycle import OutputItems
+from protocol.api.responses.snapshot import Snapshot, ending_of, failure_json, usage_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from native import SpliceTemplate
+    from protocol.api.ending import UsageReport
+    from protocol.api.errors import ApiError
+    from protocol.api.responses.snapshot import Ending
+    from protocol.api.shapes import AnswerFacts
+
+
+class _Assembler:
+    """What both forms share: chunks read into items, and their counts."""
+
+    def __init__(self, facts: AnswerFacts, echo: Mapping[str, object], events: EventWriter | None) -> None:
+        self._facts = facts
+        self._snapshot = Snapshot(facts, echo)
+        self._reader = DeltaReader(facts.job_hex, split_think=facts.split_think)
+        self._items = OutputItems(facts.job_hex, events)
+        self.deltas = 0
+        self.text_bytes = 0
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that were no chunks."""
+        return self._reader.dropped_events
+
+    @property
+    def dropped_calls(self) -> int:
+        """Tool calls beyond the bound of one answer, and fragments that came after the end of their call."""
+        return self._reader.dropped_calls + self._items.dropped_fragments
+
+    @property
+    def ended(self) -> bool:
+        """The provider said that no more text is due."""
+        return self._reader.ended
+
+    def _take(self, plaintext: bytes) -> list[int]:
+        """Add a chunk to the items; gives the text bytes of each delta. Raises AnswerTooLarge."""
+        sizes: list[int] = []
+        for delta in self._reader.read(plaintext):
+            self._items.take(delta)
+            sizes.append(delta.text_bytes)
+            self._count(1, sizes[-1])
+        return sizes
+
+    def _count(self, deltas: int, text_bytes: int) -> None:
+        self.deltas += deltas
+        self.text_bytes += text_bytes
+        if self.text_bytes > MAX_TEXT_BYTES:
+            raise AnswerTooLarge
+
+    def _end(self, usage: UsageReport, stop_sequence: str | None) -> Ending:
+        """Close the items; says how the answer ended."""
+        for delta in self._reader.flush():
+            self._items.take(delta)
+        ending = ending_of(
+            self._reader.reported_reason,
+            usage,
+            requested_max=self._facts.requested_max,
+            has_calls=self._reader.call_count > 0,
+            stop_sequence=stop_sequence,
+        )
+        self._items.end(ending.status)
+        return ending
+
+    def _final(
+        self,
+        ending: Ending,
+        usage: UsageReport,
+        response_hash: str | None,
+        se_signature: str | None,
+        attachments: Mapping[str, object] | None,
+    ) -> dict[str, object]:
+        return self._snapshot.members(
+            ending.status,
+            output=self._items.json(),
+            usage=usage_json(usage, reasoned=self._reader.reasoned),
+            incomplete_reason=ending.reason,
+            more=signature_members(response_hash, se_signature) | dict(attachments or {}),
+        )
+
+
+class ResponseStream(_Assembler):
+    """A streamed response; a StreamAssembler. It has no template: its events are numbered."""
+
+    template: SpliceTemplate | None = None
+
+    def __init__(self, facts: AnswerFacts, echo: Mapping[str, object]) -> None:
+        self._events = EventWriter()
+        self._begun = False
+        super().__init__(facts, echo, self._events)
+
+    def feed(self, plaintext: bytes) -> list[Piece]:
+        """See Assembler."""
+        if not self._begun:
+            self._begin()
+        sizes = self._take(plaintext)
+        if not sizes:
+            return []
+        return [Piece(self._events.take(), content=True, deltas=len(sizes), text_bytes=sum(sizes))]
+
+    def finish(
+        self,
+        usage: UsageReport,
+        *,
+        response_hash: str | None = None,
+        se_signature: str | None = None,
+        stop_sequence: str | None = None,
+        attachments: Mapping[str, object] | None = None,
+    ) -> bytes:
+        """See StreamAssembler: the items are closed, then the whole response."""
+        self._begin()
+        ending = self._end(usage, stop_sequence)
+        response = self._final(ending, usage, response_hash, se_signature, attachments)
+        self._events.lifecycle(f"response.{ending.status}", response)
+        return self._events.take()
+
+    def fail(self, error: ApiError) -> bytes:
+        """See StreamAssembler: a flat `error`, then the response as far as it got."""
+        self._begin()
+        self._items.abandon()
+        fields = {"code": error.code, "message": error.message, "param": error.param}
+        self._events.write("error", msgspec.json.encode(fields)[1:-1])
+        response = self._snapshot.members("failed", output=self._items.json(), error=failure_json(error))
+        self._events.lifecycle("response.failed", response)
+        return self._events.take()
+
+    def _begin(self) -> None:
+        """The first two events, once; they go out with the first content."""
+        if self._begun:
+            return
+        self._begun = True
+        response = self._snapshot.members("in_progress")
+        self._events.lifecycle("response.created", response)
+        self._events.lifecycle("response.in_progress", response)
+
+
+class ResponseAnswer(_Assembler):
+    """A response in one piece; a WholeAssembler."""
+
+    def __init__(self, facts: AnswerFacts, echo: Mapping[str, object]) -> None:
+        super().__init__(facts, echo, None)
+
+    @property
+    def template(self) -> SpliceTemplate | None:
+        """See WholeAssembler."""
+        return self._reader.input_template
+
+    def feed(self, plaintext: bytes) -> list[Piece]:
+        """See Assembler."""
+        return [Piece(b"", content=True, deltas=1, text_bytes=size) for size in self._take(plaintext)]
+
+    def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
+        """See WholeAssembler."""
+        self._items.say(bodies)
+        self._count(deltas, text_bytes)
+
+    def finish(
+        self,
+        usage: UsageReport,
+        *,
+        response_hash: str | None = None,
+        se_signature: str | None = None,
+        stop_sequence: str | None = None,
+        attachments: Mapping[str, object] | None = None,
+    ) -> dict[str, object]:
+        """See WholeAssembler."""
+        ending = self._end(usage, stop_sequence)
+        return self._final(ending, usage, response_hash, se_signature, attachments)

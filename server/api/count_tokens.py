@@ -1,0 +1,39 @@
+"""`POST /v1/messages/count_tokens`: how many tokens a Messages body may have; an estimate, as routing makes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.api.anthropic import lower_messages
+from protocol.api.errors import ApiError
+from server.api.auth import check_model_allowed
+from server.api.call import WholeAnswer, json_answer
+from server.api.request_limits import RequestLimits
+from server.api.target import resolve_target
+
+if TYPE_CHECKING:
+    from server.api.call import Call, Endpoint
+    from server.api.services import ApiServices
+
+COUNT_TOKENS_PATH: Final = "/v1/messages/count_tokens"
+
+
+def count_tokens_endpoint(services: ApiServices) -> Endpoint:
+    """Count tokens: the body is checked as for a message; it costs a request of the rate limit, and no money."""
+
+    async def count_tokens(call: Call) -> WholeAnswer:
+        identity = await services.door.identify(call.headers, method="POST", scheme=call.scheme, ip=call.client_ip)
+        limits = RequestLimits(services.door.limiter, identity)
+        try:
+            limits.count_request()
+            chat = lower_messages(
+                await call.read_body(),
+                check_model=lambda model: check_model_allowed(identity, model),
+                limit_bytes=services.max_body_bytes,
+            ).chat
+            resolve_target(services.registry, chat)
+        except ApiError as error:
+            raise limits.shown_on(error) from None
+        return json_answer({"input_tokens": chat.prompt_tokens_estimate}, headers=limits.headers)
+
+    return count_tokens

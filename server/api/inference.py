@@ -1,0 +1,160 @@
+"""What the inference endpoints of every dialect share: the checks in their public order, then the relay."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
+
+from protocol.api.errors import ApiError
+from protocol.api.shapes import CHAT, Dialect
+from server.answer import StreamingAnswer
+from server.api.auth import check_model_allowed
+from server.api.call import json_answer
+from server.api.request_limits import RequestLimits
+from server.api.target import resolve_target
+from server.observe.context import coord_request_id
+from server.observe.request_id import mint_coord_request_id
+from server.registry import SelfRoute, Traits
+from server.relay import Answered, Committed, Payer, Refused, RelayJob, RequestStamps
+
+if TYPE_CHECKING:
+    from protocol.api import ChatRequest
+    from server.accounts import Identity
+    from server.api.call import Call, Endpoint, WholeAnswer
+    from server.api.services import ApiServices
+
+SELF_ROUTE_HEADER: Final = "X-Darkbloom-Route"
+DETAILS_HEADER: Final = "X-Darkbloom-Metadata-Details"
+STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+"""`X-Accel-Buffering` stops nginx from collecting events."""
+
+_SELF_ROUTES: Final = {"self": SelfRoute.EXCLUSIVE, "prefer": SelfRoute.PREFER}
+
+
+class Asked(NamedTuple):
+    """A checked body: the request in the one internal form, and how its answer is to look."""
+
+    chat: ChatRequest
+    dialect: Dialect = CHAT
+    offers_details: bool = False
+    """The dialect has a place for provider details on request (`metadata`)."""
+
+
+ReadBody: TypeAlias = Callable[[bytes, Callable[[str], None], int], Asked]
+"""Reads a body: (body, check of the model's name against the key, most bytes of a body); raises ApiError."""
+
+
+def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
+    """Serve one dialect, streaming and not."""
+
+    async def endpoint(call: Call) -> WholeAnswer | StreamingAnswer:
+        received = services.clock()
+        identity = await services.door.identify(call.headers, method="POST", scheme=call.scheme, ip=call.client_ip)
+        limits = RequestLimits(services.door.limiter, identity)
+        try:
+            limits.count_request()
+            body = await call.read_body()
+            asked = read(body, lambda model: check_model_allowed(identity, model), services.max_body_bytes)
+            outcome = await services.relay.run(_job(services, identity, limits, call, asked, received))
+        except ApiError as error:
+            raise limits.shown_on(error) from None
+        match outcome:
+            case Committed():
+                headers = {**STREAM_HEADERS, **limits.headers, **outcome.headers}
+                return StreamingAnswer(outcome.produce, headers=headers, on_end=outcome.abandon)
+            case Answered():
+                return json_answer(outcome.body, headers={**limits.headers, **outcome.headers})
+            case Refused():
+                raise limits.shown_on(outcome.error)
+            case _:
+                assert_never(outcome)
+
+    return endpoint
+
+
+def _job(
+    services: ApiServices, identity: Identity, limits: RequestLimits, call: Call, asked: Asked, received: float
+) -> RelayJob:
+    """Describe a checked request to the relay; raises ApiError."""
+    chat = asked.chat
+    target = resolve_target(services.registry, chat)
+    bodies = _Bodies(chat, target.max_tokens, services.max_body_bytes)
+    bodies.for_build(target.build)
+    limits.count_tokens(prompt=chat.prompt_tokens_estimate, output_bound=target.max_tokens)
+    parsed = services.clock()
+    return RelayJob(
+        coord_request_id=coord_request_id.get() or mint_coord_request_id(),
+        public_model=chat.public_model,
+        build=target.build,
+        prompt_tokens=chat.prompt_tokens_estimate,
+        prompt_tokens_hold=chat.prompt_tokens_hold,
+        max_tokens=target.max_tokens,
+        stream=chat.stream,
+        include_usage=chat.include_usage,
+        created=int(services.wall_clock()),
+        stamps=RequestStamps(received=received, parsed=parsed, reserved=parsed),
+        make_body=bodies.for_build,
+        account_id=identity.account_id,
+        key_id=identity.key_id,
+        payer=_payer(identity),
+        on_settling=limits.settle,
+        traits=_traits(chat),
+        self_route=_self_route(identity, call),
+        asked_for_stop=chat.asked_for_stop,
+        wants_metadata=asked.offers_details and (chat.wants_metadata or _asks_for_details(call)),
+        cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
+        dialect=asked.dialect,
+    )
+
+
+class _Bodies:
+    """The provider's body, serialised once per build; its size is checked before any provider is chosen."""
+
+    def __init__(self, chat: ChatRequest, max_tokens: int, limit_bytes: int) -> None:
+        self._chat = chat
+        self._max_tokens = max_tokens
+        self._limit_bytes = limit_bytes
+        self._made: dict[str, bytes] = {}
+
+    def for_build(self, build: str) -> bytes:
+        """Raises ApiError 413 when the rewritten body passes the cap."""
+        if build not in self._made:
+            self._made[build] = self._chat.provider_body(build, self._max_tokens, limit_bytes=self._limit_bytes)
+        return self._made[build]
+
+
+def _payer(identity: Identity) -> Payer:
+    return Payer(
+        covered=identity.covered,
+        service=identity.is_service,
+        cap_micro_usd=identity.limit_micro_usd,
+        cap_window=identity.limit_reset,
+    )
+
+
+def _traits(chat: ChatRequest) -> Traits:
+    return Traits(has_tools=chat.has_tools, requires_tool_constraint=chat.forces_tool, requires_vision=chat.has_media)
+
+
+def _self_route(identity: Identity, call: Call) -> SelfRoute:
+    if identity.self_route_only:
+        return SelfRoute.EXCLUSIVE
+    wish = call.headers.get(SELF_ROUTE_HEADER).strip().lower()
+    return _SELF_ROUTES.get(wish, SelfRoute.OFF)
+
+
+def _asks_for_details(call: Call) -> bool:
+    return call.headers.get(DETAILS_HEADER).strip().lower() == "true" or call.query("metadata") == "details"
+
+
+@lru_cache(maxsize=4096)
+def cache_scope(secret: bytes, account_id: str, build: str) -> str:
+    """The scope under which a provider may reuse a prompt's cache: one per account and build, unlinkable otherwise."""
+    text = f"{account_id}\0{build}".encode()
+    return hmac.digest(secret, text, "sha256").hex()

@@ -1,0 +1,106 @@
+"""Grants over HTTP: shapes, guards, mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.testbed.books import Books
+from tests.unit.server.accounts.people import add_user
+from tests.unit.server.api.reward_site import RewardSite
+
+
+@pytest.fixture
+async def site(books: Books) -> RewardSite:
+    await add_user(books.store)
+    return RewardSite(books)
+
+
+async def test_a_credit_and_a_reward(site: RewardSite) -> None:
+    body = {"email": "ada@example.com", "amount_usd": "1.15", "note": "thanks", "idempotency_key": "k1"}
+    credit = await site.ask("POST", "/v1/admin/credit", body, by="admin")
+    account = credit.json["account_id"]
+    assert (credit.status, credit.json) == (
+        200,
+        {
+            "ok": True,
+            "account_id": account,
+            "email": "ada@example.com",
+            "credited_usd": 1.15,
+            "withdrawable": False,
+            "balance_after": 1.15,
+        },
+    )
+    assert b'"credited_usd":1.15,' in credit.body
+    again = await site.ask("POST", "/v1/admin/credit", body, by="admin")
+    assert again.json == credit.json
+    reward = await site.ask("POST", "/v1/admin/reward", {"account_id": account, "amount_usd": 2}, by="boss")
+    assert reward.json == {
+        "ok": True,
+        "account_id": account,
+        "email": "ada@example.com",
+        "rewarded_usd": 2,
+        "withdrawable": True,
+        "balance_after": 3.15,
+        "withdrawable_after": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "kind"),
+    [
+        ({"email": "nobody@example.com"}, 404, "not_found"),
+        ({"email": None}, 400, "invalid_request_error"),
+        ({"account_id": "both"}, 400, "invalid_request_error"),
+        ({"amount_usd": 0}, 400, "invalid_request_error"),
+        ({"amount_usd": "-1"}, 400, "invalid_request_error"),
+        ({"amount_usd": "abc"}, 400, "invalid_request_error"),
+        ({"amount_usd": "1e9"}, 400, "invalid_request_error"),
+        ({"note": 5}, 400, "invalid_request_error"),
+        ({"idempotency_key": "k" * 129}, 400, "invalid_request_error"),
+        ({"idempotency_key": "used"}, 409, "conflict"),
+    ],
+    ids=str,
+)
+async def test_grants_that_are_refused(site: RewardSite, change: dict[str, object], status: int, kind: str) -> None:
+    body: dict[str, object] = {"email": "ada@example.com", "amount_usd": 1}
+    await site.ask("POST", "/v1/admin/credit", body | {"amount_usd": 7, "idempotency_key": "used"}, by="admin")
+    for path in ("/v1/admin/credit", "/v1/admin/reward"):
+        assert (await site.ask("POST", path, body | change, by="admin")).error[:2] == (status, kind)
+    assert len(await site.books.rows("SELECT id FROM ledger_txns")) == 1
+
+
+async def test_roles_and_fees(site: RewardSite) -> None:
+    role = await site.ask("PUT", "/v1/admin/users/role", {"email": "ada@example.com", "role": "service"}, by="admin")
+    assert role.json == {
+        "ok": True,
+        "account_id": role.json["account_id"],
+        "email": "ada@example.com",
+        "role": "service",
+    }
+    for percent in (0, 100, 7, None):
+        body = {"account_id": role.json["account_id"], "fee_percent": percent}
+        fee = await site.ask("PUT", "/v1/admin/users/platform-fee", body, by="admin")
+        assert (fee.status, fee.json["fee_percent"]) == (200, percent)
+        (row,) = await site.books.rows("SELECT role, platform_fee_percent FROM users")
+        assert row == {"role": "service", "platform_fee_percent": percent}
+
+
+@pytest.mark.parametrize("role", [None, "admin", 1])
+async def test_other_roles_are_refused(site: RewardSite, role: object) -> None:
+    answer = await site.ask("PUT", "/v1/admin/users/role", {"email": "ada@example.com", "role": role}, by="admin")
+    assert answer.error == (400, "invalid_request_error", "role")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"fee_percent": 101}, {"fee_percent": -1}, {"fee_percent": 1.5}, {"fee_percent": True}]
+)
+async def test_other_fees_are_refused(site: RewardSite, body: dict[str, object]) -> None:
+    answer = await site.ask("PUT", "/v1/admin/users/platform-fee", {"email": "ada@example.com", **body}, by="admin")
+    assert answer.error == (400, "invalid_request_error", "fee_percent")
+
+
+async def test_only_administrators_grant(site: RewardSite) -> None:
+    paths = [("POST", "credit"), ("POST", "reward"), ("PUT", "users/role"), ("PUT", "users/platform-fee")]
+    for method, path in paths:
+        for by, status in (("", 401), ("key:ann", 403), ("session:ann", 403), ("key:boss", 403)):
+            assert (await site.ask(method, f"/v1/admin/{path}", {}, by=by)).status == status
