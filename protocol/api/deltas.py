@@ -6,7 +6,7 @@ from 0; nothing else of an untrusted chunk passes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from protocol.api import sse
 from protocol.api.chunk import WireChoice, read_chunk
@@ -16,6 +16,9 @@ from protocol.api.tool_calls import ToolCallNumbering
 
 if TYPE_CHECKING:
     from native import SpliceTemplate
+
+MAX_HELD_LOGPROB_BYTES: Final = 1024 * 1024
+"""Log probabilities that wait for their text; beyond this, further ones are left out."""
 
 
 class CallFragment(NamedTuple):
@@ -114,7 +117,7 @@ class DeltaReader:
         if choice.finish_reason is not None:
             self.reported_reason = choice.finish_reason
             self.ended = True
-        if not choice.logprobs_absent():
+        if not choice.logprobs_absent() and len(self._logprobs) < MAX_HELD_LOGPROB_BYTES:
             self._logprobs = b",".join(filter(None, (self._logprobs, choice.logprob_entries())))
         delta = choice.added()
         text, reasoning = delta.content or "", delta.reasoning_text()

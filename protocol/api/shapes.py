@@ -7,7 +7,7 @@ as long as that template is the current one. A dialect whose output depends on w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from protocol.api import sse
 from protocol.api.chat_answer import ChatAnswer
@@ -95,8 +95,20 @@ class StreamAssembler(Assembler, Protocol):
         """The end of a broken answer: the dialect's error event."""
 
 
+@runtime_checkable
+class RunRaiser(Protocol):
+    """What a StreamAssembler is too if its events depend on what came before, such as numbered ones.
+
+    The output sides of its template are b"" and LF, so that a run is a row of JSON string bodies, each with its LF
+    behind it; the pump writes nothing to the consumer itself.
+    """
+
+    def raise_run(self, bodies: bytes) -> bytes:
+        """The ready bytes of a run, which is counted elsewhere; may raise AnswerTooLarge."""
+
+
 class WholeAssembler(Assembler, Protocol):
-    """Makes an answer in one piece. The output sides of its template are empty: a run is a row of JSON string bodies."""
+    """Makes an answer in one piece. Its template has empty output sides: a run is a row of JSON string bodies."""
 
     def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
         """Collect a run of the pump; may raise AnswerTooLarge."""

@@ -70,7 +70,7 @@ class KeyActs:
         async def work(tx: Tx, now: int) -> Deed[MadeKey]:
             account_id = await accounts.resolve(tx, who)
             made = await api_keys.create(tx, account_id, settings, now)
-            after = {"account_id": account_id, "label": made.secret, **settings}
+            after = {"account_id": account_id, "label": made.key.label, **settings}
             return Deed(made, made.key.id, after=after)
 
         return await self._operator.act(actor, "key.create", work)

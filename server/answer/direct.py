@@ -136,6 +136,8 @@ class DirectWriter:
         """Take over what the spout could not hand to the kernel; it was open, so nothing else waits."""
         self._framed = spout.take_rest()
         self._idle = False
+        if not self._framed:
+            self._lose()  # there was no memory to keep it: the chunk that was begun can never be completed
 
     def _append(self, data: bytes) -> None:
         self._waiting += data

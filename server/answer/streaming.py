@@ -13,17 +13,15 @@ from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
-from native import Spout
 from protocol.api import sse
 from protocol.api.errors import internal_error, openai_envelope
 from server.answer.asgi import AsgiWriter
 from server.answer.direct import DirectWriter
+from server.answer.open_spout import open_spout
 from server.answer.writer import AnswerAborted, AnswerWriter, ConsumerGone
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 
 if TYPE_CHECKING:
-    import socket
-
     from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPResponseStartEvent
     from quart import Request
     from quart.typing import ResponseTypes
@@ -183,16 +181,8 @@ def _open_writer(
     chunked = not any(name in response.headers for name in _NO_CHUNKS)
     if transport.direct and chunked and response.status_code not in (204, 304):
         connection = transport.connection
-        return DirectWriter(connection, deadline_seconds=deadline_seconds, spout=_open_spout(connection.raw_socket))
+        return DirectWriter(connection, deadline_seconds=deadline_seconds, spout=open_spout(connection.raw_socket))
     return AsgiWriter(send, abort=transport.abort, deadline_seconds=deadline_seconds)
-
-
-def _open_spout(sock: socket.socket) -> Spout | None:
-    """A shut spout into the socket, or None where no descriptor is left: then the runs go through Python."""
-    try:
-        return Spout(sock.fileno())
-    except OSError:
-        return None
 
 
 async def _nothing_to_abort() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.api.anthropic import lower_messages
 from protocol.api.errors import ApiError
+from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.auth import check_model_allowed
 from server.api.call import WholeAnswer, json_answer
 from server.api.request_limits import RequestLimits
@@ -36,4 +37,4 @@ def count_tokens_endpoint(services: ApiServices) -> Endpoint:
             raise limits.shown_on(error) from None
         return json_answer({"input_tokens": chat.prompt_tokens_estimate}, headers=limits.headers)
 
-    return count_tokens
+    return showing_anthropic_limits(count_tokens, services.wall_clock)

@@ -1,4 +1,4 @@
-"""What machines earned: `/v1/provider/{account-earnings,node-earnings,earnings}`, by machine and model, and as files."""
+"""What machines earned: `/v1/provider/…earnings`, also by machine, by model, and as files."""
 
 from __future__ import annotations
 

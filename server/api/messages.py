@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.anthropic import MessagesDialect, lower_messages
+from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.inference import Asked, inference_endpoint
 from server.observe.context import request_id
 
@@ -18,7 +19,7 @@ MESSAGES_PATH: Final = "/v1/messages"
 
 def messages_endpoint(services: ApiServices) -> Endpoint:
     """Serve messages, streaming and not."""
-    return inference_endpoint(services, _read)
+    return showing_anthropic_limits(inference_endpoint(services, _read), services.wall_clock)
 
 
 def _read(body: bytes, check_model: Callable[[str], None], limit_bytes: int) -> Asked:

@@ -7,7 +7,7 @@ request pays is the one that was looked up for its last dispatch, whatever happe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -142,6 +142,11 @@ class HoldDesk:
         """The request is settled or released."""
         self._open.pop(request_id, None)
 
+    def put_off(self, name: str, request_id: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Leave an operation to the queue; one that finds no place there leaves the hold to expire."""
+        if not self._queue.put(name, request_id, work):
+            self.forget(request_id)
+
     async def open_hold(self, request: HoldRequest) -> Hold:
         """Reserve what the request may cost at most; call it once per request, before routing.
 
@@ -170,7 +175,7 @@ class HoldDesk:
                 self.forget(request.request_id)
             else:
                 # The transaction may have been committed all the same: after a cancellation, or a lost answer.
-                self._queue.put("release", hold.request_id, partial(self._give_back, hold, "cancelled"))
+                self.put_off("release", hold.request_id, partial(self._give_back, hold, "cancelled"))
             raise
         return hold
 
@@ -228,9 +233,9 @@ class HoldDesk:
         try:
             await give_back()
         except StoreUnavailable:
-            self._queue.put("release", hold.request_id, give_back)
+            self.put_off("release", hold.request_id, give_back)
         except trio.Cancelled:
-            self._queue.put("release", hold.request_id, give_back)
+            self.put_off("release", hold.request_id, give_back)
             raise
 
     async def _take(self, hold: Hold, now: int) -> None:

@@ -47,15 +47,19 @@ class RetryQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, name: str, request_id: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Add an operation; in a full queue it is given up, logged and counted (its hold expires). Never blocks."""
+    def put(self, name: str, request_id: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Add an operation. False: the queue is full, and it was given up, logged and counted. Never blocks.
+
+        Whoever gets False forgets the request's hold, so that it expires.
+        """
         if len(self._waiting) >= self._limit:
             log.error("money_operation_lost", extra={"operation": name, "coord_request_id": request_id})
             self._observer.lost(name)
-            return
+            return False
         self._waiting.append(Waiting(name, request_id, work))
         self._observer.deferred(len(self._waiting))
         self._woken.set()
+        return True
 
     async def run(self) -> None:
         """Work until cancelled; then try what is left once more, for 5 seconds at most."""

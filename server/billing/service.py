@@ -99,7 +99,7 @@ def make_billing(
         tariff=tariff,
         prices=prices,
         desk=desk,
-        settlement=LedgerSettlement(store, desk, prices, tariff, queue, totals, watched, wall_clock=wall_clock),
+        settlement=LedgerSettlement(store, desk, prices, tariff, totals, watched, wall_clock=wall_clock),
         queue=queue,
         sweeper=Sweeper(
             store,

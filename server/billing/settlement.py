@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from server.billing.observer import BillingObserver
     from server.billing.price_book import PriceBook
     from server.billing.prices import Price, Tariff
-    from server.billing.retry_queue import RetryQueue
     from server.billing.settle import Funding
     from server.billing.usage_totals import UsageTotals
     from server.relay.settlement import BilledUsage, SettlementRecord
@@ -40,7 +39,6 @@ class LedgerSettlement:
         desk: HoldDesk,
         prices: PriceBook,
         tariff: Tariff,
-        queue: RetryQueue,
         totals: UsageTotals,
         observer: BillingObserver,
         *,
@@ -50,7 +48,6 @@ class LedgerSettlement:
         self._desk = desk
         self._prices = prices
         self._tariff = tariff
-        self._queue = queue
         self._totals = totals
         self._observer = observer
         self._wall_clock = wall_clock
@@ -73,9 +70,9 @@ class LedgerSettlement:
         try:
             await attempt()
         except StoreUnavailable:
-            self._queue.put("settle", record.coord_request_id, attempt)
+            self._desk.put_off("settle", record.coord_request_id, attempt)
         except trio.Cancelled:
-            self._queue.put("settle", record.coord_request_id, attempt)
+            self._desk.put_off("settle", record.coord_request_id, attempt)
             raise
 
     async def _attempt(self, record: SettlementRecord, usage: BilledUsage, account_id: str, hold: Hold | None) -> None:

@@ -28,6 +28,10 @@ async def no_accounts(_session_id: str, _token: str) -> None:
     """Resolve no token: every provider stays unlinked."""
 
 
+def nothing_to_note(_session_id: str, _public_key: bytes, _account_id: str | None) -> None:
+    """Note nothing when a session registers."""
+
+
 def nobody_leaves(_session_id: str) -> None:
     """Note nothing when a session ends."""
 
@@ -39,7 +43,7 @@ def no_greeting(_register: Register) -> Sequence[Message]:
 
 @dataclass(slots=True, kw_only=True)
 class LinkContext:
-    """One per coordinator. `link_account` finds the account of a session, `on_left` hears that a session ended;
+    """One per coordinator. `link_account` finds a session's account, `on_registered` and `on_left` hear of its time;
     `greeting` names the messages that follow a registration (`desired_models` for providers that know it).
     """
 
@@ -48,6 +52,7 @@ class LinkContext:
     settings: LinkSettings = field(default_factory=LinkSettings)
     meter: LinkMeter = field(default_factory=CountingMeter)
     link_account: LinkAccount = no_accounts
+    on_registered: Callable[[str, bytes, str | None], None] = nothing_to_note
     on_left: Callable[[str], None] = nobody_leaves
     greeting: Greeting = no_greeting
     housekeeper: Housekeeper = field(default_factory=Housekeeper)

@@ -42,6 +42,7 @@ async def register(session: ProviderSession, message: Register) -> None:
         trust=trust.state,
         now=now,
     )
+    context.on_registered(session.session_id, public_key, account)
     context.meter.count("registered")
     _log.info("provider_registered", extra={"session": session.session_id, "verdict": trust.verdict})
     trust.begin()

@@ -19,11 +19,15 @@ _ALL: Final[tuple[ContextVar[str | None] | ContextVar[int | None], ...]] = (
 )
 
 
+UNMATCHED: Final = "unmatched"
+"""The route of a request that no endpoint knows."""
+
+
 @dataclass(slots=True)
 class RequestNotes:
     """What the layers inside tell the access log: the route's pattern and the account, never a key."""
 
-    route: str = "unmatched"
+    route: str = UNMATCHED
     account_id: str | None = None
 
 

@@ -1,13 +1,14 @@
 """Payments that went back to the customer: what is left of the credits goes too, never more, and a person is told.
 
-Invariant: each refund step and each dispute is taken back at most once; a balance never goes below zero.
+Invariant: each refund step and each dispute is taken back at most once, all those of an order together take at most
+its amount, and a balance never goes below zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from server.billing.ledger import STRIPE_IN, Entry, insert_txn, lock_balances, store_balance, write_entries
 from server.payments.fees import MICRO_USD_PER_CENT
@@ -15,6 +16,7 @@ from server.payments.orders import lock_order
 
 if TYPE_CHECKING:
     from server.payments.alerts import Alerts
+    from server.payments.orders import Order
     from server.payments.stripe_api import StripeApi
     from server.payments.stripe_objects import Charge, Dispute
     from server.store import Store, Tx
@@ -86,7 +88,8 @@ class Takebacks:
                 return None
             if order.status != "completed":
                 raise OrderNotCompleted(f"The order {order.id} is {order.status}, not completed.")
-            wanted = max(0, min(back.cents * MICRO_USD_PER_CENT, order.amount_micro_usd))
+            left = order.amount_micro_usd - await _taken_before(tx, order)
+            wanted = max(0, min(back.cents * MICRO_USD_PER_CENT, left))
             txn_id = await insert_txn(tx, "deposit_refund", back.reference, now)
             if txn_id is None:
                 return None
@@ -94,7 +97,7 @@ class Takebacks:
             taken = min(wanted, before.free_credits)
             after = before._replace(balance=before.balance - taken)
             await store_balance(tx, order.account_id, after, now)
-            debit = Entry(order.account_id, "refund", -taken)
+            debit = Entry(order.account_id, "refund", -taken, reference=_mark(order))
             counter = Entry(STRIPE_IN, "refund", taken)
             await write_entries(tx, txn_id, back.reference, [(debit, after.balance), (counter, None)], now)
             return _Taken(order.account_id, taken, wanted - taken)
@@ -110,3 +113,17 @@ class Takebacks:
             missing_micro_usd=taken.missing_micro_usd,
         )
         return f"took {taken.taken_micro_usd}, missing {taken.missing_micro_usd}"
+
+
+def _mark(order: Order) -> str:
+    return f"deposit:{order.id}"
+
+
+async def _taken_before(tx: Tx, order: Order) -> int:
+    """Return what was taken back for a locked order: a dispute may come after a refund of the same payment."""
+    sql = (
+        "SELECT CAST(COALESCE(SUM(e.amount_micro_usd), 0) AS BIGINT) FROM ledger_txns t"
+        " JOIN ledger_entries e ON e.txn_id = t.id"
+        " WHERE t.kind = 'deposit_refund' AND e.account_id = $1 AND e.reference = $2"
+    )
+    return -cast(int, await tx.value(sql, order.account_id, _mark(order)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from protocol.api.shapes import RunRaiser
 from server.relay.chunk_queue import Put
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ class StreamSink:
     Spliced output goes straight into the outlet, which counts it: only the one committed attempt of a request has any.
     """
 
+    direct = True
+    """The pump may write its runs to the consumer itself."""
+
     def __init__(self, chat: StreamAssembler, outlet: Outlet) -> None:
         self.chat = chat
         self.run = outlet.run
@@ -130,6 +134,26 @@ class StreamSink:
         held = b"".join(self._preamble)
         self._preamble.clear()
         return held
+
+
+class RaisingSink(StreamSink):
+    """A StreamSink whose runs become events here: the pump cannot write them itself."""
+
+    direct = False
+
+    def __init__(self, chat: StreamAssembler, raiser: RunRaiser, outlet: Outlet) -> None:
+        super().__init__(chat, outlet)
+        self.run = self._raise_run
+        self._raise = raiser.raise_run
+        self._pass_on = outlet.run
+
+    def _raise_run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
+        return self._pass_on(self._raise(ready), deltas, text_bytes, now)
+
+
+def stream_sink(chat: StreamAssembler, outlet: Outlet) -> StreamSink:
+    """Give the sink that an assembler of a stream needs."""
+    return RaisingSink(chat, chat, outlet) if isinstance(chat, RunRaiser) else StreamSink(chat, outlet)
 
 
 class AnswerSink:

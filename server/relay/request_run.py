@@ -18,7 +18,7 @@ from protocol.failure import bad_text
 from server.relay.answer_end import billed_usage, outcome_of_status, receipt_member, usage_report
 from server.relay.attempt import Attempt
 from server.relay.attempt_state import Effect, Event, Phase
-from server.relay.chat_sink import AnswerSink, StreamSink
+from server.relay.chat_sink import AnswerSink, StreamSink, stream_sink
 from server.relay.choose import ProviderChoice
 from server.relay.dispatch import Wakeup, await_content, send_attempt
 from server.relay.funds import ServedBy
@@ -84,8 +84,9 @@ class RequestRun:
         self._woken()
 
     def _connect(self, spout: Spout) -> None:
-        if self._attempt is not None:
-            self._attempt.connect(spout)
+        attempt = self._attempt
+        if attempt is not None and isinstance(attempt.sink, StreamSink) and attempt.sink.direct:
+            attempt.connect(spout)
 
     def _abandon_unsent(self) -> None:
         if not self._outlet.opened:
@@ -206,7 +207,7 @@ class RequestRun:
 
     def _new_sink(self, job_id: str) -> StreamSink | AnswerSink:
         job = self._job
-        return StreamSink(job.new_stream(job_id), self._outlet) if job.stream else AnswerSink(job.new_answer(job_id))
+        return stream_sink(job.new_stream(job_id), self._outlet) if job.stream else AnswerSink(job.new_answer(job_id))
 
     def _next(self, attempt: Attempt) -> Reservation | None:
         if attempt.failure is None or self._session is None:

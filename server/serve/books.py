@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ import trio
 
 from server.accounts.open import Accounts, open_accounts
 from server.api.account_endpoints import account_blueprints, account_gate
+from server.api.admin_endpoints import admin_blueprints
 from server.api.auth import Door
 from server.api.deposits import DepositServices, deposits_blueprint
 from server.api.payouts import PayoutServices, payouts_blueprint
@@ -28,7 +29,9 @@ from server.billing.relay_funds import LedgerFunds
 from server.billing.service import Billing, make_billing
 from server.payments.open import Payments, open_payments
 from server.payments.reconciler import run_reconciler
+from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
+from server.serve.rewards import Rewards, make_rewards
 from server.store.open import open_configured_store
 from server.store.retention import retention_job
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
     from server.config import CoordinatorSettings
     from server.observe import Metrics, Supervisor
+    from server.registry import Registry
     from server.store import Store
 
 _MICROSECONDS: Final = 1_000_000
@@ -55,6 +59,7 @@ class Books:
     accounts: Accounts
     billing: Billing
     payments: Payments
+    rewards: Rewards
     door: Door
     funds: LedgerFunds
     instance_id: str
@@ -63,6 +68,7 @@ class Books:
     def start(self, nursery: trio.Nursery, supervisor: Supervisor) -> None:
         """Start the background tasks; the nursery must outlive the relay."""
         self.billing.start(nursery, supervisor)
+        self.rewards.start(nursery, supervisor)
         for name, task in self.accounts.tasks():
             supervisor.start(nursery, name, task, restart="backoff")
         prune = partial(
@@ -85,6 +91,7 @@ class Books:
         gate = account_gate(self.accounts, settings)
         return [
             *account_blueprints(self.accounts, settings=settings, wall_clock=wall_clock),
+            *self.rewards.blueprints(gate, self.accounts, settings),
             deposits_blueprint(
                 DepositServices(
                     gate=gate,
@@ -94,6 +101,14 @@ class Books:
                 )
             ),
             payouts_blueprint(PayoutServices(gate=gate, payouts=self.payments.payouts)),
+            *admin_blueprints(
+                self.accounts,
+                store=self.store,
+                book=self.billing.prices,
+                settings=settings,
+                clock=trio.current_time,
+                wall_clock=wall_clock,
+            ),
             stripe_webhooks_blueprint(
                 StripeWebhookServices(
                     deposit_hooks=self.payments.deposit_hooks, connect_hooks=self.payments.connect_hooks
@@ -107,8 +122,7 @@ async def open_books(
     settings: CoordinatorSettings,
     *,
     metrics: Metrics,
-    is_known_model: Callable[[str], bool],
-    on_token_revoked: Callable[[str], None],
+    registry: Registry,
 ) -> AsyncGenerator[Books, None]:
     """Open the store and build what works on it; what a crash left open is given back before this yields.
 
@@ -125,33 +139,41 @@ async def open_books(
             wall_clock=wall_clock,
             on_rejected=meter.rejected,
             on_network_rejected=lambda _use: meter.rejected("network", "requests"),
-            on_token_revoked=on_token_revoked,
+            on_token_revoked=registry.unlink,
         ) as accounts,
-        open_payments(
-            settings, store=store, meter=meter, clock=wall_clock, coordinator_host=_host_of(settings)
-        ) as payments,
     ):
         billing = make_billing(
             store,
             tariff_of(settings),
             wall_clock=wall_clock,
             instance_id=instance_id,
-            is_known_model=is_known_model,
+            is_known_model=registry.catalog.knows,
             observer=meter,
             reservation_seconds=settings.reservation_ttl,
         )
         await billing.recover()
-        gate = account_gate(accounts, settings)
-        yield Books(
+        rewards = make_rewards(settings, store, FleetFacts(registry), wall_clock=wall_clock, instance_id=instance_id)
+        await rewards.recover()
+        async with open_payments(
+            settings,
             store=store,
-            accounts=accounts,
-            billing=billing,
-            payments=payments,
-            door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
-            funds=LedgerFunds(billing.desk),
-            instance_id=instance_id,
-            throwaway=settings.database_url is None,
-        )
+            meter=meter,
+            clock=wall_clock,
+            coordinator_host=_host_of(settings),
+            referrals=rewards.referrals,
+        ) as payments:
+            gate = account_gate(accounts, settings)
+            yield Books(
+                store=store,
+                accounts=accounts,
+                billing=billing,
+                payments=payments,
+                rewards=rewards,
+                door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
+                funds=LedgerFunds(billing.desk),
+                instance_id=instance_id,
+                throwaway=settings.database_url is None,
+            )
 
 
 def tariff_of(settings: CoordinatorSettings) -> Tariff:

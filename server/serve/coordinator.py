@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,6 +29,7 @@ from server.serve.app import build_app
 from server.serve.books import Books, open_books
 from server.serve.crash_log import CrashLog
 from server.serve.drain import Drain
+from server.serve.fleet_facts import key_text
 from server.serve.gauges import declare_gauges, declare_listener_gauges
 from server.serve.metrics_route import metrics_blueprint
 from server.serve.money_metrics import declare_money_gauges
@@ -81,9 +83,7 @@ async def open_coordinator(
         clock=trio.current_time, policy=routing_policy(settings), catalog=read_catalog(settings.model_catalog)
     )
     async with (
-        open_books(
-            settings, metrics=metrics, is_known_model=registry.catalog.knows, on_token_revoked=registry.unlink
-        ) as books,
+        open_books(settings, metrics=metrics, registry=registry) as books,
         _serving(settings, metrics, registry, books, log) as coordinator,
     ):
         yield coordinator
@@ -103,7 +103,8 @@ async def _serving(
             settings=link_settings(settings),
             meter=LinkMetrics(metrics),
             link_account=books.accounts.provider_tokens.link,
-            on_left=books.accounts.book.leave,
+            on_registered=partial(_note_machine, books),
+            on_left=partial(_note_left, books),
         )
     )
     relay = InferenceRelay(
@@ -171,6 +172,15 @@ async def _serving(
             listener=listener,
         )
         services.cancel_scope.cancel()
+
+
+def _note_machine(books: Books, session_id: str, public_key: bytes, account_id: str | None) -> None:
+    books.rewards.sessions.opened(session_id, provider_key=key_text(public_key), account_id=account_id or "")
+
+
+def _note_left(books: Books, session_id: str) -> None:
+    books.accounts.book.leave(session_id)
+    books.rewards.sessions.closed(session_id)
 
 
 @asynccontextmanager

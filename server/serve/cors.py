@@ -13,7 +13,9 @@ from server.serve.asgi_types import Scope, Send, header
 HeaderPairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 # Answered without a key, and the same for everybody.
-PUBLIC_PATHS: Final = frozenset({"/health", "/readyz", "/v1/models/capacity"})
+PUBLIC_PATHS: Final = frozenset(
+    {"/health", "/readyz", "/v1/models/capacity", "/v1/leaderboard", "/v1/network/totals", "/v1/pricing"}
+)
 
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"

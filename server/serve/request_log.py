@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from server.observe import mask_ip
+from server.observe.context import UNMATCHED
 
 if TYPE_CHECKING:
     from server.observe import Metrics, RequestNotes
@@ -36,7 +37,8 @@ class AccessLog:
         if _log.isEnabledFor(level):
             fields = {
                 "method": method,
-                "path": scope["path"][:256],
+                # What no endpoint knows may be anything, a key pasted into the address bar too.
+                "path": scope["path"][:256] if notes.route != UNMATCHED else UNMATCHED,
                 "route": notes.route,
                 "status": status,
                 "duration_ms": round(seconds * 1000, 3),

@@ -50,7 +50,9 @@ class Scene:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def till(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bank, Coordinator]]:
+def till(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Bank, Coordinator]]:
     """One coordinator for all scenarios of an engine."""
     folder = tmp_path_factory.mktemp(f"money-{request.param}")
     with ExitStack() as stack:
@@ -119,7 +121,11 @@ async def test_too_little_money_is_402_and_asks_no_machine(scene: Scene) -> None
     machine = scene.machine()
     async with machine.session(scene.server.link_url):
         said = await ask(scene.server.port, consumer)
-        assert (said.status, said.error["type"], said.error["code"]) == (402, "insufficient_funds", "insufficient_quota")
+        assert (said.status, said.error["type"], said.error["code"]) == (
+            402,
+            "insufficient_funds",
+            "insufficient_quota",
+        )
         assert "x-ratelimit-limit-requests" in said.head.headers
         assert machine.heard("request") == []
         assert (await ask(scene.server.port, consumer, max_tokens=PIECES)).status == 200
@@ -183,10 +189,12 @@ async def test_a_machine_that_is_silent_after_a_cancel_earns_nothing(scene: Scen
 
 async def test_a_consumer_who_reads_too_slowly_pays_for_what_the_machine_reports(scene: Scene) -> None:
     consumer, owner = await scene.join(), await scene.join(credit=0)
-    async with scene.machine(owner).session(scene.server.link_url):
-        async with connect(scene.server.port, receive_buffer=4096) as connection:
-            await connection.post(PATH, priced_body("wide"), {"authorization": f"Bearer {consumer.key}"})
-            await closed(scene.people, consumer, 30)
+    async with (
+        scene.machine(owner).session(scene.server.link_url),
+        connect(scene.server.port, receive_buffer=4096) as connection,
+    ):
+        await connection.post(PATH, priced_body("wide"), {"authorization": f"Bearer {consumer.key}"})
+        await closed(scene.people, consumer, 30)
     (used,) = await scene.people.usage(consumer)
     cost = int(used["cost_micro_usd"] or 0)
     assert cost > 0
@@ -264,9 +272,7 @@ async def test_a_revoked_token_unlinks_the_machine_that_is_connected(scene: Scen
     async with machine.session(scene.server.link_url):
         assert (await ask(scene.server.port, consumer)).status == 200
         async with connect(scene.server.port) as connection:
-            head = await connection.request(
-                "DELETE", "/v1/device/token", b"", {"authorization": f"Bearer {owner.token}"}
-            )
+            await connection.request("DELETE", "/v1/device/token", b"", {"authorization": f"Bearer {owner.token}"})
             head = await connection.head()
             assert head.status < 300
         assert (await ask(scene.server.port, consumer)).status == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,14 @@ def server_of_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def bank(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bank]:
+async def bank(request: pytest.FixtureRequest, tmp_path: Path) -> Bank:
     """A database with a schema."""
     if request.param == "sqlite":
         made = sqlite_bank(tmp_path)
     else:
         made = postgres_bank(request.getfixturevalue("server_of_postgres"))
     await made.migrate()
-    yield made
+    return made
 
 
 async def test_a_killed_coordinator_charges_nothing_for_what_it_had_not_settled(bank: Bank, launch: Launch) -> None:
@@ -54,12 +54,15 @@ async def test_a_killed_coordinator_charges_nothing_for_what_it_had_not_settled(
     async with bank.people() as people:
         consumer = await people.join(f"killed-{bank.kind}", credit=DOLLAR)
         owner = await people.join(f"killed-owner-{bank.kind}")
-    async with launch(bank.settings) as first, machine.owned_by(owner).session(first.link_url):
-        async with connect(first.port) as connection:
-            head = await connection.post(PATH, priced_body("endless"), {"authorization": f"Bearer {consumer.key}"})
-            await connection.next_event()
-            first.process.signal(signal.SIGKILL)
-            await first.process.wait()
+    async with (
+        launch(bank.settings) as first,
+        machine.owned_by(owner).session(first.link_url),
+        connect(first.port) as connection,
+    ):
+        head = await connection.post(PATH, priced_body("endless"), {"authorization": f"Bearer {consumer.key}"})
+        await connection.next_event()
+        first.process.signal(signal.SIGKILL)
+        await first.process.wait()
     async with bank.people() as people:
         assert (await people.balance(consumer)).held > 0
         assert [state for state, _ in await people.reservations(consumer)] == ["held"]

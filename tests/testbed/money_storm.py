@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import h11
 import trio
@@ -18,9 +19,10 @@ from tests.testbed.money_ask import PATH, PIECES, answering, priced_body
 from tests.testbed.money_bank import Bank
 from tests.testbed.money_people import DOLLAR, LinkedProvider, Person
 from tests.testbed.sim_provider import GONE, MODEL
-from tests.testbed.sim_script import SessionScript
+from tests.testbed.sim_script import Answer, FaultScript, SessionScript
 
-CONSUMERS, MACHINES, AT_ONCE = 5, 4, 20
+CONSUMERS, MACHINES, AT_ONCE = 5, 4, 12
+SHORT_PIECES = 60
 ANSWER_SECONDS = 30.0
 SETTINGS = {
     "DARKBLOOM_SETTLE_GRACE": "1s",
@@ -40,6 +42,12 @@ Start = Callable[[int], AbstractAsyncContextManager[Coordinator]]
 """Starts the coordinator on a port; 0 for a free one."""
 
 
+def short(body: Mapping[str, Any]) -> tuple[Answer, FaultScript]:
+    """Answer as everywhere, but with fewer pieces: the simulated machines share this process."""
+    answer, script = answering(body)
+    return replace(answer, pieces=answer.pieces[:SHORT_PIECES]), replace(script, gap_seconds=0.01)
+
+
 class Storm:
     """One run. `answered` holds the jobs whose answer a consumer saw to its proper end."""
 
@@ -51,9 +59,7 @@ class Storm:
         self.problems: list[str] = []
         self._consumers: list[Person] = []
         self._owners: list[Person] = []
-        self._machines: list[LinkedProvider] = []
         self._port = 0
-        self._started = 0
         self._up = trio.Event()
 
     async def run(self, start: Start, *, streams: int, kills: int) -> None:
@@ -72,14 +78,13 @@ class Storm:
                     if number == 0:
                         crowd.start_soon(self._ask_all, streams, slots)
                     if number < kills:
-                        while self._started < due[number]:
-                            await trio.sleep(0.01)
+                        await self._over(due[number])
                         await trio.sleep(self.random.uniform(0.1, 0.6))
                         self._up = trio.Event()
                         server.process.signal(signal.SIGKILL)
                         await server.process.wait()
                     else:
-                        await self._all_over(streams)
+                        await self._over(streams)
                         server.process.signal(signal.SIGTERM)
                         if (code := await server.process.wait()) != 0:
                             self.problems.append(f"the coordinator ended with {code}")
@@ -96,11 +101,11 @@ class Storm:
         while True:
             # A new device each time: the strikes of the old one would keep it out for minutes.
             machine = LinkedProvider(
-                answering=answering, script=SessionScript(heartbeat_seconds=0.5), decode_tps=1000.0
+                answering=short, script=SessionScript(heartbeat_seconds=0.5), decode_tps=1000.0
             ).owned_by(self._owners[index])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.stay, url)
-                await trio.sleep(self.random.uniform(2.0, 6.0))
+                await trio.sleep(self.random.uniform(3.0, 9.0))
                 if machine.wire is not None:
                     machine.wire.reset()
                 self.counts["machine killed"] += 1
@@ -111,17 +116,17 @@ class Storm:
             for _ in range(streams):
                 await slots.acquire()
                 await self._up.wait()
-                self._started += 1
                 nursery.start_soon(self._one, slots)
 
-    async def _all_over(self, streams: int) -> None:
-        while sum(count for name, count in self.counts.items() if name.startswith("consumer")) < streams:
-            await trio.sleep(0.05)
+    async def _over(self, requests: int) -> None:
+        """Wait until so many requests have ended."""
+        while sum(count for name, count in self.counts.items() if name.startswith("consumer")) < requests:
+            await trio.sleep(0.02)
 
     async def _one(self, slots: trio.Semaphore) -> None:
         habit = self.random.choices(list(HABITS), list(HABITS.values()))[0]
         prompt = self.random.choices(list(PROMPTS), list(PROMPTS.values()))[0]
-        person, reads = self.random.choice(self._consumers), self.random.randrange(1, PIECES // 2)
+        person, reads = self.random.choice(self._consumers), self.random.randrange(1, SHORT_PIECES // 2)
         outcome = "cut"
         try:
             with trio.move_on_after(ANSWER_SECONDS) as limit:
@@ -139,7 +144,7 @@ class Storm:
         body = priced_body(prompt, max_tokens=PIECES)
         await consumer.request("POST", PATH, body, {"authorization": f"Bearer {person.key}"})
         if habit == "hurry":
-            await trio.sleep(reads / 1000)
+            await trio.sleep(reads / 100)
             consumer.vanish()
             return "gone"
         head = await consumer.head()

@@ -104,7 +104,7 @@ def main() -> None:
         prepare_provider(home)
     elif (home / NO_SPOUT_FILE).exists():
         streaming: Any = importlib.import_module("server.answer.streaming")
-        streaming._open_spout = lambda _socket: None
+        streaming.open_spout = lambda _socket: None
     traps = {target: Trap(target) for target in (home / TARGETS_FILE).read_text().split()}
 
     def arm(*_: object) -> None:

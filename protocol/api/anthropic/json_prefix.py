@@ -59,16 +59,18 @@ class JsonPrefix:
 
     def feed(self, text: str) -> str:
         """Take a piece; raises nothing."""
-        place = 0
-        while place < len(text) and not self.broken:
-            after = self._step(text, place)
-            if self.broken:
-                return text[:place]
-            place = after
-        return text if not self.broken else ""
+        place: int | None = 0 if not self.broken else None
+        taken = 0
+        while place is not None and place < len(text):
+            taken, place = place, self._step(text, place)
+        return text if place is not None else text[:taken]
 
-    def _step(self, text: str, place: int) -> int:
-        """Take one token, or what there is of it, at `place`; gives the place behind it."""
+    def _step(self, text: str, place: int) -> int | None:
+        """Take one token, or what there is of it, at `place`; gives the place behind it, None if it is wrong."""
+        after = self._token(text, place)
+        return None if self.broken else after
+
+    def _token(self, text: str, place: int) -> int:
         match self._next:
             case _Next.IN_STRING:
                 return self._string(text, place)
@@ -81,10 +83,10 @@ class JsonPrefix:
         after = _end(_BLANKS, text, place)
         if after > place:
             return after
-        self._structure(text[place])
-        return place if self._next is _Next.IN_NUMBER else place + 1
+        return place + self._structure(text[place])
 
-    def _structure(self, char: str) -> None:
+    def _structure(self, char: str) -> int:
+        """Take a character between the tokens; gives 0 for the first one of a number, which is read again."""
         match self._next:
             case _Next.COLON if char == ":":
                 self._next = _Next.VALUE
@@ -96,11 +98,12 @@ class JsonPrefix:
             case _Next.KEY | _Next.KEY_OR_END if char == '"':
                 self._next, self._is_key = _Next.IN_STRING, True
             case _Next.VALUE | _Next.VALUE_OR_END:
-                self._value(char)
+                return self._value(char)
             case _:
                 self.broken = True
+        return 1
 
-    def _value(self, char: str) -> None:
+    def _value(self, char: str) -> int:
         if char == '"':
             self._next, self._is_key = _Next.IN_STRING, False
         elif char in "{[" and len(self._closers) < MAX_DEPTH:
@@ -110,8 +113,10 @@ class JsonPrefix:
             self._next, self._rest = _Next.IN_LITERAL, _LITERALS[char][1:]
         elif char == "-" or (char.isascii() and char.isdigit()):
             self._next, self._number = _Next.IN_NUMBER, ""
+            return 0
         else:
             self.broken = True
+        return 1
 
     def _string(self, text: str, place: int) -> int:
         after = _end(_PLAIN, text, place)

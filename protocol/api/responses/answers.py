@@ -5,7 +5,7 @@ Invariant: the items of both are the same for the same chunks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from protocol.api.errors import ApiError
     from protocol.api.responses.snapshot import Ending
     from protocol.api.shapes import AnswerFacts
+
+_RUN_END: Final = b"\n"
 
 
 class _Assembler:
@@ -100,14 +102,23 @@ class _Assembler:
 
 
 class ResponseStream(_Assembler):
-    """A streamed response; a StreamAssembler. It has no template: its events are numbered."""
-
-    template: SpliceTemplate | None = None
+    """A streamed response; a StreamAssembler, and a RunRaiser: its events are numbered."""
 
     def __init__(self, facts: AnswerFacts, echo: Mapping[str, object]) -> None:
         self._events = EventWriter()
         self._begun = False
+        self._template: SpliceTemplate | None = None
+        self._run_bytes = 0
         super().__init__(facts, echo, self._events)
+
+    @property
+    def template(self) -> SpliceTemplate | None:
+        """See RunRaiser."""
+        known = self._reader.input_template
+        made = self._template
+        if known is not None and (made is None or made[:2] != known[:2]):
+            made = self._template = known._replace(out_suffix=_RUN_END)
+        return made
 
     def feed(self, plaintext: bytes) -> list[Piece]:
         """See Assembler."""
@@ -117,6 +128,16 @@ class ResponseStream(_Assembler):
         if not sizes:
             return []
         return [Piece(self._events.take(), content=True, deltas=len(sizes), text_bytes=sum(sizes))]
+
+    def raise_run(self, bodies: bytes) -> bytes:
+        """See RunRaiser."""
+        self._run_bytes += len(bodies)
+        if self.text_bytes + self._run_bytes > MAX_TEXT_BYTES:
+            raise AnswerTooLarge
+        say = self._items.say
+        for body in bodies.split(_RUN_END)[:-1]:
+            say(body)
+        return self._events.take()
 
     def finish(
         self,

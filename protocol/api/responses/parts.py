@@ -47,13 +47,14 @@ def _lower_part(part: object, place: str) -> dict[str, object]:
         return {"type": "text", "text": part}
     if not isinstance(part, dict):
         raise invalid_request("A content part must be an object.", param=place)
-    kind = part.get("type")
+    given = part.get("type")
+    kind = given if isinstance(given, str) else ""
     if kind in _TEXT_PARTS:
         return {"type": "text", "text": _text(part.get("text"), f"{place}.text")}
     if kind == "refusal":
         return {"type": "text", "text": _text(part.get("refusal"), f"{place}.refusal")}
     if kind in _MEDIA_PARTS:
-        return _lower_media(part, _MEDIA_PARTS[str(kind)], place)
+        return _lower_media(part, _MEDIA_PARTS[kind], place)
     raise invalid_request(
         "A content part must be of type input_text, output_text, refusal or input_image; others are not supported.",
         param=f"{place}.type",

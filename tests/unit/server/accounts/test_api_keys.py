@@ -299,3 +299,16 @@ async def test_a_browser_session_of_a_key_is_judged_by_the_key(world: KeyWorld) 
     await world.desk.revoke(ada, made.key.id)
     assert await world.keys.authenticate_id(made.key.id) == AuthRefusal("key_revoked")
     assert await world.keys.authenticate_id("key_" + "0" * 24) == AuthRefusal("invalid_api_key")
+
+
+async def test_expired_keys_count_until_they_are_revoked(world: KeyWorld) -> None:
+    ada = await account(world)
+    for _ in range(MAX_LIVE_KEYS):
+        await world.desk.create(ada, {"expires_at": world.times.wall + 1_000_000})
+    world.times.go(60)
+    with pytest.raises(Conflict):
+        await world.desk.create(ada, {})
+    records = await world.desk.list_live(ada)
+    assert len(records) == MAX_LIVE_KEYS
+    await world.desk.revoke(ada, records[0].key.id)
+    await world.desk.create(ada, {})

@@ -183,3 +183,13 @@ def test_our_cookie_is_found_among_others(header: str, value: str) -> None:
 )
 def test_our_origin_comes_from_a_host_that_is_one(host: str, origin: str) -> None:
     assert own_origin("https", host) == origin
+
+
+async def test_signing_in_again_and_again_does_not_fill_the_table(world: World) -> None:
+    for _ in range(2 * MAX_LIVE):
+        world.times.go(1)
+        opened = await world.sessions.open("ada", "key", key_id="key_1")
+        await world.sessions.end(opened.session.token_hash)
+    count = await world.store.read(lambda tx: tx.value("SELECT COUNT(*) FROM web_sessions"))
+    assert isinstance(count, int)
+    assert count <= MAX_LIVE

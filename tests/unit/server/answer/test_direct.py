@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 from server.answer import MAX_WRITE_BYTES, ConsumerGone, DirectWriter
 from server.answer.writer import MAX_WAITING_BYTES
 from tests.unit.server.answer.chunked_body import TinySocket, decode_chunked
+
+if TYPE_CHECKING:
+    from native import Spout
 
 
 class ScriptedSocket:
@@ -220,3 +224,35 @@ async def test_closed_writer_drops_bytes_and_leaves_the_socket_alone() -> None:
     assert writer.write_now(b"late") is False
     assert sock.taken == b""
     assert not sock.aborted
+
+
+class ForgetfulSpout:
+    """A spout that was stuck in the middle of a chunk and had no memory to keep the rest."""
+
+    stuck = True
+    sent_bytes = 7
+    closed = False
+
+    def take_rest(self) -> bytes:
+        self.stuck = False
+        return b""
+
+    def shut(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_chunk_that_can_never_be_completed_breaks_the_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sock, spout = ScriptedSocket([]), ForgetfulSpout()
+    writer = DirectWriter(sock, deadline_seconds=30, spout=cast("Spout", spout))
+    assert not writer.write_now(b"would stand inside the torn chunk")
+    assert sock.taken == b""
+    assert sock.aborted
+    assert spout.closed
+    assert writer.closed
+    with pytest.raises(ConsumerGone):
+        await writer.drain()

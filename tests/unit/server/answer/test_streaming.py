@@ -9,7 +9,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from server.answer import AnswerAborted, AnswerWriter, StreamingAnswer, install_streaming, streaming
+from server.answer import AnswerAborted, AnswerWriter, StreamingAnswer, install_streaming
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 
 
@@ -104,7 +104,7 @@ async def test_an_answer_without_a_spare_descriptor_has_no_spout(monkeypatch: py
     def none_left(fd: int) -> None:
         raise OSError(fd, "no descriptor")
 
-    monkeypatch.setattr(streaming, "Spout", none_left)
+    monkeypatch.setattr("server.answer.open_spout.Spout", none_left)
     seen: list[object] = []
 
     async def produce(writer: AnswerWriter) -> None:

@@ -272,3 +272,18 @@ async def test_a_machine_s_token_is_no_api_key(store: Store) -> None:
     async with open_site(store) as site:
         token = await link(site)
         assert (await site.ask("GET", "/v1/key", token=token)).is_error(401, "authentication_error")
+
+
+async def test_unknown_tokens_cost_nothing_and_soon_nobody_listens(store: Store) -> None:
+    async with open_site(store) as site:
+        book = site.accounts.book
+        generation = book.generation
+        statuses = []
+        for number in range(32):
+            unknown = f"eigeninference-pt-{number:064x}"
+            statuses.append((await site.ask("DELETE", "/v1/device/token", token=unknown)).status)
+        assert statuses == [204] * 30 + [503] * 2
+        # Lookups of other machines' tokens, which start anew with each generation, were not disturbed.
+        assert book.generation == generation
+        site.times.go(60)
+        assert (await site.ask("DELETE", "/v1/device/token", token="x")).status == 204

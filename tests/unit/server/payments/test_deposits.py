@@ -355,3 +355,12 @@ async def test_refund_of_a_payment_of_others_is_nothing(world: World) -> None:
     assert await world.deposit_hook(world.peer.event("charge.refunded", charge)) == 200
     assert world.meter.alerts == []
     assert await world.rows("SELECT 1 FROM ledger_txns") == []
+
+
+async def test_refund_and_dispute_of_one_payment_take_its_amount_once(world: World) -> None:
+    page = await paid(world)
+    await paid(world, 1000)
+    await world.deposit_hook(world.peer.refund(page, total_cents=300))
+    await world.deposit_hook(world.peer.dispute(page, 500))
+    assert (await world.balance("ann")).balance == 10_000_000
+    assert world.meter.alerts == ["charge_refunded", "charge_disputed"]

@@ -46,7 +46,7 @@ class Gate:
             case "ownerless":
                 return Identity(account_id=name, key_id="key_2", credential="key")
             case "admin":
-                return Identity(account_id="admin", key_id="", credential="admin_key", is_admin=True)
+                return Identity(account_id="admin", key_id="", credential="admin_key", is_admin=True, covered=True)
         raise ApiError(401, "authentication_error", "An API key is needed.")
 
     async def person(self) -> Identity:

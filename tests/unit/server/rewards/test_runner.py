@@ -239,6 +239,18 @@ async def test_remainders_are_carried_from_epoch_to_epoch(world: RewardWorld) ->
     assert sorted(set(amounts)) == [2_083, 2_084]
 
 
+async def test_remainders_follow_uneven_uptime(world: RewardWorld) -> None:
+    world.fleet.present = [STUDIO]
+    await world.connected("studio", JUNE.start, JUNE.start + 285 * SECOND)
+    await world.connected("studio", JUNE.end, JUNE.shift(5).end)
+    runner = world.runner()
+    for number in range(6):
+        world.closed(JUNE.shift(number))
+        await runner.turn()
+    # 1041 2/3 and five times 2083 1/3 are 11,458 1/3.
+    assert sum(amount for _, _, amount in await world.draws()) == 11_458
+
+
 async def test_another_process_carries_the_same_remainder(world: RewardWorld) -> None:
     world.fleet.present = [STUDIO]
     await world.connected("studio", JUNE.start, JUNE.shift(5).end)

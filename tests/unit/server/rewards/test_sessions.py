@@ -188,3 +188,15 @@ async def test_the_task_writes_once_more_when_it_is_stopped(books: Books) -> Non
         recorder.opened("s1", provider_key="key")
         nursery.cancel_scope.cancel()
     assert [row[0] for row in await rows(books)] == ["s1"]
+
+
+async def test_a_session_heard_of_shortly_before_a_period_reaches_into_it(
+    books: Books, recorder: SessionRecorder
+) -> None:
+    recorder.opened("s1", provider_key="key")
+    await recorder.flush()
+    start = START + 30 * SECOND
+    found = await books.store.read(lambda tx: sessions_within(tx, start, start + 300 * SECOND))
+    assert uptime_ms(found["key"], start, start + 300 * SECOND) == 60_000
+    late = START + OPEN_GRACE_US + 1
+    assert await books.store.read(lambda tx: sessions_within(tx, late, late + 300 * SECOND)) == {}

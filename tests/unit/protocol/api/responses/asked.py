@@ -32,7 +32,8 @@ def dialect(**members: Any) -> ResponsesDialect:
 
 
 def facts(**changes: Any) -> AnswerFacts:
-    return AnswerFacts(**{"job_id": JOB, "public_model": "m", "created": 1780000000, "requested_max": 100} | changes)
+    members: dict[str, Any] = {"job_id": JOB, "public_model": "m", "created": 1780000000, "requested_max": 100}
+    return AnswerFacts(**members | changes)
 
 
 def new_stream(**changes: Any) -> ResponseStream:
@@ -75,7 +76,9 @@ def events(out: bytes) -> list[Event]:
     return found
 
 
-def streamed(*plaintexts: bytes, usage: UsageReport = USAGE, stream: ResponseStream | None = None, **ending: Any) -> bytes:
+def streamed(
+    *plaintexts: bytes, usage: UsageReport = USAGE, stream: ResponseStream | None = None, **ending: Any
+) -> bytes:
     target = stream or new_stream()
     out = b"".join(piece.ready for text in plaintexts for piece in target.feed(text))
     return out + target.finish(usage, **ending)
