@@ -3,9 +3,9 @@
 A pair is one paid request: open the hold, fix the price for the provider, settle into the ledger. `pairs_s` is the
 throughput of 16 tasks over many accounts; `pair_ms` the median time of one pair alone; `cpu_us` the processor time of
 this process for one pair (on SQLite that is all of it; PostgreSQL's own is not counted). `statements_per_request`
-leaves BEGIN and COMMIT out. `fsync_ms` is the median time of this disk to make 4 KiB durable: a pair on SQLite waits
-for two of them. The PostgreSQL server is a throw-away one with fsync off, unless DARKBLOOM_TEST_DATABASE_URL names
-another.
+leaves BEGIN and COMMIT out. `added_ttft_ms_*` is what money adds to a streaming request in a running coordinator.
+`fsync_ms` is the median time of this disk to make 4 KiB durable: a pair on SQLite waits for two of them. The PostgreSQL
+server is a throw-away one with fsync off, unless DARKBLOOM_TEST_DATABASE_URL names another.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 import trio
 
+from bench import store_ttft
 from server.billing.hold_desk import HoldRequest, Serving
 from server.billing.ledger import GRANTS, Entry, post
 from server.billing.prices import Tariff
@@ -52,7 +53,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             result |= trio.run(partial(_engine, "postgres", None, pairs, rounds))
         except NoServer:
             result |= {f"postgres_{name}": None for name in ("pairs_s", "pair_ms", "cpu_us")}
-    return result
+    return result | store_ttft.run(quick=quick)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -62,8 +63,9 @@ def table(result: dict[str, Any]) -> str:
         ("pairs_s", f"hold + settle pairs a second, {TASKS} tasks", "{:,.0f}"),
         ("pair_ms", "one pair alone, median", "{:.2f} ms"),
         ("cpu_us", "CPU of the coordinator for a pair", "{:,.0f} µs"),
+        ("added_ttft_ms", "added to the time to the first token, median", "{:.2f} ms"),
     ):
-        cells = [result[f"{engine}_{name}"] for engine in ("sqlite", "postgres")]
+        cells = [result.get(f"{engine}_{name}", result.get(f"{name}_{engine}")) for engine in ("sqlite", "postgres")]
         lines.append(f"| {title} | " + " | ".join("–" if cell is None else form.format(cell) for cell in cells) + " |")
     lines += [
         "",

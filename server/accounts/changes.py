@@ -1,7 +1,8 @@
 """News of changed credentials: told to the caches of this process, and through PostgreSQL to all others.
 
 A change is announced inside the transaction that makes it, so other processes hear of it exactly when it is committed.
-The listener of the channel hands every payload to `heard`. A lost notification costs the caches' few seconds.
+The store's listener hands every payload to `heard`, those of this process too, and calls `missed` after a gap. What is
+announced while nobody can listen costs the few seconds that the caches keep what they know.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Changes:
         self._listeners: dict[str, list[Listener]] = {topic: [] for topic in TOPICS}
 
     def listen(self, topic: Topic, listener: Listener) -> None:
-        """Call `listener` with the subject of every change that another process made; it must not raise."""
+        """Call `listener` with the subject of every change, `*` for all; maybe twice. It must not raise."""
         self._listeners[topic].append(listener)
 
     async def announce(self, tx: Tx, topic: Topic, subject: str) -> None:
@@ -45,7 +46,7 @@ class Changes:
             listener(subject)
 
     def missed(self) -> None:
-        """Take note that notifications may have been lost (the listening connection broke): everything is dropped."""
+        """Take note that notifications may have been lost (the listening connection is new): everything is dropped."""
         _log.info("notifications of changed credentials may have been lost; the caches are emptied")
         for listeners in self._listeners.values():
             for listener in listeners:

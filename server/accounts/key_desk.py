@@ -1,15 +1,18 @@
-"""Managing the API keys of an account: each call is one transaction, the caches and other processes told around it."""
+"""Managing the API keys of an account: each change is one transaction, the caches and other processes told around it.
+
+What a key has spent is summed up over the last minutes only: what it spent before is remembered, and final.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from server.accounts import api_keys
 from server.accounts.api_keys import FreshKey
 from server.accounts.credentials import hash_of
-from server.billing import key_spend
+from server.billing.key_spend import SPENT_SQL, SpendCache, summed_from
 from server.store import NotFound
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from server.accounts.changes import Changes
     from server.accounts.key_settings import Changes as KeyChanges
     from server.accounts.store_keys import StoreKeys
+    from server.billing.key_spend import SpentBefore, Window
     from server.store import Store, Tx
 
 
@@ -49,6 +53,7 @@ class KeyDesk:
         self._keys = keys
         self._changes = changes
         self._wall_clock = wall_clock
+        self._spend = SpendCache(store)
 
     async def create(self, account_id: str, settings: KeyChanges) -> MadeKey:
         """Make a key; its secret is in the result and nowhere else."""
@@ -67,45 +72,33 @@ class KeyDesk:
 
     async def list_live(self, account_id: str) -> list[KeyRecord]:
         """List the live keys of an account, newest first."""
-        now = self._wall_clock()
-
-        async def work(tx: Tx) -> list[KeyRecord]:
-            return await self._with_spend(tx, await api_keys.list_live(tx, account_id), now)
-
-        return await self._store.read(work)
+        return await self._with_spend(await self._store.read(lambda tx: api_keys.list_live(tx, account_id)))
 
     async def get(self, account_id: str, key_id: str) -> KeyRecord:
         """Give one live key of an account."""
-        now = self._wall_clock()
-
-        async def work(tx: Tx) -> KeyRecord:
-            (record,) = await self._with_spend(tx, [await api_keys.get_live(tx, account_id, key_id)], now)
-            return record
-
-        return await self._store.read(work)
+        key = await self._store.read(lambda tx: api_keys.get_live(tx, account_id, key_id))
+        (record,) = await self._with_spend([key])
+        return record
 
     async def describe(self, key_id: str) -> KeyRecord:
         """Give any live key by its id: for the holder of the key itself."""
-        now = self._wall_clock()
-
-        async def work(tx: Tx) -> KeyRecord:
-            key = await api_keys.find_by_id(tx, key_id)
-            if key is None or key.revoked_at is not None:
-                raise NotFound("This key has no record; it is one of the coordinator's settings.")
-            (record,) = await self._with_spend(tx, [key], now)
-            return record
-
-        return await self._store.read(work)
+        key = await self._store.read(lambda tx: api_keys.find_by_id(tx, key_id))
+        if key is None or key.revoked_at is not None:
+            raise NotFound("This key has no record; it is one of the coordinator's settings.")
+        (record,) = await self._with_spend([key])
+        return record
 
     async def change(self, account_id: str, key_id: str, settings: KeyChanges) -> KeyRecord:
         """Change what `settings` names and leave the rest."""
         now = self._wall_clock()
+        old = (await self._store.read(lambda tx: api_keys.get_live(tx, account_id, key_id))).settings
+        window = cast("Window", settings.get("limit_reset", old.limit_reset))
+        before = await self._spend.before(key_id, window, now)
 
         async def work(tx: Tx) -> KeyRecord:
             changed = await api_keys.change(tx, account_id, key_id, settings)
             await self._changes.announce(tx, "key", key_id)
-            (record,) = await self._with_spend(tx, [changed], now)
-            return record
+            return KeyRecord(changed, await _spent(tx, changed, before, now))
 
         with self._keys.cache.changing(key_id):
             return await self._store.write(work)
@@ -143,5 +136,19 @@ class KeyDesk:
             raise NotYours
         await self.revoke(account_id, found.id)
 
-    async def _with_spend(self, tx: Tx, keys: Iterable[ApiKey], now: int) -> list[KeyRecord]:
-        return [KeyRecord(key, await key_spend.spent(tx, key.id, key.settings.limit_reset, now)) for key in keys]
+    async def _with_spend(self, keys: Sequence[ApiKey]) -> list[KeyRecord]:
+        now = self._wall_clock()
+        before = [await self._spend.before(key.id, key.settings.limit_reset, now) for key in keys]
+
+        async def work(tx: Tx) -> list[KeyRecord]:
+            return [
+                KeyRecord(key, await _spent(tx, key, earlier, now)) for key, earlier in zip(keys, before, strict=True)
+            ]
+
+        return await self._store.read(work)
+
+
+async def _spent(tx: Tx, key: ApiKey, before: SpentBefore, now: int) -> int:
+    since, earlier = summed_from(key.settings.limit_reset, now, before)
+    sql = f"SELECT {SPENT_SQL.format(key='$1', start='$2')}"
+    return earlier + cast(int, await tx.value(sql, key.id, since))

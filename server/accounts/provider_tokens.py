@@ -115,6 +115,11 @@ class ProviderTokens:
         )
         return [_of(row) for row in await self._store.read(lambda tx: tx.fetch(sql, account_id, MAX_LISTED))]
 
+    async def has_any(self, account_id: str) -> bool:
+        """Whether the account has a token that is valid."""
+        sql = "SELECT 1 AS found FROM provider_tokens WHERE account_id = $1 AND active = 1 LIMIT 1"
+        return await self._store.read(lambda tx: tx.row(sql, account_id)) is not None
+
     async def revoke(self, token: str) -> bool:
         """Revoke the token that is shown; False for an unknown or revoked one, which costs a read at most."""
         if _TOKEN.fullmatch(token) is None or await self._store.read(lambda tx: owner_of(tx, token)) is None:

@@ -39,10 +39,15 @@ class Door:
         try:
             found = await self.callers.identify_call(headers, method=method, scheme=scheme, ip=ip, origins=self.origins)
         except StoreUnavailable:
-            text = "Accounts cannot be checked at the moment; try again shortly."
-            raise ApiError(503, "service_unavailable", text, retry_after_seconds=STORE_RETRY_SECONDS) from None
+            raise accounts_unavailable() from None
         request_notes().account_id = found.account_id
         return found
+
+
+def accounts_unavailable() -> ApiError:
+    """503: the database does not answer."""
+    text = "Accounts cannot be checked at the moment; try again shortly."
+    return ApiError(503, "service_unavailable", text, retry_after_seconds=STORE_RETRY_SECONDS)
 
 
 def check_model_allowed(identity: Identity, model: str) -> None:

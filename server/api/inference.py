@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 
+from msgspec import structs
+
 from protocol.api.errors import ApiError
 from protocol.api.shapes import CHAT, Dialect
 from server.answer import StreamingAnswer
-from server.api.auth import check_model_allowed
+from server.api.auth import accounts_unavailable, check_model_allowed
 from server.api.call import json_answer
 from server.api.request_limits import RequestLimits
 from server.api.target import resolve_target
@@ -18,6 +20,7 @@ from server.observe.context import coord_request_id
 from server.observe.request_id import mint_coord_request_id
 from server.registry import SelfRoute, Traits
 from server.relay import Answered, Committed, Payer, Refused, RelayJob, RequestStamps
+from server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from protocol.api import ChatRequest
@@ -61,7 +64,11 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
             limits.count_request()
             body = await call.read_body()
             asked = read(body, lambda model: check_model_allowed(identity, model), services.max_body_bytes)
-            outcome = await services.relay.run(_job(services, identity, limits, call, asked, received))
+            self_route = _self_route(identity, call)
+            job = _job(services, identity, limits, call, asked, self_route, received)
+            if self_route is SelfRoute.EXCLUSIVE and not await _has_machine(services, identity):
+                job = structs.replace(job, has_linked_machine=False)
+            outcome = await services.relay.run(job)
         except ApiError as error:
             raise limits.shown_on(error) from None
         match outcome:
@@ -78,8 +85,21 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
     return endpoint
 
 
+async def _has_machine(services: ApiServices, identity: Identity) -> bool:
+    try:
+        return await services.has_machine(identity.account_id)
+    except StoreUnavailable:
+        raise accounts_unavailable() from None
+
+
 def _job(
-    services: ApiServices, identity: Identity, limits: RequestLimits, call: Call, asked: Asked, received: float
+    services: ApiServices,
+    identity: Identity,
+    limits: RequestLimits,
+    call: Call,
+    asked: Asked,
+    self_route: SelfRoute,
+    received: float,
 ) -> RelayJob:
     """Describe a checked request to the relay; raises ApiError."""
     chat = asked.chat
@@ -105,7 +125,7 @@ def _job(
         payer=_payer(identity),
         on_settling=limits.settle,
         traits=_traits(chat),
-        self_route=_self_route(identity, call),
+        self_route=self_route,
         asked_for_stop=chat.asked_for_stop,
         wants_metadata=asked.offers_details and (chat.wants_metadata or _asks_for_details(call)),
         cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServices:
-    """Collaborators and limits of the API; `cache_secret` keys the scopes under which providers may cache."""
+    """Collaborators and limits of the API; `cache_secret` keys the scopes under which providers may cache.
+
+    `has_machine` tells whether an account ever linked a machine.
+    """
 
     door: Door
     store: Store
+    has_machine: Callable[[str], Awaitable[bool]]
     registry: Registry
     relay: InferenceRelay
     drain: Drain

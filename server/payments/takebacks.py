@@ -1,14 +1,16 @@
 """Payments that went back to the customer: what is left of the credits goes too, never more, and a person is told.
 
 Invariant: each refund step and each dispute is taken back at most once, all those of an order together take at most
-its amount, and a balance never goes below zero.
+its amount, and a balance never goes below zero. Whoever finds one taken back of which this process has not told anybody
+tells it: the answer to the COMMIT may have been lost, or a process have died before it told. A person may hear of one
+again after a restart, but never not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from server.billing.ledger import STRIPE_IN, Entry, insert_txn, lock_balances, store_balance, write_entries
 from server.payments.fees import MICRO_USD_PER_CENT
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from server.payments.stripe_api import StripeApi
     from server.payments.stripe_objects import Charge, Dispute
     from server.store import Store, Tx
+
+MAX_REMEMBERED: Final = 10_000
 
 
 class OrderNotCompleted(Exception):
@@ -41,6 +45,7 @@ class _Taken:
     account_id: str
     taken_micro_usd: int
     missing_micro_usd: int
+    fresh: bool
 
 
 class Takebacks:
@@ -51,6 +56,7 @@ class Takebacks:
         self._stripe = stripe
         self._alerts = alerts
         self._clock = clock
+        self._told: dict[str, None] = {}
 
     async def refunded(self, charge: Charge, *, refunded_before: int) -> str:
         """Handle a charge of which more was refunded than the `refunded_before` cents; returns what became of it.
@@ -88,11 +94,10 @@ class Takebacks:
                 return None
             if order.status != "completed":
                 raise OrderNotCompleted(f"The order {order.id} is {order.status}, not completed.")
-            left = order.amount_micro_usd - await _taken_before(tx, order)
-            wanted = max(0, min(back.cents * MICRO_USD_PER_CENT, left))
             txn_id = await insert_txn(tx, "deposit_refund", back.reference, now)
             if txn_id is None:
-                return None
+                return await _done_before(tx, back, order)
+            wanted = await _wanted(tx, back, order, txn_id)
             before = (await lock_balances(tx, [order.account_id], now))[order.account_id]
             taken = min(wanted, before.free_credits)
             after = before._replace(balance=before.balance - taken)
@@ -100,11 +105,20 @@ class Takebacks:
             debit = Entry(order.account_id, "refund", -taken, reference=_mark(order))
             counter = Entry(STRIPE_IN, "refund", taken)
             await write_entries(tx, txn_id, back.reference, [(debit, after.balance), (counter, None)], now)
-            return _Taken(order.account_id, taken, wanted - taken)
+            return _Taken(order.account_id, taken, wanted - taken, fresh=True)
 
         taken = await self._store.write(work)
-        if taken is None:
+        if taken is None or not (self._tell(back, taken) or taken.fresh):
             return "nothing to take back"
+        return f"took {taken.taken_micro_usd}, missing {taken.missing_micro_usd}"
+
+    def _tell(self, back: Takeback, taken: _Taken) -> bool:
+        """Raise the alert; False when this process has raised it before."""
+        if back.reference in self._told:
+            return False
+        if len(self._told) >= MAX_REMEMBERED:
+            del self._told[next(iter(self._told))]
+        self._told[back.reference] = None
         self._alerts(
             back.kind,
             account_id=taken.account_id,
@@ -112,18 +126,36 @@ class Takebacks:
             taken_micro_usd=taken.taken_micro_usd,
             missing_micro_usd=taken.missing_micro_usd,
         )
-        return f"took {taken.taken_micro_usd}, missing {taken.missing_micro_usd}"
+        return True
 
 
 def _mark(order: Order) -> str:
     return f"deposit:{order.id}"
 
 
-async def _taken_before(tx: Tx, order: Order) -> int:
-    """Return what was taken back for a locked order: a dispute may come after a refund of the same payment."""
+async def _wanted(tx: Tx, back: Takeback, order: Order, txn_id: int) -> int:
+    """Return what a takeback of a locked order asks for: no more than those before it have left of the order."""
+    left = order.amount_micro_usd - await _sum_taken(tx, order, "t.id < $3", txn_id)
+    return max(0, min(back.cents * MICRO_USD_PER_CENT, left))
+
+
+async def _done_before(tx: Tx, back: Takeback, order: Order) -> _Taken:
+    """Tell what a takeback of a locked order did when it was done."""
+    sql = "SELECT id FROM ledger_txns WHERE kind = 'deposit_refund' AND reference = $1"
+    txn_id = cast(int, await tx.value(sql, back.reference))
+    taken = await _sum_taken(tx, order, "t.id = $3", txn_id)
+    missing = max(0, await _wanted(tx, back, order, txn_id) - taken)
+    return _Taken(order.account_id, taken, missing, fresh=False)
+
+
+async def _sum_taken(tx: Tx, order: Order, which: str, txn_id: int) -> int:
+    """Return what was taken back for a locked order: a dispute may come after a refund of the same payment.
+
+    Ids of transactions grow in the order in which takebacks of one order came: they wait for each other at its lock.
+    """
     sql = (
         "SELECT CAST(COALESCE(SUM(e.amount_micro_usd), 0) AS BIGINT) FROM ledger_txns t"
         " JOIN ledger_entries e ON e.txn_id = t.id"
-        " WHERE t.kind = 'deposit_refund' AND e.account_id = $1 AND e.reference = $2"
+        f" WHERE t.kind = 'deposit_refund' AND e.account_id = $1 AND e.reference = $2 AND {which}"
     )
-    return -cast(int, await tx.value(sql, order.account_id, _mark(order)))
+    return -cast(int, await tx.value(sql, order.account_id, _mark(order), txn_id))

@@ -9,7 +9,7 @@ from server.relay.history import AttemptLimits
 from server.relay.job import Answered, Committed, Payer, Refused, RelayJob, RelayOutcome
 from server.relay.relay import InferenceRelay
 from server.relay.services import RelayObserver, RelayServices, SilentObserver
-from server.relay.settlement import BilledUsage, NoSettlement, Outcome, Settlement, SettlementRecord
+from server.relay.settlement import BilledUsage, Outcome, Settlement, SettlementRecord
 from server.relay.timing import RequestStamps
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "FreeOfCharge",
     "Funds",
     "InferenceRelay",
-    "NoSettlement",
     "Outcome",
     "Payer",
     "QueueBounds",

@@ -73,10 +73,3 @@ class Settlement(Protocol):
 
     async def settle(self, record: SettlementRecord) -> None:
         """Settle one request; called once, shielded, with 30 s at most. Should be idempotent by id all the same."""
-
-
-class NoSettlement:
-    """Settles nothing: for a coordinator without accounts."""
-
-    async def settle(self, record: SettlementRecord) -> None:
-        """Do nothing."""

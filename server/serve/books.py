@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from server.accounts.changes import CHANNEL
 from server.accounts.open import Accounts, open_accounts
 from server.api.account_endpoints import account_blueprints, account_gate
 from server.api.admin_endpoints import admin_blueprints
@@ -32,6 +33,7 @@ from server.payments.reconciler import run_reconciler
 from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
 from server.serve.rewards import Rewards, make_rewards
+from server.store import Listening
 from server.store.open import open_configured_store
 from server.store.retention import retention_job
 
@@ -71,6 +73,10 @@ class Books:
         self.rewards.start(nursery, supervisor)
         for name, task in self.accounts.tasks():
             supervisor.start(nursery, name, task, restart="backoff")
+        if isinstance(self.store, Listening):
+            changes = self.accounts.changes
+            hear = partial(self.store.listen, CHANNEL, changes.heard, changes.missed)
+            supervisor.start(nursery, "account_changes", hear, restart="backoff")
         prune = partial(
             retention_job, self.store, holder=self.instance_id, wall_clock=wall_clock, throwaway=self.throwaway
         )

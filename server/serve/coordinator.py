@@ -121,6 +121,7 @@ async def _serving(
     services_of_api = ApiServices(
         door=books.door,
         store=books.store,
+        has_machine=books.accounts.provider_tokens.has_any,
         registry=registry,
         relay=relay,
         drain=drain,

@@ -1,6 +1,6 @@
 """The database of the coordinator: one SQL text on two engines, transactions as functions, migrations, upkeep."""
 
-from server.store.engine import Row, Store, Tx, Value, Work
+from server.store.engine import Listening, Row, Store, Tx, Value, Work
 from server.store.errors import (
     CapExceeded,
     Conflict,
@@ -17,6 +17,7 @@ __all__ = [
     "Conflict",
     "InsufficientBalance",
     "Invalid",
+    "Listening",
     "NotFound",
     "Row",
     "Store",

@@ -7,7 +7,7 @@ of a `Tx`; it may run again after a serialisation failure, so it does nothing ou
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 Value: TypeAlias = int | str | bytes | float | None
@@ -67,3 +67,16 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections; bounded."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """What a store offers besides when several processes may use its database; SQLite has one, and does not."""
+
+    async def listen(self, channel: str, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
+        """Hand every payload that is announced on a channel, by whatever process, to `heard`; never returns.
+
+        `missed` is called whenever payloads may have been lost: at the beginning, after each time that the connection
+        broke (it is made again by itself), and when too many came at once. Both must be quick; what they raise ends
+        this.
+        """

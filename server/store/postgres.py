@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -33,6 +34,7 @@ T = TypeVar("T")
 _CONNECT_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 2.0
 _CACHED_STATEMENTS: Final = 512
+MAX_NOTICES: Final = 1000
 
 
 @lru_cache(maxsize=2048)
@@ -116,6 +118,44 @@ async def open_bridge() -> AsyncGenerator[AsyncioBridge, None]:
         raise failure
 
 
+class Notices:
+    """Payloads of a channel that came and were not taken yet, in order; of more than 1,000 the last ones are lost."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+        self._stirred = trio.Event()
+        self._ended = False
+        self._overflowed = False
+
+    async def receive(self) -> str:
+        """Wait for the next payload; raises ConnectionLost when none can come any more."""
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self._ended:
+                raise ConnectionLost(LOST)
+            self._stirred = trio.Event()
+            await self._stirred.wait()
+        return self._waiting.popleft()
+
+    def take_overflow(self) -> bool:
+        """Whether payloads were lost since the last call."""
+        lost, self._overflowed = self._overflowed, False
+        return lost
+
+    def put(self, payload: str) -> None:
+        """Take a payload that came."""
+        if len(self._waiting) < MAX_NOTICES:
+            self._waiting.append(payload)
+        else:
+            self._overflowed = True
+        self._stirred.set()
+
+    def end(self) -> None:
+        """Take note that the connection is gone."""
+        self._ended = True
+        self._stirred.set()
+
+
 class PostgresConnection:
     """One connection; its owner runs one statement at a time."""
 
@@ -167,6 +207,14 @@ class PostgresConnection:
         status = await self._call(self._connection.execute(_rendered(sql), *args), sql)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() and not status.startswith("SELECT") else 0
+
+    async def listen(self, channel: str) -> Notices:
+        """Listen to a channel for as long as the connection lasts; statements may still run on it."""
+        notices = Notices()
+        self._connection.add_termination_listener(lambda _connection: notices.end())
+        listening = self._connection.add_listener(channel, lambda _connection, _pid, _name, text: notices.put(text))
+        await self._call(listening, "LISTEN")
+        return notices
 
     async def commit(self) -> None:
         """Commit; raises TransactionAborted when the server rolled back because a statement had failed."""

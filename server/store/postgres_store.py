@@ -27,6 +27,7 @@ from server.store.engine import Row, Value, Work
 from server.store.errors import StoreError, StoreUnavailable
 from server.store.errors_at_start import StoreCannotOpen
 from server.store.postgres import AsyncioBridge, PostgresConnection, open_bridge
+from server.store.postgres_listener import listen_forever
 from server.store.postgres_pool import PostgresPool
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ _SESSION: Final = {
 }
 _REQUESTS: Final = {**_SESSION, "statement_timeout": "5s"}
 _SLOW: Final = {**_SESSION, "statement_timeout": "30s", "application_name": "darkbloom-coordinator statistics"}
+_LISTENER: Final = {**_SESSION, "statement_timeout": "5s", "application_name": "darkbloom-coordinator listener"}
 _MIGRATIONS: Final = {
     "application_name": "darkbloom-coordinator migrate",
     "timezone": "UTC",
@@ -111,6 +113,7 @@ class PostgresStore:
             lambda: PostgresConnection.connect(bridge, dsn, _REQUESTS), least=POOL_LEAST, most=POOL_MOST
         )
         self._slow = PostgresPool(lambda: PostgresConnection.connect(bridge, dsn, _SLOW), least=0, most=STATISTICS_MOST)
+        self._connect_listener = lambda: PostgresConnection.connect(bridge, dsn, _LISTENER)
 
     @property
     def pools(self) -> tuple[PostgresPool, PostgresPool]:
@@ -136,6 +139,10 @@ class PostgresStore:
     async def statistics(self, work: Work[T]) -> T:
         """Run slow read-only statements on connections of their own."""
         return await self._read(self._slow, STATISTICS_SECONDS, work)
+
+    async def listen(self, channel: str, heard: Callable[[str], None], missed: Callable[[], None]) -> None:
+        """Hear what processes announce on a channel; see `server.store.engine.Listening`. Takes a connection more."""
+        await listen_forever(self._connect_listener, channel, heard, missed)
 
     async def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers; also when all connections were in use for 10 s."""

@@ -39,7 +39,7 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.api.request_limits:RequestLimits.count_request": STREAM,
     "server.api.request_limits:RequestLimits.count_tokens": STREAM,
     "server.api.chat:parse_chat_request": BOTH,
-    "server.api.chat:resolve_target": STREAM,
+    "server.api.inference:resolve_target": STREAM,
     "server.relay.relay:InferenceRelay.run": STREAM,
     "server.billing.relay_funds:LedgerFunds.admit": BOTH,
     "server.billing.relay_funds:LedgerFunds.dispatch": STREAM,
@@ -79,7 +79,7 @@ TARGETS: dict[str, tuple[bool, ...]] = {
     "server.answer.direct:DirectWriter.drain": STREAM,
     "server.answer.direct:DirectWriter.write_now": STREAM,
     "server.listener.exchange:Exchange.send": BOTH,
-    "server.api.chat:json_answer": ONE_PIECE,
+    "server.api.inference:json_answer": ONE_PIECE,
     # Beside it.
     "server.observe.observers:RelayMetrics.request_ended": STREAM,
     "server.serve.layers:mint_coord_request_id": STREAM,

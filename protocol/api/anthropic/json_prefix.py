@@ -7,7 +7,6 @@ behind the first wrong character may reach them (RFC 8259).
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
 from typing import Final
 
 MAX_DEPTH: Final = 128
@@ -23,20 +22,21 @@ _NUMBER_START: Final = re.compile(
 _LITERALS: Final = {"t": "true", "f": "false", "n": "null"}
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
+# What may come next. Plain numbers: members of an enum cost more than everything else that a short piece needs.
+_VALUE: Final = 0
+_VALUE_OR_END: Final = 1
+_KEY: Final = 2
+_KEY_OR_END: Final = 3
+_COLON: Final = 4
+_COMMA_OR_END: Final = 5
+_NOTHING: Final = 6
+_IN_STRING: Final = 7
+_IN_ESCAPE: Final = 8
+_IN_HEX: Final = 9
+_IN_LITERAL: Final = 10
+_IN_NUMBER: Final = 11
 
-class _Next(Enum):
-    VALUE = auto()
-    VALUE_OR_END = auto()
-    KEY = auto()
-    KEY_OR_END = auto()
-    COLON = auto()
-    COMMA_OR_END = auto()
-    NOTHING = auto()
-    IN_STRING = auto()
-    IN_ESCAPE = auto()
-    IN_HEX = auto()
-    IN_LITERAL = auto()
-    IN_NUMBER = auto()
+_WRONG: Final = -1
 
 
 class JsonPrefix:
@@ -44,7 +44,7 @@ class JsonPrefix:
 
     def __init__(self) -> None:
         self.broken = False
-        self._next = _Next.VALUE
+        self._next = _VALUE
         self._closers: list[str] = []
         self._is_key = False
         self._hex_left = 0
@@ -55,100 +55,99 @@ class JsonPrefix:
     @property
     def complete(self) -> bool:
         """One whole value came, and nothing wrong behind it."""
-        return not self.broken and self._next is _Next.NOTHING
+        return not self.broken and self._next == _NOTHING
 
     def feed(self, text: str) -> str:
         """Take a piece; raises nothing."""
-        place: int | None = 0 if not self.broken else None
-        taken = 0
-        while place is not None and place < len(text):
-            taken, place = place, self._step(text, place)
-        return text if place is not None else text[:taken]
-
-    def _step(self, text: str, place: int) -> int | None:
-        """Take one token, or what there is of it, at `place`; gives the place behind it, None if it is wrong."""
-        after = self._token(text, place)
-        return None if self.broken else after
+        if self.broken:
+            return ""
+        place, end = 0, len(text)
+        while place < end:
+            after = self._token(text, place)
+            if after == _WRONG:
+                self.broken = True
+                return text[:place]
+            place = after
+        return text
 
     def _token(self, text: str, place: int) -> int:
-        match self._next:
-            case _Next.IN_STRING:
-                return self._string(text, place)
-            case _Next.IN_ESCAPE | _Next.IN_HEX:
-                return self._escape(text, place)
-            case _Next.IN_LITERAL:
-                return self._literal(text, place)
-            case _Next.IN_NUMBER:
-                return self._in_number(text, place)
-        after = _end(_BLANKS, text, place)
-        if after > place:
-            return after
-        return place + self._structure(text[place])
+        """Take one token, or what there is of it, at `place`; gives the place behind it, or that it is wrong."""
+        state = self._next
+        if state == _IN_STRING:
+            return self._string(text, place)
+        if state < _IN_STRING:
+            char = text[place]
+            return _end(_BLANKS, text, place) if char in " \t\n\r" else self._structure(char, text, place)
+        if state == _IN_NUMBER:
+            return self._in_number(text, place)
+        if state == _IN_LITERAL:
+            return self._literal(text, place)
+        return self._escape(text, place)
 
-    def _structure(self, char: str) -> int:
-        """Take a character between the tokens; gives 0 for the first one of a number, which is read again."""
-        match self._next:
-            case _Next.COLON if char == ":":
-                self._next = _Next.VALUE
-            case _Next.COMMA_OR_END if char == ",":
-                self._next = _Next.KEY if self._closers[-1] == "}" else _Next.VALUE
-            case _Next.COMMA_OR_END | _Next.KEY_OR_END | _Next.VALUE_OR_END if char == self._closers[-1]:
-                self._closers.pop()
-                self._value_over()
-            case _Next.KEY | _Next.KEY_OR_END if char == '"':
-                self._next, self._is_key = _Next.IN_STRING, True
-            case _Next.VALUE | _Next.VALUE_OR_END:
-                return self._value(char)
-            case _:
-                self.broken = True
-        return 1
-
-    def _value(self, char: str) -> int:
-        if char == '"':
-            self._next, self._is_key = _Next.IN_STRING, False
-        elif char in "{[" and len(self._closers) < MAX_DEPTH:
-            self._closers.append("}" if char == "{" else "]")
-            self._next = _Next.KEY_OR_END if char == "{" else _Next.VALUE_OR_END
-        elif char in _LITERALS:
-            self._next, self._rest = _Next.IN_LITERAL, _LITERALS[char][1:]
-        elif char == "-" or (char.isascii() and char.isdigit()):
-            self._next, self._number = _Next.IN_NUMBER, ""
-            return 0
+    def _structure(self, char: str, text: str, place: int) -> int:
+        """Take a character between the tokens, and a string that it opens."""
+        state = self._next
+        if char == '"' and state <= _KEY_OR_END:
+            self._next, self._is_key = _IN_STRING, state >= _KEY
+            return self._string(text, place + 1) if place + 1 < len(text) else place + 1
+        if state == _COMMA_OR_END and char == ",":
+            self._next = _KEY if self._closers[-1] == "}" else _VALUE
+        elif state == _COLON and char == ":":
+            self._next = _VALUE
+        elif state in (_COMMA_OR_END, _KEY_OR_END, _VALUE_OR_END) and char == self._closers[-1]:
+            self._closers.pop()
+            self._value_over()
+        elif state <= _VALUE_OR_END:
+            return self._value(char, place)
         else:
-            self.broken = True
-        return 1
+            return _WRONG
+        return place + 1
+
+    def _value(self, char: str, place: int) -> int:
+        """Take the first character of a value that is no string."""
+        if char in "{[" and len(self._closers) < MAX_DEPTH:
+            self._closers.append("}" if char == "{" else "]")
+            self._next = _KEY_OR_END if char == "{" else _VALUE_OR_END
+        elif char in _LITERALS:
+            self._next, self._rest = _IN_LITERAL, _LITERALS[char][1:]
+        elif char == "-" or (char.isascii() and char.isdigit()):
+            self._next, self._number = _IN_NUMBER, ""
+            return place  # it is read again, as a part of the number
+        else:
+            return _WRONG
+        return place + 1
 
     def _string(self, text: str, place: int) -> int:
         after = _end(_PLAIN, text, place)
-        if after > place:
+        if after == len(text):
             return after
-        if text[place] == "\\":
-            self._next = _Next.IN_ESCAPE
-        elif text[place] != '"':
-            self.broken = True
+        if text[after] == "\\":
+            self._next = _IN_ESCAPE
+        elif text[after] != '"':
+            return after if after > place else _WRONG
         elif self._is_key:
-            self._next = _Next.COLON
+            self._next = _COLON
         else:
             self._value_over()
-        return place + 1
+        return after + 1
 
     def _escape(self, text: str, place: int) -> int:
         char = text[place]
-        if self._next is _Next.IN_HEX:
-            self.broken = char not in _HEX
+        if self._next == _IN_HEX:
             self._hex_left -= 1
+            if char not in _HEX:
+                return _WRONG
         elif char == "u":
-            self._next, self._hex_left = _Next.IN_HEX, 4
-        else:
-            self.broken = char not in '"\\/bfnrt'
-        if self._next is _Next.IN_ESCAPE or self._hex_left == 0:
-            self._next = _Next.IN_STRING
+            self._next, self._hex_left = _IN_HEX, 4
+        elif char not in '"\\/bfnrt':
+            return _WRONG
+        if self._next == _IN_ESCAPE or self._hex_left == 0:
+            self._next = _IN_STRING
         return place + 1
 
     def _literal(self, text: str, place: int) -> int:
         if text[place] != self._rest[0]:
-            self.broken = True
-            return place
+            return _WRONG
         self._rest = self._rest[1:]
         if not self._rest:
             self._value_over()
@@ -159,15 +158,14 @@ class JsonPrefix:
         number = self._number + text[place:after]
         if after == len(text):
             self._number = number
-            self.broken = len(number) > _MAX_NUMBER or _NUMBER_START.fullmatch(number) is None
-        elif _NUMBER.fullmatch(number) is None:
-            self.broken = True
-        else:
-            self._value_over()
+            return after if len(number) <= _MAX_NUMBER and _NUMBER_START.fullmatch(number) else _WRONG
+        if _NUMBER.fullmatch(number) is None:
+            return _WRONG
+        self._value_over()
         return after
 
     def _value_over(self) -> None:
-        self._next = _Next.COMMA_OR_END if self._closers else _Next.NOTHING
+        self._next = _COMMA_OR_END if self._closers else _NOTHING
 
 
 def _end(pattern: re.Pattern[str], text: str, place: int) -> int:

@@ -36,6 +36,7 @@ class Keys:
     def __init__(self) -> None:
         self._listed = SettingsKeys([Secret(KEY)])
         self.special: dict[str, Identity | AuthRefusal] = {}
+        self.without_machine: set[str] = set()
 
     async def authenticate(self, token: str) -> Identity | AuthRefusal:
         return self.special.get(token) or await self._listed.authenticate(token)
@@ -50,6 +51,9 @@ class Keys:
         if isinstance(found, AuthRefusal):
             raise refused(found)
         return found
+
+    async def has_machine(self, account_id: str) -> bool:
+        return account_id not in self.without_machine
 
 
 class HealthyStore:
@@ -75,6 +79,7 @@ class Site:
                 limiter=RequestLimiter(TierRates(), clock=trio.current_time, wall_clock=lambda: 1_780_000_000.5),
             ),
             store=cast("Store", HealthyStore()),
+            has_machine=self.keys.has_machine,
             registry=world.registry,
             relay=world.relay,
             drain=self.drain,

@@ -380,3 +380,12 @@ async def test_a_head_that_cannot_be_sent_frees_the_capacity_at_once(autojump_cl
         assert site.world.reserved() == 0
         assert trio.current_time() == started
         assert (await site.world.settled()).status == 499
+
+
+async def test_one_s_own_machines_without_one_is_409(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        site.world.provider("p", saying("x"))
+        site.keys.special["own"] = Identity(account_id="nobody", key_id="k", self_route_only=True)
+        site.keys.without_machine.add("nobody")
+        status, _, body = await site.ask("POST", PATH, body={"model": MODEL, "messages": MESSAGES}, key="own")
+        assert (status, error_of(body)["code"]) == (409, "no_linked_machine")
