@@ -15,8 +15,13 @@ setup: ## make .venv with everything that the other targets need
 run: setup ## start a coordinator, a provider and the demo model; stream a first answer; stay up
 	@$(BIN)/darkbloom dev $(ARGS)
 
-test: setup ## unit, property and end-to-end tests (a few minutes)
+test: setup ## unit, property and end-to-end tests (some minutes; ARGS="path -k name" for a part)
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest tests/unit tests/crash -n auto --dist loadfile
+	$(BIN)/python -m pytest tests/e2e
+endif
 
 lint: setup ## ruff, format check, mypy strict
 	$(BIN)/ruff check .
@@ -31,11 +36,13 @@ bench: setup ## run all benchmarks and write docs/benchmarks.md
 	$(BIN)/python -m bench all --write docs/benchmarks.md
 
 test-twin: setup ## unit and property tests with the pure-Python twin
-	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit $(ARGS)
+	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto --dist loadfile $(ARGS)
 
 test-full: setup ## everything: nightly property profile, pump and twin, all scenarios
-	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest $(ARGS)
-	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest $(ARGS)
+	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/unit tests/crash -n auto $(ARGS)
+	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
+	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto $(ARGS)
+	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 fuzz: setup ## sanitizer build of the C code under the fuzz driver, 10 minutes (SECONDS=n for another time)
 	$(BIN)/python scripts/fuzz_native.py --seconds $(or $(SECONDS),600)

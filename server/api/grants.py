@@ -1,8 +1,11 @@
-"""`/v1/admin/{credit,reward}` and `/v1/admin/users/{role,platform-fee}`: what administrators give people."""
+"""`/v1/admin/{credit,reward}` and `/v1/admin/users/{role,platform-fee}`: what administrators give people.
+
+Invariant: each of these acts leaves one row of the audit, in its own transaction; a repeated grant leaves none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -11,46 +14,57 @@ from quart import Blueprint
 
 from protocol.api.errors import ApiError, invalid_request, openai_envelope
 from server.accounts.guards import require_admin
+from server.administration.accounts import AccountActs
+from server.administration.operator import AuditedStore, Operator
+from server.api.admin_accounts import actor_of
 from server.api.deposits import optional_text
 from server.api.gate import answer_store_outage, private_answer, read_object
 from server.api.json_answer import json_answer
 from server.api.keys import usd_number
 from server.billing.amounts import AmountError, parse_usd
-from server.rewards.grants import MAX_KEY, MAX_NOTE, Person
+from server.rewards.grants import MAX_KEY, MAX_NOTE, Granted, Grants, Person, find
 from server.store import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
 
-    from server.accounts.ports import Role
+    from server.accounts.changes import Changes
+    from server.accounts.ports import Identity, Role
     from server.accounts.users import User
+    from server.administration.audit import Facts
     from server.api.deposits import PaymentGate
-    from server.rewards.grants import GrantKind, Grants
+    from server.rewards.grants import GrantKind
+    from server.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantServices:
-    """What the endpoints work with."""
+    """What the endpoints work with; `wall_clock` gives microseconds."""
 
     gate: PaymentGate
-    grants: Grants
+    store: Store
+    changes: Changes
+    wall_clock: Callable[[], int]
 
 
 def grants_blueprint(services: GrantServices) -> Blueprint:
     """Serve grants to administrators: the admin key, or a signed-in one; never an ordinary API key."""
     blueprint = Blueprint("grants", __name__)
-    gate, grants = services.gate, services.grants
+    gate = services.gate
+    operator = Operator(services.store, changes=services.changes, wall_clock=services.wall_clock)
+    acts = AccountActs(operator)
     answer_store_outage(blueprint)
     _answer_row_errors(blueprint)
 
     async def give(kind: GrantKind) -> dict[str, object]:
-        require_admin(await gate.caller())
+        admin = require_admin(await gate.caller())
         body = await read_object("invalid_request")
-        given = await grants.grant(
+        note = optional_text(body, "note", limit=MAX_NOTE)
+        given = await _grants(services, admin, kind, note).grant(
             _person(body),
             kind=kind,
             amount=_amount(body),
-            note=optional_text(body, "note", limit=MAX_NOTE),
+            note=note,
             idempotency_key=optional_text(body, "idempotency_key", limit=MAX_KEY),
         )
         is_reward = kind == "admin_reward"
@@ -75,21 +89,37 @@ def grants_blueprint(services: GrantServices) -> Blueprint:
 
     @blueprint.put("/v1/admin/users/role")
     async def role() -> Response:
-        require_admin(await gate.caller())
+        admin = require_admin(await gate.caller())
         body = await read_object("invalid_request")
-        wanted = _role(body)
-        user = await grants.set_role(_person(body), wanted)
+        wanted, person = _role(body), _person(body)
+        user = await operator.read(lambda tx: find(tx, person))
+        await acts.set_role(actor_of(admin), user.account_id, wanted)
         return private_answer({"ok": True, **_shown(user), "role": wanted})
 
     @blueprint.put("/v1/admin/users/platform-fee")
     async def platform_fee() -> Response:
-        require_admin(await gate.caller())
+        admin = require_admin(await gate.caller())
         body = await read_object("invalid_request")
-        percent = _percent(body)
-        user = await grants.set_platform_fee(_person(body), percent)
+        percent, person = _percent(body), _person(body)
+        user = await operator.read(lambda tx: find(tx, person))
+        await acts.set_fee(actor_of(admin), user.account_id, percent)
         return private_answer({"ok": True, **_shown(user), "fee_percent": percent})
 
     return blueprint
+
+
+def _grants(services: GrantServices, admin: Identity, kind: GrantKind, note: str) -> Grants:
+    def describe(result: object) -> tuple[str, Facts] | None:
+        assert isinstance(result, Granted)
+        if not result.fresh:
+            return None
+        return result.user.account_id, {"amount_micro_usd": result.amount, "reason": note}
+
+    action, clock = kind.removeprefix("admin_"), services.wall_clock
+    store = AuditedStore(
+        services.store, actor=actor_of(admin), action=action, describe=describe, wall_clock=clock
+    )
+    return Grants(store, wall_clock=clock)
 
 
 def _person(body: Mapping[str, object]) -> Person:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from quart import Blueprint
 
@@ -12,17 +12,22 @@ from protocol.api.errors import ApiError, invalid_request
 from protocol.rfc3339 import parse_rfc3339
 from server.accounts.guards import require_admin
 from server.accounts.ports import ADMIN_ACCOUNT
+from server.administration.operator import AuditedStore
+from server.api.admin_accounts import actor_of
 from server.api.deposits import MICROSECONDS, amount_in_cents, timestamp
 from server.api.gate import answer_store_outage, private_answer, read_object
 from server.billing.amounts import MICRO_PER_CENT, usd2, usd6
-from server.rewards.invites import MAX_USES, Redeemed, Refused
+from server.rewards.invites import MAX_USES, Invites, Redeemed, Refused, normal_code
 from server.store import Conflict, Invalid
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
 
+    from server.accounts.ports import Identity
+    from server.administration.audit import Facts
     from server.api.deposits import PaymentGate
-    from server.rewards.invites import Invite, Invites
+    from server.rewards.invites import Invite
+    from server.store import Store
 
 _REFUSALS: Final[Mapping[Refused, str]] = {
     "inactive": "This invite code is not active any more.",
@@ -34,16 +39,17 @@ _REFUSALS: Final[Mapping[Refused, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InviteServices:
-    """What the endpoints work with."""
+    """What the endpoints work with; `wall_clock` gives microseconds."""
 
     gate: PaymentGate
-    invites: Invites
+    store: Store
+    wall_clock: Callable[[], int]
 
 
 def invites_blueprint(services: InviteServices) -> Blueprint:
     """Serve invites; the financial limit keeps anybody from trying codes."""
     blueprint = Blueprint("invites", __name__)
-    gate, invites = services.gate, services.invites
+    gate, invites = services.gate, Invites(services.store, wall_clock=services.wall_clock)
     answer_store_outage(blueprint)
 
     @blueprint.post("/v1/invite/redeem")
@@ -64,7 +70,7 @@ def invites_blueprint(services: InviteServices) -> Blueprint:
         admission = gate.limiter.financial(admin)
         body = await read_object("invalid_request")
         try:
-            invite = await invites.create(
+            invite = await _audited(services, admin, "invite.create", _made).create(
                 amount=amount_in_cents(body) * MICRO_PER_CENT,
                 code=None if body.get("code") in (None, "") else _code(body),
                 max_uses=_max_uses(body),
@@ -85,12 +91,33 @@ def invites_blueprint(services: InviteServices) -> Blueprint:
 
     @blueprint.delete("/v1/admin/invite-codes")
     async def deactivate() -> Response:
-        require_admin(await gate.caller())
-        if not await invites.deactivate(_code(await read_object("invalid_request"))):
+        admin = require_admin(await gate.caller())
+        code = _code(await read_object("invalid_request"))
+
+        def switched_off(changed: object) -> tuple[str, Facts] | None:
+            return (normal_code(code) or "", {"active": False}) if changed else None
+
+        if not await _audited(services, admin, "invite.deactivate", switched_off).deactivate(code):
             raise ApiError(404, "not_found", "There is no such invite code.", param="code")
         return private_answer({"status": "deactivated"})
 
     return blueprint
+
+
+def _audited(
+    services: InviteServices, admin: Identity, action: str, describe: Callable[[object], tuple[str, Facts] | None]
+) -> Invites:
+    """Give the invites whose next act leaves its row of the audit, in its own transaction."""
+    clock = services.wall_clock
+    store = AuditedStore(services.store, actor=actor_of(admin), action=action, describe=describe, wall_clock=clock)
+    return Invites(store, wall_clock=clock)
+
+
+def _made(row: object) -> tuple[str, Facts] | None:
+    if row is None:
+        return None
+    made = cast(Mapping[str, object], row)
+    return str(made["code"]), {name: made[name] for name in ("amount_micro_usd", "max_uses", "expires_at")}
 
 
 def _code(body: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""What administrators give people: credits, withdrawable rewards, a role, a platform fee of their own.
+"""What administrators give people: credits, and rewards that can also be paid out.
 
 Invariant: a grant is one ledger transaction under the caller's idempotency key, which is prefixed with the account;
 the same key again answers with what was done then, and another amount under it is refused.
@@ -16,8 +16,6 @@ from server.billing.ledger import GRANTS, Entry, post, read_balance
 from server.store.errors import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
-    from server.accounts.changes import Changes
-    from server.accounts.ports import Role
     from server.accounts.users import User
     from server.store import Store, Tx
 
@@ -48,11 +46,10 @@ class Granted:
 
 
 class Grants:
-    """Over the store; `changes` tells the caches of all coordinators, `wall_clock` gives microseconds."""
+    """Over the store; `wall_clock` gives microseconds."""
 
-    def __init__(self, store: Store, *, changes: Changes, wall_clock: Callable[[], int]) -> None:
+    def __init__(self, store: Store, *, wall_clock: Callable[[], int]) -> None:
         self._store = store
-        self._changes = changes
         self._wall_clock = wall_clock
 
     async def grant(
@@ -65,7 +62,7 @@ class Grants:
         key = idempotency_key or str(uuid.uuid4())
 
         async def work(tx: Tx) -> Granted:
-            user = await _find(tx, person)
+            user = await find(tx, person)
             reference = f"{user.account_id}:{key}"
             earned = amount if kind == "admin_reward" else 0
             text = f"{kind}:{note}" if note else kind
@@ -84,40 +81,9 @@ class Grants:
 
         return await self._store.write(work)
 
-    async def set_role(self, person: Person, role: Role) -> User:
-        """Make a person an ordinary user or a partner. Raises NotFound, Conflict."""
-        now = self._wall_clock()
 
-        async def work(tx: Tx) -> User:
-            user = await _find(tx, person)
-            await users.set_role(tx, user.account_id, role, now)
-            await self._changes.announce(tx, "account", user.account_id)
-            return user
-
-        user = await self._store.write(work)
-        self._changes.heard(f"account {user.account_id}")
-        return user
-
-    async def set_platform_fee(self, person: Person, percent: int | None) -> User:
-        """Set the fee on what a person's machines earn, 0 to 100; None for the general one. Raises as above."""
-        if percent is not None and not 0 <= percent <= 100:
-            raise Invalid("fee_percent must be from 0 to 100, or null.")
-        now = self._wall_clock()
-
-        async def work(tx: Tx) -> User:
-            user = await _find(tx, person)
-            await tx.execute(
-                "UPDATE users SET platform_fee_percent = $2, updated_at = $3 WHERE account_id = $1",
-                user.account_id,
-                percent,
-                now,
-            )
-            return user
-
-        return await self._store.write(work)
-
-
-async def _find(tx: Tx, person: Person) -> User:
+async def find(tx: Tx, person: Person) -> User:
+    """Find whom an administrator means; raises NotFound, and Conflict for an address that several people have."""
     if person.account_id:
         found = await users.find(tx, person.account_id)
         if found is None:

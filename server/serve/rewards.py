@@ -17,8 +17,6 @@ from server.api.leaderboard import LeaderboardServices, leaderboard_blueprint
 from server.api.referrals import ReferralServices, referrals_blueprint
 from server.api.usage_reports import UsageServices, usage_blueprint
 from server.rewards.exports import ExportDesk
-from server.rewards.grants import Grants
-from server.rewards.invites import Invites
 from server.rewards.policy import BaseRewardPolicy
 from server.rewards.referrals import Referrals
 from server.rewards.runner import BaseRewardRunner
@@ -78,11 +76,10 @@ class Rewards:
         chosen = settings.pseudonym_secret
         secret = secrets.token_bytes(32) if chosen is None else chosen.reveal().encode()
         store, clock = self.store, self.wall_clock
-        grants = Grants(store, changes=accounts.changes, wall_clock=clock)
         return [
             referrals_blueprint(ReferralServices(gate=gate, referrals=self.referrals)),
-            invites_blueprint(InviteServices(gate=gate, invites=Invites(store, wall_clock=clock))),
-            grants_blueprint(GrantServices(gate=gate, grants=grants)),
+            invites_blueprint(InviteServices(gate=gate, store=store, wall_clock=clock)),
+            grants_blueprint(GrantServices(gate=gate, store=store, changes=accounts.changes, wall_clock=clock)),
             base_rewards_blueprint(BaseRewardServices(gate=gate, store=store, policy=self.policy, wall_clock=clock)),
             balances_blueprint(BalanceServices(gate=gate, store=store, machines=self.fleet, wall_clock=clock)),
             usage_blueprint(UsageServices(gate=gate, store=store, exports=exports, wall_clock=clock)),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from server.accounts.changes import Changes
 from server.administration import accounts as views
 from server.administration.operator import AuditedStore
 from server.billing.amounts import AmountError, parse_usd
@@ -115,4 +114,4 @@ def _grants(desk: Desk, kind: GrantKind, reason: str) -> Grants:
         describe=describe,
         wall_clock=desk.wall_clock,
     )
-    return Grants(store, changes=Changes(store), wall_clock=desk.wall_clock)
+    return Grants(store, wall_clock=desk.wall_clock)

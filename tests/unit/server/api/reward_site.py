@@ -26,8 +26,6 @@ from server.config import CoordinatorSettings
 from server.limits import Admission, Rate, RequestLimiter, TierRates
 from server.observe import Metrics
 from server.rewards.exports import ExportDesk
-from server.rewards.grants import Grants
-from server.rewards.invites import Invites
 from server.rewards.policy import BaseRewardPolicy
 from server.rewards.referrals import Referrals
 from server.serve.app import build_app
@@ -135,6 +133,7 @@ class RewardSite:
     ) -> None:
         self.books = books
         self.store = FlakyStore(books.store)
+        self.changes = Changes(books.store)
         self.seconds = 0.0
         self.exports = exports or ExportDesk()
         self.app = build_app(
@@ -150,12 +149,11 @@ class RewardSite:
         def wall_clock() -> int:
             return self.books.now
 
-        changes = Changes(store)
         made = Referrals(store, share_percent=20, wall_clock=wall_clock) if referrals else None
         return [
             referrals_blueprint(ReferralServices(gate=gate, referrals=made)),
-            invites_blueprint(InviteServices(gate=gate, invites=Invites(store, wall_clock=wall_clock))),
-            grants_blueprint(GrantServices(gate=gate, grants=Grants(store, changes=changes, wall_clock=wall_clock))),
+            invites_blueprint(InviteServices(gate=gate, store=store, wall_clock=wall_clock)),
+            grants_blueprint(GrantServices(gate=gate, store=store, changes=self.changes, wall_clock=wall_clock)),
             base_rewards_blueprint(BaseRewardServices(gate=gate, store=store, policy=policy, wall_clock=wall_clock)),
             balances_blueprint(BalanceServices(gate=gate, store=store, machines=Machines(), wall_clock=wall_clock)),
             usage_blueprint(UsageServices(gate=gate, store=store, exports=self.exports, wall_clock=wall_clock)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import trio
 
-from server.accounts.changes import Changes
 from server.billing.balance import Balance
 from server.rewards.grants import Granted, Grants, Person
 from server.store import Conflict, Invalid, NotFound
@@ -16,13 +15,8 @@ ADA = Person(email=" Ada@Example.com ")
 
 
 @pytest.fixture
-def changes(books: Books) -> Changes:
-    return Changes(books.store)
-
-
-@pytest.fixture
-def grants(books: Books, changes: Changes) -> Grants:
-    return Grants(books.store, changes=changes, wall_clock=lambda: books.now)
+def grants(books: Books) -> Grants:
+    return Grants(books.store, wall_clock=lambda: books.now)
 
 
 async def test_a_credit_can_be_spent_and_a_reward_also_paid_out(books: Books, grants: Grants) -> None:
@@ -83,28 +77,3 @@ async def test_more_than_a_balance_can_hold_is_refused(books: Books, grants: Gra
     await grants.grant(ADA, kind="admin_credit", amount=2**53 - 1)
     with pytest.raises(Invalid):
         await grants.grant(ADA, kind="admin_credit", amount=1)
-
-
-async def test_a_role_reaches_the_caches(books: Books, grants: Grants, changes: Changes) -> None:
-    ada = await add_user(books.store)
-    heard: list[str] = []
-    changes.listen("account", heard.append)
-    assert (await grants.set_role(ADA, "service")).account_id == ada.account_id
-    assert heard == [ada.account_id]
-    assert await books.rows("SELECT role FROM users") == [{"role": "service"}]
-    with pytest.raises(NotFound):
-        await grants.set_role(Person(email="nobody@example.com"), "service")
-    assert len(heard) == 1
-
-
-async def test_a_fee_of_ones_own(books: Books, grants: Grants) -> None:
-    ada = await add_user(books.store)
-    await grants.set_platform_fee(ADA, 10)
-    await books.grant("cara", credit=1_000)
-    await books.hold("r1", "cara", 1_000)
-    assert (await books.settle("r1", "cara", 1_000, owner=ada.account_id)).payout == 900
-    for wrong in (-1, 101):
-        with pytest.raises(Invalid):
-            await grants.set_platform_fee(ADA, wrong)
-    await grants.set_platform_fee(ADA, None)
-    assert await books.rows("SELECT platform_fee_percent FROM users") == [{"platform_fee_percent": None}]
