@@ -116,9 +116,7 @@ def _grants(services: GrantServices, admin: Identity, kind: GrantKind, note: str
         return result.user.account_id, {"amount_micro_usd": result.amount, "reason": note}
 
     action, clock = kind.removeprefix("admin_"), services.wall_clock
-    store = AuditedStore(
-        services.store, actor=actor_of(admin), action=action, describe=describe, wall_clock=clock
-    )
+    store = AuditedStore(services.store, actor=actor_of(admin), action=action, describe=describe, wall_clock=clock)
     return Grants(store, wall_clock=clock)
 
 

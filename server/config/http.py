@@ -140,7 +140,8 @@ class HttpSettings:
         secrets(),
         default=(),
         group="Access",
-        meaning="Keys that consumers may use; production needs at least one.",
+        meaning="The operator's own API keys; production needs at least one. They have no limit, and the platform "
+        "pays for what is done with them: never give one to anybody else.",
     )
     metrics_token: Secret | None = setting(
         "METRICS_TOKEN",

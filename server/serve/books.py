@@ -34,6 +34,7 @@ from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
 from server.serve.rewards import Rewards, make_rewards
 from server.store import Listening
+from server.store.address import Memory, parse_address
 from server.store.open import open_configured_store
 from server.store.retention import retention_job
 
@@ -178,8 +179,14 @@ async def open_books(
                 door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
                 funds=LedgerFunds(billing.desk),
                 instance_id=instance_id,
-                throwaway=settings.database_url is None,
+                throwaway=is_throwaway(settings),
             )
+
+
+def is_throwaway(settings: CoordinatorSettings) -> bool:
+    """Whether the store lives in memory and ends with the process."""
+    url = None if settings.database_url is None else settings.database_url.reveal()
+    return isinstance(parse_address(url, allow_memory=True), Memory)
 
 
 def tariff_of(settings: CoordinatorSettings) -> Tariff:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
 
 from server.accounts import AuthRefusal, Identity, api_keys
 from server.accounts.api_keys import MAX_LIVE_KEYS, MadeKey
 from server.accounts.credentials import hash_of
-from server.accounts.key_desk import NotYours
-from server.store import Conflict, NotFound, Store
+from server.accounts.key_desk import KeyDesk, NotYours
+from server.store import Conflict, NotFound, Store, Tx, Value
+from tests.testbed.flaky_store import FlakyStore
 from tests.unit.server.accounts.people import START, KeyWorld, add_user
 
 
@@ -184,20 +187,81 @@ async def test_clearing_a_limit_leaves_the_rest(world: KeyWorld) -> None:
     assert (record.key.settings.name, record.key.settings.rpm_limit) == ("n", 5)
 
 
-async def test_spend_of_the_window_is_counted(world: KeyWorld) -> None:
-    ada = await account(world)
-    made = await world.desk.create(ada, {"limit_micro_usd": 1_000_000, "limit_reset": "daily"})
-    today = START * 1_000_000
+async def use(world: KeyWorld, request_id: str, account_id: str, key_id: str, cost: int, at: int) -> None:
     sql = (
         "INSERT INTO usage (request_id, account_id, key_id, provider_id, model, prompt_tokens, completion_tokens, "
         "cost_micro_usd, created_at) VALUES ($1, $2, $3, 'p', 'm', 1, 1, $4, $5)"
     )
+    await world.store.write(lambda tx: tx.execute(sql, request_id, account_id, key_id, cost, at))
+
+
+async def test_spend_of_the_window_is_counted(world: KeyWorld) -> None:
+    ada = await account(world)
+    made = await world.desk.create(ada, {"limit_micro_usd": 1_000_000, "limit_reset": "daily"})
+    today = START * 1_000_000
     for number, (cost, at) in enumerate([(300_000, today), (900_000, today - 86_400_000_000), (1, today)]):
-        await world.store.write(
-            lambda tx, number=number, cost=cost, at=at: tx.execute(sql, f"r{number}", ada, made.key.id, cost, at)  # type: ignore[misc]
-        )
+        await use(world, f"r{number}", ada, made.key.id, cost, at)
     record = await world.desk.get(ada, made.key.id)
     assert (record.spent, record.remaining) == (300_001, 699_999)
+
+
+class SeenStatements(FlakyStore):
+    """Notes from when each sum over the usage of a key counts."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.since: list[object] = []
+
+    async def read(self, work):  # type: ignore[no-untyped-def]
+        seen = self
+
+        class Watched:
+            def __init__(self, tx: Tx) -> None:
+                self._tx = tx
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._tx, name)
+
+            async def value(self, sql: str, *args: Value) -> Value:
+                if "FROM usage" in sql:
+                    seen.since.append(args[1])
+                return await self._tx.value(sql, *args)
+
+        return await super().read(lambda tx: work(Watched(tx)))
+
+
+async def test_usage_that_is_minutes_old_is_summed_up_once(world: KeyWorld) -> None:
+    ada = await account(world)
+    made = await world.desk.create(ada, {"limit_micro_usd": 1_000_000})
+    watched = SeenStatements(world.store)
+    desk = KeyDesk(watched, keys=world.keys, changes=world.changes, wall_clock=world.times.wall_clock)  # type: ignore[arg-type]
+    chance, whole = random.Random(3), 0
+    for number in range(40):
+        cost = chance.randrange(1, 9)
+        whole += cost
+        await use(world, f"r{number}", ada, made.key.id, cost, world.times.wall)
+        if chance.random() < 0.5:
+            assert (await desk.describe(made.key.id)).spent == whole
+        else:
+            assert [one.spent for one in await desk.list_live(ada)] == [whole]
+        world.times.go(chance.choice([1, 30, 100]))
+    assert watched.since.count(0) == 1
+    latest = watched.since[-1]
+    assert isinstance(latest, int)
+    assert world.times.wall - latest <= 460_000_000
+
+
+@pytest.mark.parametrize(("window", "spent"), [("none", 7), ("daily", 3), ("weekly", 3)])
+async def test_a_changed_window_shows_its_own_spend(world: KeyWorld, window: str, spent: int) -> None:
+    ada = await account(world)
+    made = await world.desk.create(ada, {"limit_micro_usd": 10, "limit_reset": "monthly"})
+    today, day = START * 1_000_000, 86_400_000_000
+    await use(world, "old", ada, made.key.id, 4, today - 8 * day)
+    await use(world, "new", ada, made.key.id, 3, today)
+    assert (await world.desk.get(ada, made.key.id)).key.settings.limit_reset == "monthly"
+    changed = await world.desk.change(ada, made.key.id, {"limit_reset": window})
+    assert (changed.spent, changed.remaining) == (spent, 10 - spent)
+    assert (await world.desk.get(ada, made.key.id)).spent == spent
 
 
 @pytest.mark.parametrize("act", ["get", "change", "rotate", "revoke"])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from server.administration import audit
+from server.store import StoreUnavailable
 from tests.testbed.books import Books
 from tests.unit.server.accounts.people import add_user
 from tests.unit.server.api.reward_site import RewardSite
@@ -83,6 +87,72 @@ async def test_roles_and_fees(site: RewardSite) -> None:
         assert (fee.status, fee.json["fee_percent"]) == (200, percent)
         (row,) = await site.books.rows("SELECT role, platform_fee_percent FROM users")
         assert row == {"role": "service", "platform_fee_percent": percent}
+
+
+async def acts(site: RewardSite) -> list[tuple[Any, ...]]:
+    """The rows of the audit, oldest first."""
+    rows = await site.books.store.read(lambda tx: audit.newest(tx, 100))
+    return [(row.actor, row.action, row.target, row.before, row.after) for row in reversed(rows)]
+
+
+async def test_every_act_leaves_its_row_of_the_audit(site: RewardSite) -> None:
+    body = {"email": "ada@example.com", "amount_usd": "1.15", "note": "thanks", "idempotency_key": "k1"}
+    for _ in range(2):
+        given = await site.ask("POST", "/v1/admin/credit", body, by="admin")
+    ada = given.json["account_id"]
+    await site.ask("POST", "/v1/admin/reward", {"account_id": ada, "amount_usd": 2}, by="boss")
+    await site.ask("PUT", "/v1/admin/users/role", {"account_id": ada, "role": "service"}, by="boss")
+    await site.ask("PUT", "/v1/admin/users/platform-fee", {"account_id": ada, "fee_percent": 7}, by="admin")
+    assert await acts(site) == [
+        ("admin_key", "credit", ada, {}, {"amount_micro_usd": 1_150_000, "reason": "thanks"}),
+        ("boss", "reward", ada, {}, {"amount_micro_usd": 2_000_000, "reason": ""}),
+        ("boss", "account.role", ada, {"role": ""}, {"role": "service"}),
+        ("admin_key", "account.fee", ada, {"fee_percent": None}, {"fee_percent": 7}),
+    ]
+
+
+async def test_what_is_refused_leaves_no_row(site: RewardSite) -> None:
+    nobody = {"email": "nobody@example.com", "amount_usd": 1, "role": "service", "fee_percent": 1}
+    for method, path in (("POST", "credit"), ("POST", "reward"), ("PUT", "users/role"), ("PUT", "users/platform-fee")):
+        assert (await site.ask(method, f"/v1/admin/{path}", nobody, by="admin")).status == 404
+    assert await acts(site) == []
+
+
+async def test_a_grant_without_its_row_is_none(site: RewardSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_args: object, **_facts: object) -> None:
+        raise StoreUnavailable("The database went away.")
+
+    monkeypatch.setattr(audit, "note", fail)
+    answer = await site.ask("POST", "/v1/admin/credit", {"email": "ada@example.com", "amount_usd": 1}, by="admin")
+    assert answer.status == 503
+    assert await site.books.rows("SELECT id FROM ledger_txns") == []
+
+
+async def test_roles_and_fees_reach_the_caches(site: RewardSite) -> None:
+    heard: list[str] = []
+    site.changes.listen("account", heard.append)
+    ada = (
+        await site.ask("PUT", "/v1/admin/users/role", {"email": "ada@example.com", "role": "service"}, by="admin")
+    ).json["account_id"]
+    assert heard == [ada]
+    await site.ask("PUT", "/v1/admin/users/platform-fee", {"account_id": ada, "fee_percent": 7}, by="admin")
+    assert heard == [ada, ada]
+
+
+async def test_a_fee_of_ones_own(site: RewardSite) -> None:
+    path, books = "/v1/admin/users/platform-fee", site.books
+    set_to = await site.ask("PUT", path, {"email": "ada@example.com", "fee_percent": 10}, by="admin")
+    await books.grant("cara", credit=1_000)
+    await books.hold("r1", "cara", 1_000)
+    settled = await books.settle("r1", "cara", 1_000, owner=set_to.json["account_id"])
+    assert settled.payout == 900
+
+
+async def test_a_login_that_looks_like_an_address_is_nobodys_address(site: RewardSite) -> None:
+    await add_user(site.books.store, "eve@example.com", email="eve@example.com", local=True)
+    for path, change in (("role", {"role": "service"}), ("platform-fee", {"fee_percent": 1})):
+        answer = await site.ask("PUT", f"/v1/admin/users/{path}", {"email": "eve@example.com"} | change, by="admin")
+        assert answer.error[:2] == (404, "not_found")
 
 
 @pytest.mark.parametrize("role", [None, "admin", 1])

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from server.administration import audit
 from server.limits import Rate
 from tests.testbed.books import Books
 from tests.unit.server.api.reward_site import RewardSite
@@ -85,6 +86,19 @@ async def test_invites_that_cannot_be_made(site: RewardSite, change: dict[str, o
     answer = await site.ask("POST", CODES, {"amount_usd": 1} | change, by="admin")
     assert answer.error == (400, "invalid_request_error", param)
     assert (await site.ask("GET", CODES, by="admin")).json == {"invite_codes": []}
+
+
+async def test_codes_are_made_and_switched_off_on_record(site: RewardSite) -> None:
+    body = {"amount_usd": "1.50", "code": "summer", "max_uses": 3, "expires_at": "2030-01-01T00:00:00Z"}
+    for status in (201, 409):
+        assert (await site.ask("POST", CODES, body, by="boss")).status == status
+    for code, status in (("Summer", 200), ("none", 404)):
+        assert (await site.ask("DELETE", CODES, {"code": code}, by="admin")).status == status
+    made, off = reversed(await site.books.store.read(lambda tx: audit.newest(tx, 100)))
+    assert (made.actor, made.action, made.target) == ("boss", "invite.create", "SUMMER")
+    assert made.after == {"amount_micro_usd": 1_500_000, "max_uses": 3, "expires_at": 1_893_456_000_000_000}
+    assert (off.actor, off.action, off.target) == ("admin_key", "invite.deactivate", "SUMMER")
+    assert off.after == {"active": False}
 
 
 async def test_codes_that_cannot_be_redeemed(site: RewardSite) -> None:

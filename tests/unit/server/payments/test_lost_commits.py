@@ -69,3 +69,62 @@ async def test_an_order_is_written_once(lossy: tuple[World, LostCommits]) -> Non
     assert losses.pending == 0
     rows = await world.rows("SELECT id, external_id FROM billing_sessions")
     assert [tuple(row.values()) for row in rows] == [(begun.order.id, begun.stripe_session_id)]
+
+
+async def test_a_takeback_is_told_to_a_person_once(lossy: tuple[World, LostCommits]) -> None:
+    world, losses = lossy
+    await world.person("ann")
+    assert world.payments.deposits is not None
+    page = (await world.payments.deposits.begin("ann", cents=500)).stripe_session_id
+    assert await world.deposit_hook(world.peer.pay(page)) == 200
+    losses.of, losses.pending = "INSERT INTO ledger_txns", 1
+    event = world.peer.refund(page, total_cents=500)
+    assert await world.deposit_hook(event) == 200
+    assert losses.pending == 0
+    assert world.meter.alerts == ["charge_refunded"]
+    assert await _refund_outcomes(world) == ["took 5000000, missing 0"]
+    assert await world.deposit_hook({**event, "id": "evt_again"}) == 200
+    assert world.meter.alerts == ["charge_refunded"]
+
+
+async def test_a_takeback_is_told_when_the_next_delivery_finds_it_done(lossy: tuple[World, LostCommits]) -> None:
+    world, losses = lossy
+    await world.person("ann")
+    assert world.payments.deposits is not None
+    page = (await world.payments.deposits.begin("ann", cents=500)).stripe_session_id
+    await world.deposit_hook(world.peer.pay(page))
+    await world.deposit_hook(world.peer.refund(page, total_cents=100))
+    await world.store.write(
+        lambda tx: tx.execute("UPDATE balances SET held_micro_usd = 1000000 WHERE account_id = 'ann'")
+    )
+    losses.of, losses.pending = "INSERT INTO ledger_txns", 2
+    event = world.peer.refund(page, total_cents=500, before_cents=100)
+    assert await world.deposit_hook(event) == 500
+    assert world.meter.alerts == ["charge_refunded"]
+    # What was taken back afterwards changes nothing in what is told.
+    await world.deposit_hook(world.peer.dispute(page, 500))
+    assert await world.deposit_hook(event) == 200
+    assert world.meter.alerts == ["charge_refunded", "charge_disputed", "charge_refunded"]
+    assert sorted(await _refund_outcomes(world))[-1] == "took 3000000, missing 1000000"
+    assert (await world.balance("ann")).balance == 1_000_000
+
+
+async def test_takebacks_that_are_remembered_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.payments.takebacks.MAX_REMEMBERED", 2)
+    await world.person("ann")
+    assert world.payments.deposits is not None
+    page = (await world.payments.deposits.begin("ann", cents=500)).stripe_session_id
+    await world.deposit_hook(world.peer.pay(page))
+    events = [world.peer.refund(page, total_cents=n, before_cents=n - 100) for n in (100, 200, 300)]
+    for event in events:
+        await world.deposit_hook(event)
+    assert len(world.meter.alerts) == 3
+    await world.deposit_hook({**events[2], "id": "evt_known"})
+    assert len(world.meter.alerts) == 3
+    await world.deposit_hook({**events[0], "id": "evt_forgotten"})
+    assert len(world.meter.alerts) == 4
+
+
+async def _refund_outcomes(world: World) -> list[str]:
+    rows = await world.rows("SELECT outcome FROM stripe_events WHERE type = 'charge.refunded'")
+    return [str(row["outcome"]) for row in rows]
