@@ -12,6 +12,8 @@ from provider.cli.exits import FAILURE, INTERNAL, OK, USAGE, CommandFailed
 
 COMMANDS: Final = {
     "dev": ("provider.cli.dev", "Run a coordinator, a provider and the demo model on this machine."),
+    "login": ("provider.cli.login", "Link this machine to your account."),
+    "logout": ("provider.cli.logout", "Unlink this machine from its account."),
     "start": ("provider.cli.start", "Connect this machine to a coordinator and serve requests."),
 }
 

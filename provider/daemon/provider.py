@@ -44,7 +44,10 @@ class MachineFacts:
 
 
 class Provider:
-    """Implements `provider.link.ProviderPort`. Trio thread only."""
+    """Implements `provider.link.ProviderPort`. Trio thread only.
+
+    `auth_token` reads the token that links this machine to an account, "" without one; it runs in another thread.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Provider:
         desk: RequestDesk,
         metrics: MetricsSampler,
         on_event: Callable[[ProviderEvent], None],
+        auth_token: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -74,12 +78,13 @@ class Provider:
         self._desk = desk
         self._metrics = metrics
         self._on_event = on_event
+        self._auth_token = auth_token
         self._clock = clock
         self._wall_clock = wall_clock
         self._posture_thread = trio.CapacityLimiter(2)
 
     async def register_frame(self, registration_nonce: str) -> Register:
-        """Build the registration; its blob is signed with this moment's time."""
+        """Build the registration; its blob is signed with this moment's time, its token is the present one."""
         facts = self._facts
         posture = await trio.to_thread.run_sync(self._posture.read, limiter=self._posture_thread)
         attestation = build_attestation(
@@ -103,6 +108,7 @@ class Provider:
             version=facts.version,
             public_key=self._keys.public_text,
             encrypted_response_chunks=True,
+            auth_token=await trio.to_thread.run_sync(self._auth_token),
             attestation=attestation,
             runtime_hash=facts.runtime_hash,
             privacy_capabilities=facts.hardening.capabilities(sip_enabled=posture.sip_enabled),

@@ -12,6 +12,7 @@ import trio
 
 from protocol.identity import SoftwareSigner
 from protocol.sealing import ProviderKeyPair
+from provider.account import RegistrationToken, TokenFile
 from provider.config import ProviderSettings
 from provider.daemon.control import DaemonControl
 from provider.daemon.hashing import HashKeeper
@@ -175,6 +176,7 @@ class _Daemon:
             desk=desk,
             metrics=MetricsSampler(seams.host),
             on_event=self._say,
+            auth_token=RegistrationToken(TokenFile(settings.state_directory), self._address).read,
             clock=seams.clock,
             wall_clock=seams.wall_clock,
         )

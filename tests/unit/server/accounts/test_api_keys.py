@@ -33,7 +33,7 @@ async def test_a_new_key_is_its_owner(world: KeyWorld) -> None:
     assert (found.account_id, found.key_id, found.credential) == (ada, made.key.id, "key")
     assert found.has_user
     assert found.rpm_limit == 60
-    assert found.allowed_models == {"m"}
+    assert found.allowed_models == frozenset({"m"})
     assert not found.is_admin
 
 

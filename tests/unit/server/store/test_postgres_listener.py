@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -207,7 +208,7 @@ async def test_an_unreachable_server_is_tried_at_growing_intervals(autojump_cloc
 
     ears = Ears()
     await run_for(60, connect, ears)
-    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
     for number, pause in enumerate(pauses):
         wanted = min(0.1 * 2**number, 5.0)
         assert wanted * 0.79 <= pause <= wanted * 1.21

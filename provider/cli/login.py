@@ -1,0 +1,104 @@
+"""`darkbloom login`: link this machine to an account, after a person has approved its code."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from provider.cli.account import coordinator_option, door_base, json_option, print_json, read_settings
+from provider.cli.exits import OK, CommandFailed
+
+if TYPE_CHECKING:
+    from provider.account import CoordinatorDoor, Linked, TokenFile, UserCode
+
+
+@click.command(name="login")
+@coordinator_option
+@json_option
+def command(coordinator: str | None, as_json: bool) -> int:
+    """Link this machine to your account: shows a code and where to approve it, and waits until you did.
+
+    The token is kept in the file auth_token of the provider's home, for you alone. A provider that runs already
+    sends it when it next connects.
+    """
+    import trio
+
+    from provider.account import TokenFile, TokenFileRefused
+
+    settings = read_settings(coordinator)
+    base = door_base(settings, command="login")
+    file = TokenFile(settings.state_directory)
+    if file.exists:
+        raise _already(file)
+    try:
+        file.make_room()
+    except TokenFileRefused as refused:
+        raise CommandFailed(str(refused)) from None
+    linked = trio.run(_log_in, base, file, as_json)
+    if as_json:
+        print_json({"status": "linked", "account_id": linked.account_id, "token_file": file.path})
+    else:
+        click.echo(f"This machine is linked to the account {linked.account_id}.")
+        click.echo("A provider that runs already must be restarted once to register with it.")
+    return OK
+
+
+async def _log_in(base: str, file: "TokenFile", as_json: bool) -> "Linked":
+    import trio
+
+    from provider.account import CoordinatorDoor, LoginFailed, MachineToken, TokenFileExists, log_in
+    from provider.account.visitor import chip_label, host_label
+
+    chip = await trio.to_thread.run_sync(chip_label)
+    async with CoordinatorDoor.open(base) as door:
+        try:
+            linked = await log_in(
+                door, client_label=host_label(), chip=chip, show=_show_json if as_json else _show_sentences
+            )
+        except LoginFailed as failed:
+            raise CommandFailed(str(failed), fix="darkbloom login") from None
+        try:
+            file.write(MachineToken(linked.token, base))
+        except TokenFileExists:
+            await _give_back(door, linked.token)
+            raise _already(file) from None
+        except OSError as error:
+            await _give_back(door, linked.token)
+            raise CommandFailed(f"The token file {file.path} cannot be written ({error.strerror}).") from None
+        return linked
+
+
+async def _give_back(door: "CoordinatorDoor", token: str) -> None:
+    """Revoke a token that could not be kept; where that fails too, it stays in the person's list of tokens."""
+    from provider.account import DoorFailed
+
+    with suppress(DoorFailed):
+        if await door.revoke(token) is None:
+            return
+    click.echo("warning: the new token could not be revoked; remove it from the list of your machines.", err=True)
+
+
+def _already(file: "TokenFile") -> CommandFailed:
+    return CommandFailed(
+        f"This machine has a token already ({file.path}); a machine belongs to one account.", fix="darkbloom logout"
+    )
+
+
+def _show_sentences(code: "UserCode") -> None:
+    click.echo(f"Your code: {code.user_code}")
+    click.echo(f"Approve it at: {code.verification_uri}")
+    if code.verification_uri_complete:
+        click.echo(f"Or open: {code.verification_uri_complete}")
+    click.echo(f"Waiting for {code.expires_in_seconds / 60:.0f} minutes at most; Ctrl-C gives up.")
+
+
+def _show_json(code: "UserCode") -> None:
+    print_json(
+        {
+            "status": "waiting",
+            "user_code": code.user_code,
+            "verification_uri": code.verification_uri,
+            "verification_uri_complete": code.verification_uri_complete,
+            "expires_in": code.expires_in_seconds,
+        }
+    )
