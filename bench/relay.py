@@ -163,7 +163,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         bursts = [ours("burst", Shape(4, 64, burst_pieces)) for _ in range(1 if quick else 3)]
         result["burst_cpu_us_per_chunk"] = statistics.median(one["cpu_us_per_chunk"] for one in bursts)
         if not quick:
-            for shape in (Shape(4, 4, 3000), Shape(1, 16, 3000), Shape(5, 100, 1500)):
+            for shape in (Shape(4, 4, 3000), Shape(1, 16, 3000), Shape(7, 100, 1500)):
                 name = f"burst_cpu_us_per_chunk_{shape.streams}_streams_on_{shape.providers}"
                 result[name] = ours("burst", shape)["cpu_us_per_chunk"]
         paced = Shape(7, 100, ticks)

@@ -125,7 +125,8 @@ class CoordinatorDoor:
             raise DoorFailed(f"The coordinator {self.base} did not answer within {TIMEOUT_SECONDS:.0f} s.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise DoorFailed(f"The coordinator {self.base} cannot be reached ({type(error).__name__}).") from None
-        if answer.is_success:
+        # Anything else, a portal's friendly 200 to a DELETE too, has not done what was asked.
+        if answer.status_code == (204 if method == "DELETE" else 200):
             return bytes(content)
         return _refusal(answer, bytes(content))
 
