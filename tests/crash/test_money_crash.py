@@ -27,7 +27,7 @@ LEAST_STATEMENTS = {
 """So many places to die at, at least: the test must not become empty unnoticed."""
 
 
-ORDINARY_ON_POSTGRESQL = {"hold", "release", "settle_again"}
+ORDINARY_ON_POSTGRESQL = {"hold", "settle_again"}
 """The basic operations; on PostgreSQL the composed ones take half a minute each and are left to the long run."""
 
 

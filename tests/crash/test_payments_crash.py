@@ -28,8 +28,7 @@ LEAST_STATEMENTS = {
 
 
 ORDINARY = {
-    *(("sqlite", name) for name in ("buy", "withdraw_instant", "withdraw_rejected", "reversal_hook", "sweep_hook")),
-    ("postgres", "withdraw_instant"),
+    *(("sqlite", name) for name in ("buy", "withdraw_instant", "reversal_hook")),
 }
 CASES = [
     pytest.param(name, kind, marks=() if (kind, name) in ORDINARY else pytest.mark.nightly, id=f"{name}-{kind}")

@@ -68,6 +68,8 @@ class Faults:
     broken: bool = False
     raise_in: set[str] = field(default_factory=set)
     hold: threading.Event | None = None
+    held: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as a step waits for `hold`."""
 
 
 class ScriptedGenerator:
@@ -109,6 +111,7 @@ class ScriptedGenerator:
     def next(self) -> tuple[list[Progress], list[Token]]:
         assert not self.closed
         if self._faults.hold is not None:
+            self._faults.held.set()
             self._faults.hold.wait()
         if self._faults.raise_next:
             raise self._faults.raise_next.pop(0)

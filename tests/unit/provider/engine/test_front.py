@@ -331,7 +331,7 @@ async def test_step_that_is_stuck_while_the_engine_stops_is_fatal_all_the_same(r
         rig.faults.hold = hold
         engine.submit(LONG)
         with trio.fail_after(5):
-            while engine._pulse.step_started_at is None:
+            while not rig.faults.held.is_set():
                 await trio.sleep(0.001)
     rescue.cancel()
     assert rig.fatal == ["one engine step took too long"]
