@@ -31,14 +31,14 @@ def is_marked(function: ast.AsyncFunctionDef) -> bool:
     return any(ast.unparse(decorator) == "pytest.mark.twin_scenario" for decorator in function.decorator_list)
 
 
-def test_marked_scenarios_are_the_named_eight() -> None:
+def test_marked_scenarios_have_the_named_eight_among_them() -> None:
     marked = {
         node.name
         for path in FOLDER.glob("test_*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.AsyncFunctionDef) and is_marked(node)
     }
-    assert marked == SCENARIOS
+    assert marked >= SCENARIOS
     assert len(SCENARIOS) == 8
 
 
