@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 settings.register_profile("ordinary", max_examples=60, deadline=None, suppress_health_check=_QUIET, derandomize=True)
-settings.register_profile("nightly", max_examples=5_000, deadline=None, suppress_health_check=_QUIET)
+settings.register_profile("nightly", max_examples=500, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 FULL = os.environ.get("DARKBLOOM_TEST_FULL") == "1"

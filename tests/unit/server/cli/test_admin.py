@@ -51,16 +51,16 @@ async def acts(admin: Terminal) -> list[tuple[str, str]]:
 async def test_an_account_is_made_found_and_shown(admin: Terminal) -> None:
     empty = await admin("accounts", "find")
     assert (empty.code, "admin accounts create LOGIN --admin" in empty.output) == (0, True)
-    account_id = await make(admin, "ada", "--admin")
+    account_id = await make(admin, "ruth", "--admin")  # no hexadecimal digits: ids are searched too
     await make(admin, "bob@example.com")
-    (found,) = (await admin.good("accounts", "find", "AD"))["accounts"]
-    assert (found["account_id"], found["login"], found["is_admin"]) == (account_id, "ada", True)
-    for name in ("ada", account_id, f"local:{account_id}"):
+    (found,) = (await admin.good("accounts", "find", "RUT"))["accounts"]
+    assert (found["account_id"], found["login"], found["is_admin"]) == (account_id, "ruth", True)
+    for name in ("ruth", account_id, f"local:{account_id}"):
         assert (await admin.good("accounts", "show", name))["account"] == found
     listed = await admin("accounts", "find")
-    assert "ada" in listed.output
+    assert "ruth" in listed.output
     assert "bob@example.com" in listed.output
-    taken = await admin("accounts", "create", "ADA", "--generate-password")
+    taken = await admin("accounts", "create", "RUTH", "--generate-password")
     assert (taken.code, taken.errors) == (1, "This name is taken; choose another one.\n")
     unknown = await admin("accounts", "show", "nobody", "--json")
     assert (unknown.code, unknown.json["error"]["type"]) == (1, "not_found")
