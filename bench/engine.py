@@ -29,6 +29,7 @@ PROMPT_TOKENS = 16
 PAIRS = 9
 QUICK_PAIRS = 3
 SWITCH_INTERVAL_SECONDS = 0.0005
+TARGETS = {"8m": 0.95, "demo": 0.90}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +172,14 @@ def _peer(model: LoadedModel, batch: int, tokens: int) -> None:
 if __name__ == "__main__":
     for name, value in run(quick="--quick" in sys.argv).items():
         print(f"{name}: {value}")
+
+
+def table(result: dict[str, object]) -> str:
+    """Render the ratios with their targets."""
+    lines = ["| model | batch | tokens/s | throughput ratio | CPU ratio | target |", "|---|--:|--:|--:|--:|--:|"]
+    for key, target in TARGETS.items():
+        ratios, cpu, rates = (cast("dict[int, float]", result[f"{part}_{key}"]) for part in ("ratio", "cpu", "tps"))
+        for batch, ratio in ratios.items():
+            figures = f"{batch} | {rates[batch]:,.0f} | {ratio:.2f} | {cpu[batch]:.2f} | ≥ {target:.2f}"
+            lines.append(f"| {result[f'label_{key}']} | {figures} |")
+    return "\n".join(lines)

@@ -16,7 +16,7 @@ from server.api.gate import answer_store_outage, private_answer, read_object, te
 from server.api.keys import timestamp
 from server.api.pricing import refusal
 from server.billing.amounts import usd6
-from server.store import Conflict, NotFound
+from server.store import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
@@ -47,24 +47,24 @@ def admin_accounts_blueprint(services: AdminAccountServices) -> Blueprint:
     blueprint = Blueprint("admin_accounts", __name__)
     gate, operator = services.gate, services.operator
     answer_store_outage(blueprint)
-    _answer_row_errors(blueprint)
+    answer_row_errors(blueprint)
 
     @blueprint.get("/v1/admin/users")
     async def users() -> Response:
         require_admin(await gate.caller())
-        text, limit = _query("q", accounts.MAX_QUERY), _limit()
+        text, limit = _query("q", accounts.MAX_QUERY), listing_limit()
         found = await operator.read(lambda tx: accounts.search(tx, text, limit))
         return private_answer({"users": [user_answer(one) for one in found]})
 
     @blueprint.get("/v1/admin/users/<who>")
     async def user(who: str) -> Response:
         require_admin(await gate.caller())
-        return private_answer(user_answer(await operator.read(lambda tx: _view(tx, _clean(who)))))
+        return private_answer(user_answer(await operator.read(lambda tx: _view(tx, clean_name(who)))))
 
     @blueprint.get("/v1/admin/keys")
     async def list_keys() -> Response:
         require_admin(await gate.caller())
-        who, limit = _query("account", accounts.MAX_QUERY), _limit()
+        who, limit = _query("account", accounts.MAX_QUERY), listing_limit()
         revoked = request.args.get("revoked", "") in ("1", "true")
 
         async def look(tx: Tx) -> list[KeyView]:
@@ -80,7 +80,7 @@ def admin_accounts_blueprint(services: AdminAccountServices) -> Blueprint:
         admin = require_admin(await gate.caller())
         admission = gate.limiter.financial(admin)
         body = await read_object("bad_request")
-        who = _clean(text_member(body, "account_id", "bad_request", limit=accounts.MAX_QUERY))
+        who = clean_name(text_member(body, "account_id", "bad_request", limit=accounts.MAX_QUERY))
         made = await services.keys.create(actor_of(admin), who, parse_changes(body, now=operator.now()))
         answer = {"key": made.secret, "id": made.key.id, "account_id": made.key.owner_account_id}
         return private_answer(answer, admission=admission)
@@ -91,19 +91,19 @@ def admin_accounts_blueprint(services: AdminAccountServices) -> Blueprint:
         disabled = (await read_object("bad_request")).get("disabled")
         if not isinstance(disabled, bool):
             raise ApiError(400, "bad_request", "disabled is needed: true or false.", param="disabled")
-        changed = await services.keys.set_disabled(actor_of(admin), _clean(key_id), disabled)
+        changed = await services.keys.set_disabled(actor_of(admin), clean_name(key_id), disabled)
         return private_answer(key_answer(changed, operator.now()))
 
     @blueprint.delete("/v1/admin/keys/<key_id>")
     async def revoke_key(key_id: str) -> Response:
         admin = require_admin(await gate.caller())
-        revoked = await services.keys.revoke(actor_of(admin), _clean(key_id))
+        revoked = await services.keys.revoke(actor_of(admin), clean_name(key_id))
         return private_answer({"status": "revoked", "id": revoked.id, "account_id": revoked.owner_account_id})
 
     @blueprint.get("/v1/admin/audit")
     async def acts() -> Response:
         require_admin(await gate.caller())
-        limit = _limit()
+        limit = listing_limit()
         found = await operator.read(lambda tx: audit.newest(tx, limit))
         return private_answer({"acts": [act_answer(one) for one in found]})
 
@@ -174,7 +174,8 @@ async def _view(tx: Tx, who: str) -> AccountView:
     return await accounts.view(tx, await accounts.resolve(tx, who))
 
 
-def _clean(text: str) -> str:
+def clean_name(text: str) -> str:
+    """Return a name or id of a path or body; raises NotFound for what no row can be called."""
     if "\x00" in text or len(text) > accounts.MAX_QUERY:
         raise NotFound("There is nothing with this name.")
     return text
@@ -187,15 +188,16 @@ def _query(name: str, limit: int) -> str:
     return value
 
 
-def _limit() -> int:
+def listing_limit() -> int:
+    """Read `limit` of the query; raises ApiError 400."""
     text = request.args.get("limit", str(DEFAULT_ROWS))
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:6]) <= MAX_ROWS:
         raise invalid_request(f"limit must be a whole number from 1 to {MAX_ROWS}.", param="limit")
     return int(text)
 
 
-def _answer_row_errors(blueprint: Blueprint) -> None:
-    """Answer 404 for what is not there, 409 for ambiguous names and for too many keys."""
+def answer_row_errors(blueprint: Blueprint) -> None:
+    """Answer 404 for what is not there, 409 for what the rows do not allow, 400 for what could never be stored."""
 
     @blueprint.errorhandler(NotFound)
     async def not_found(error: NotFound) -> Response:
@@ -204,3 +206,7 @@ def _answer_row_errors(blueprint: Blueprint) -> None:
     @blueprint.errorhandler(Conflict)
     async def conflict(error: Conflict) -> Response:
         return refusal(ApiError(409, "conflict", str(error), retryable=False))
+
+    @blueprint.errorhandler(Invalid)
+    async def invalid(error: Invalid) -> Response:
+        return refusal(invalid_request(str(error)))

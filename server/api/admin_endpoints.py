@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from server.administration.keys import KeyActs
 from server.administration.operator import Operator
+from server.administration.payouts import PayoutActs
 from server.administration.prices import PriceActs
 from server.api.account_endpoints import account_gate
 from server.api.admin_accounts import AdminAccountServices, admin_accounts_blueprint
+from server.api.admin_payouts import AdminPayoutServices, admin_payouts_blueprint
 from server.api.admin_pricing import AdminPricingServices, admin_pricing_blueprint
 from server.api.pricing import PriceList, PricingServices, pricing_blueprint
 from server.api.state_export import StateExportServices, state_export_blueprint
@@ -34,7 +36,7 @@ def admin_blueprints(
     clock: Callable[[], float],
     wall_clock: Callable[[], int],
 ) -> list[Blueprint]:
-    """Give the endpoints of accounts, keys, audit, prices and, where it is enabled, the state export.
+    """Give the endpoints of accounts, keys, audit, payouts, prices and, where it is enabled, the state export.
 
     `clock` is monotonic seconds, `wall_clock` microseconds since the epoch.
     """
@@ -43,6 +45,7 @@ def admin_blueprints(
     prices = PriceList(book, clock=clock)
     found = [
         admin_accounts_blueprint(AdminAccountServices(gate=gate, operator=operator, keys=KeyActs(operator))),
+        admin_payouts_blueprint(AdminPayoutServices(gate=gate, operator=operator, acts=PayoutActs(operator))),
         pricing_blueprint(PricingServices(gate=gate, book=book, prices=prices)),
         admin_pricing_blueprint(AdminPricingServices(gate=gate, acts=PriceActs(operator), prices=prices)),
     ]

@@ -15,6 +15,7 @@ AlertKind: TypeAlias = Literal[
     "transfer_rejected_after_doubt",
     "transfer_outcome_unknown",
     "withdrawal_needs_review",
+    "first_withdrawal_held",
     "payout_of_refunded_row",
     "payout_rejected_after_doubt",
     "reversal_of_paid_row",

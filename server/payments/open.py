@@ -13,6 +13,7 @@ from server.payments.alerts import Alerts, PaymentsMeter
 from server.payments.connect_events import CONNECT_EVENTS, ConnectEvents
 from server.payments.deposit_events import DEPOSIT_EVENTS, DepositEvents
 from server.payments.deposits import DepositPages, Deposits, Referrals
+from server.payments.first_withdrawals import FirstWithdrawals
 from server.payments.mock_stripe import MockStripe
 from server.payments.onboarding import Onboarding, OnboardingPages
 from server.payments.payee_accounts import PayeeAccounts
@@ -166,7 +167,13 @@ def build_payments(
                 ),
                 clock=clock,
             ),
-            withdrawals=Withdrawals(store=store, accounts=accounts, steps=steps, clock=clock),
+            withdrawals=Withdrawals(
+                store=store,
+                accounts=accounts,
+                steps=steps,
+                reviews=FirstWithdrawals(store=store, alerts=alerts, clock=clock),
+                clock=clock,
+            ),
             reconciler=Reconciler(store=store, steps=steps, accounts=accounts, alerts=alerts, clock=clock),
         )
     return Payments(

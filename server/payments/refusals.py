@@ -84,6 +84,15 @@ def insufficient_withdrawable() -> ApiError:
     )
 
 
+def under_review() -> ApiError:
+    """403 while the operator looks at an account's first withdrawal; nothing left the account."""
+    return ApiError(
+        403,
+        "payout_under_review",
+        "The operator reviews this account before its first withdrawal; ask again in a few days. Nothing was taken.",
+    )
+
+
 def key_conflict() -> ApiError:
     """409 for one Idempotency-Key with two meanings."""
     return ApiError(

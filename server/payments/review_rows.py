@@ -47,5 +47,13 @@ async def transferred_rows(tx: Tx, *, before: int, after: tuple[int, str], limit
     return _withdrawals(rows)
 
 
+async def rows_for_review(tx: Tx, limit: int) -> list[Withdrawal]:
+    """Return rows that wait for a person, the oldest first."""
+    rows = await tx.fetch(
+        f"SELECT {COLUMNS} FROM stripe_withdrawals WHERE needs_review = 1 ORDER BY created_at, id LIMIT $1", limit
+    )
+    return _withdrawals(rows)
+
+
 def _withdrawals(rows: list[Row]) -> list[Withdrawal]:
     return [found for row in rows if (found := withdrawal_of(row)) is not None]

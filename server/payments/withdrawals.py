@@ -28,6 +28,7 @@ from server.payments.withdrawal_rows import (
 from server.store.errors import InsufficientBalance, StoreUnavailable
 
 if TYPE_CHECKING:
+    from server.payments.first_withdrawals import FirstWithdrawals
     from server.payments.payee_accounts import PayeeAccounts
     from server.payments.withdrawal_steps import WithdrawalSteps
     from server.store import Store, Tx
@@ -40,9 +41,16 @@ class Withdrawals:
     """Withdrawals of callers. `clock` gives microseconds."""
 
     def __init__(
-        self, *, store: Store, accounts: PayeeAccounts, steps: WithdrawalSteps, clock: Callable[[], int]
+        self,
+        *,
+        store: Store,
+        accounts: PayeeAccounts,
+        steps: WithdrawalSteps,
+        reviews: FirstWithdrawals,
+        clock: Callable[[], int],
     ) -> None:
         self._store = store
+        self._reviews = reviews
         self._accounts = accounts
         self._steps = steps
         self._clock = clock
@@ -81,6 +89,8 @@ class Withdrawals:
         account = await self._accounts.ready_account(payee)
         if method == "instant" and not view_of(account).instant_eligible:
             raise refusals.instant_unavailable()
+        if not await self._reviews.lets_pass(account_id):
+            raise refusals.under_review()
         withdrawal_id = str(uuid.uuid4())
 
         async def take(tx: Tx) -> bool:

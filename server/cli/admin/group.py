@@ -15,6 +15,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "invites": ("invites", "invites"),
     "keys": ("keys", "keys"),
     "ledger": ("ledger", "ledger"),
+    "payouts": ("payouts", "payouts"),
     "prices": ("prices", "prices"),
     "publishing-keys": ("publishing", "publishing_keys"),
     "reward": ("grants", "reward"),

@@ -12,6 +12,7 @@ from server.store.migrations import (
     m0004_machines,
     m0005_catalog,
     m0006_trust,
+    m0007_payout_reviews,
 )
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -21,4 +22,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     m0004_machines.MIGRATION,
     m0005_catalog.MIGRATION,
     m0006_trust.MIGRATION,
+    m0007_payout_reviews.MIGRATION,
 )

@@ -69,6 +69,9 @@ ROUTES = [
     ("PATCH", "/v1/admin/keys/key_" + "0" * 24),
     ("DELETE", "/v1/admin/keys/key_" + "0" * 24),
     ("GET", "/v1/admin/audit"),
+    ("GET", "/v1/admin/payouts"),
+    ("POST", "/v1/admin/payouts/release"),
+    ("POST", "/v1/admin/payouts/00000000-0000-0000-0000-000000000000/decide"),
     ("PUT", "/v1/admin/pricing"),
     ("DELETE", "/v1/admin/pricing"),
 ]
@@ -270,3 +273,22 @@ async def test_owners_price_their_machines_within_bounds(store: Store) -> None:
         assert gone.json == {"status": "deleted", "model": "known/a"}
         again = await admin.ask("DELETE", "/v1/pricing", {"model": "known/a"}, token=eve)
         assert again.is_error(404, "not_found")
+
+
+async def test_payouts_are_reviewed_and_decided(store: Store) -> None:
+    async with open_admin_site(store) as admin:
+        assert (await admin.ask("GET", "/v1/admin/payouts", token=ADMIN_KEY)).json == {"reviews": [], "withdrawals": []}
+        mail = "ada@example.com"
+        answer = await admin.ask("POST", "/v1/admin/payouts/release", {"account_id": mail}, token=ADMIN_KEY)
+        assert (answer.status, answer.json["error"]["type"]) == (404, "not_found")
+        path = "/v1/admin/payouts/00000000-0000-0000-0000-000000000000/decide"
+        for body, status in (
+            ({}, 400),
+            ({"found": "maybe"}, 400),
+            ({"found": "sent"}, 400),
+            ({"found": "sent", "transfer_id": "po_1"}, 400),
+            ({"found": "sent", "transfer_id": "tr_1"}, 404),
+            ({"found": "not_sent"}, 404),
+            ({"found": "paid"}, 404),
+        ):
+            assert (await admin.ask("POST", path, body, token=ADMIN_KEY)).status == status, body

@@ -9,8 +9,11 @@ from typing import Any
 import trio
 from click.testing import CliRunner
 
+from server.cli.admin.session import wall_clock
 from server.cli.loading import EXIT_USAGE
 from server.cli.main import cli
+from server.store.address import parse_address
+from server.store.open import opened
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Terminal:
         ended = Ended(_code(result), result.stdout, result.stderr)
         self.everything += [result.stdout, result.stderr, str(result.exception or "")]
         return ended
+
+    async def change(self, sql: str, *args: int | str) -> None:
+        """Run a statement on the database, as the coordinator would."""
+        async with opened(parse_address(self.url, allow_memory=False), wall_clock=wall_clock) as store:
+            await store.write(lambda tx: tx.execute(sql, *args))
 
     async def good(self, *args: str, typed: str = "") -> Any:
         """Run a command with `--json` that must succeed, and give its answer."""

@@ -308,3 +308,23 @@ def test_every_command_explains_itself_and_knows_json() -> None:
         assert f"  {name} " in overview
         for path in [[name, command] for command in commands] or [[name]]:
             assert "--json" in terminal.run("admin", *path, "--help").output
+
+
+async def test_payouts_that_wait_are_shown_and_released(admin: Terminal) -> None:
+    assert "Nothing waits." in (await admin("payouts", "list")).output
+    account_id = await make(admin, "ruth")
+    await admin.change(
+        "INSERT INTO payout_reviews (account_id, state, payer_account, payer_micro_usd, earned_micro_usd, opened_at)"
+        " VALUES ($1, 'open', 'bob', 5000000, 6000000, 1)",
+        account_id,
+    )
+    listed = await admin("payouts", "list")
+    assert all(part in listed.output for part in (account_id, "$6.00", "bob", "$5.00"))
+    assert (await admin.good("payouts", "list"))["reviews"][0]["payer_account_id"] == "bob"
+    assert (await admin.good("payouts", "release", "ruth"))["state"] == "cleared"
+    again = await admin("payouts", "release", "ruth", "--json")
+    assert (again.code, again.json["error"]["type"]) == (1, "not_found")
+    assert (await acts(admin))[-1] == ("payout.release", account_id)
+    for order in (("sent", "w", "tr_1"), ("not-sent", "w"), ("paid", "w")):
+        missing = await admin("payouts", *order, "--json")
+        assert (missing.code, missing.json["error"]["type"]) == (1, "not_found")

@@ -48,6 +48,7 @@ async def test_a_withdrawal_in_doubt_is_never_offered_again(world: World) -> Non
         store=flaky,  # type: ignore[arg-type]
         accounts=parts.accounts,
         steps=parts.reconciler._steps,
+        reviews=parts.withdrawals._reviews,
         clock=world.clock,
     )
     with pytest.raises(ApiError) as caught:
