@@ -48,6 +48,7 @@ def relay(
     pattern: str,
     shape: Shape,
     times: bool = False,
+    dialect: str = "chat",
 ) -> dict[str, Any]:
     """Run one pattern through one server; give CPU per chunk and, with `times`, latencies in seconds."""
     providers, streams, pieces = shape.providers, shape.streams, shape.pieces
@@ -67,7 +68,7 @@ def relay(
             pattern,
         ]
         ask = ["-m", "bench.consumers", "--port", str(port), "--key", API_KEY, "--model", MODEL]
-        ask += ["--streams", str(streams)]
+        ask += ["--streams", str(streams), "--dialect", dialect]
         if times:
             load += ["--times", str(sent)]
             ask += ["--times", str(arrived)]

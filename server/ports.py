@@ -137,8 +137,23 @@ class ProviderChannel(Protocol):
     def challenge_soon(self) -> None:
         """Ask the provider for a proof of its trust now instead of at the next interval."""
 
+    def load_model(self, model: str) -> None:
+        """Ask the provider to load a model, on the control lane, without waiting; it answers with its progress."""
+
     def abort(self, code: int, reason: str) -> None:
         """Close the connection; all its attempts hear `on_gone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posture:
+    """What a machine said of itself in its signed blob; `se_public_key` is the key that signed it (base64)."""
+
+    se_public_key: str
+    secure_enclave: bool = False
+    sip_enabled: bool = False
+    secure_boot_enabled: bool = False
+    authenticated_root_enabled: bool = False
+    system_volume_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +178,8 @@ class TrustState:
     epoch: int = 0
     model_hashes: Mapping[str, str] = field(default_factory=dict)
     """Weight hashes that the last signed status confirmed, by model id."""
+    posture: Posture | None = None
+    """None unless the blob of the registration is valid."""
 
 
 class SessionRegistry(Protocol):

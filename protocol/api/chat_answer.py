@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from protocol.api import sse
 from protocol.api.chat_stream import Piece
-from protocol.api.chunk import WireChoice, read_chunk
+from protocol.api.chunk_reader import ChunkReader
 from protocol.api.ending import UsageReport, finish_reason, signature_members
 from protocol.api.reasoning import whole_detail
 from protocol.api.splice import TemplateKeeper, plain_text
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from native import SpliceTemplate
+    from protocol.api.chunk import WireChoice
 
 MAX_TEXT_BYTES: Final = 64 * 1024 * 1024
 """Text that one answer may collect; a longer one fails, so that a provider cannot fill our memory."""
@@ -62,17 +62,25 @@ class ChatAnswer:
         self._numbering = ToolCallNumbering(completion_id.removeprefix("chatcmpl-").replace("-", ""))
         self._calls: list[dict[str, str]] = []
         self._templates = TemplateKeeper(b"", b"")
+        self._chunks = ChunkReader()
         self._reported_reason: str | None = None
         self.deltas = 0
         self.text_bytes = 0
-        self.dropped_events = 0
-        self.ended = False
-        """The provider named a finish reason or said `[DONE]`: no more text is due."""
 
     @property
     def template(self) -> SpliceTemplate | None:
         """What the pump may splice from now on; None until a plain content delta was seen."""
         return self._templates.current
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that were no chunks."""
+        return self._chunks.dropped_events
+
+    @property
+    def ended(self) -> bool:
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
+        return self._chunks.ended or self._reported_reason is not None
 
     @property
     def dropped_calls(self) -> int:
@@ -87,25 +95,14 @@ class ChatAnswer:
         text = self._templates.text_of(plaintext)
         if text is not None:  # the shape that was proven: nothing but its text is new
             return [self._add_text(text)]
-        if sse.is_done(plaintext):
-            self.ended = True
-            return []
         pieces: list[Piece] = []
-        payloads = sse.split_events(plaintext)
-        for payload in payloads:
-            if payload.strip() == sse.DONE_PAYLOAD:
-                self.ended = True
-                continue
-            choice = read_chunk(payload)
-            if choice is None:
-                self.dropped_events += 1
-                continue
+        for choice in self._chunks.read(plaintext):
             plain = plain_text(choice)
             if plain is None:
                 pieces.append(self._collect(choice))
                 continue
             pieces.append(self._add_text(plain))
-            if len(payloads) == 1:
+            if self._chunks.alone:
                 self._templates.saw(plaintext, plain)
         return pieces
 
@@ -183,7 +180,6 @@ class ChatAnswer:
     def _collect(self, choice: WireChoice) -> Piece:
         if choice.finish_reason is not None:
             self._reported_reason = choice.finish_reason
-            self.ended = True
         delta = choice.added()
         text_bytes = 0
         added = False

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from protocol.api import parameters
+from protocol.api import media, parameters
 from protocol.api.errors import invalid_request, payload_too_large
 from protocol.api.estimates import hold_bound, prompt_tokens
 from protocol.api.exact_json import decode_exact, split_object
+from protocol.api.response_format import FormatKind, read_format
+from protocol.api.tools import check_history, check_tools, lower_legacy, read_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from protocol.api.tools import ToolChoice
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 DEFAULT_OUTPUT_TOKENS: Final = 8192
-MAX_TOOLS: Final = 64
-MAX_STOPS_WHEN_FORCED: Final = 4
-MAX_STOP_BYTES: Final = 256
 
 PRIVATE_FIELDS: Final = frozenset(
     {
@@ -37,35 +38,32 @@ PRIVATE_FIELDS: Final = frozenset(
 )
 """Members that never reach a provider: routing wishes, which select nothing, and names of the caller."""
 
-_MEDIA_PARTS: Final = frozenset(
-    {"image_url", "input_image", "image", "video_url", "input_video", "video", "input_audio"}
-)
+_TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls")
+_FIXED_FIELDS: Final = frozenset({"model", "messages", "stream", "n", *_TOOL_FIELDS, *parameters.BOUND_FIELDS})
+"""Members that are no matter of a model's defaults."""
+
 _READ_FIELDS: Final[tuple[str, ...]] = (
     "model",
     "messages",
     "stream",
     "stream_options",
-    "stop",
+    "metadata_details",
     "n",
     "tools",
     "tool_choice",
-    "metadata_details",
+    "response_format",
     *parameters.BOUND_FIELDS,
-    "temperature",
-    "top_p",
-    "min_p",
-    "top_k",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "logprobs",
-    "top_logprobs",
-    "parallel_tool_calls",
+    *parameters.CHECKED_FIELDS,
 )
+_NULL: Final = b"null"
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One checked request. Token counts are estimates; `requested_max` is the caller's own bound, or None."""
+    """One checked request. Token counts are estimates; `requested_max` is the caller's own bound, or None.
+
+    `has_tools`: the model may call functions; `forces_tool`: it must. `media_messages` are the decoded messages of a
+    request with media, else None.
+    """
 
     public_model: str
     stream: bool
@@ -75,14 +73,22 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens_hold: int
     has_tools: bool
     forces_tool: bool
-    has_media: bool
     wants_metadata: bool
     asked_for_stop: bool
+    wants_logprobs: bool
+    reasoning_effort: str
+    format: FormatKind
     fields: dict[str, msgspec.Raw]
+    media_messages: list[object] | None = None
 
     def __repr__(self) -> str:
         # The members hold the prompt.
         return f"<ChatRequest model={self.public_model[:100]!r} members={len(self.fields)}>"
+
+    @property
+    def has_media(self) -> bool:
+        """A message holds an image, a video, or another part that is no text."""
+        return self.media_messages is not None
 
     def output_bound(self, model_limit: int | None = None) -> int:
         """The bound that holds, routing and the provider share: the caller's or the model's, clamped to the model's."""
@@ -91,16 +97,43 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
             return limit if limit is not None else DEFAULT_OUTPUT_TOKENS
         return self.requested_max if limit is None else min(self.requested_max, limit)
 
-    def provider_body(self, build: str, max_tokens: int, *, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+    def media_parts(self) -> tuple[media.MediaPart, ...]:
+        """The images and videos; raises ApiError 400 for one that no provider could read."""
+        return () if self.media_messages is None else media.find_media(self.media_messages)
+
+    def with_inlined(self, inlined: Mapping[media.MediaPart, str]) -> ChatRequest:
+        """The same request with new URLs for the given parts, and a larger hold."""
+        if self.media_messages is None:
+            return self
+        fields = self.fields | {"messages": media.with_inlined(self.media_messages, inlined)}
+        hold = hold_bound(fields, len(self.media_messages))
+        return msgspec.structs.replace(self, fields=fields, prompt_tokens_hold=hold)
+
+    def has(self, name: str) -> bool:
+        """True if the caller sent the member, and not null."""
+        return name in self.fields and bytes(self.fields[name]) != _NULL
+
+    def provider_body(
+        self,
+        build: str,
+        max_tokens: int,
+        *,
+        limit_bytes: int = MAX_BODY_BYTES,
+        defaults: Mapping[str, object] | None = None,
+    ) -> bytes:
         """The JSON to seal: the concrete build, the bound, no private members; compact, no HTML escaping.
 
-        Raises ApiError 413 when the rewritten body passes `limit_bytes` (a frame must stay below what providers take).
+        `defaults` are members that stand where the caller sent none. Raises ApiError 413 when the rewritten body passes
+        `limit_bytes` (a frame must stay below what providers take).
         """
         bound = msgspec.Raw(str(max_tokens).encode())
         members = {"model": msgspec.Raw(msgspec.json.encode(build))}
         members |= {
             name: value for name, value in self.fields.items() if name not in PRIVATE_FIELDS and name != "model"
         }
+        for name, value in (defaults or {}).items():
+            if name not in _FIXED_FIELDS and name not in PRIVATE_FIELDS and not self.has(name):
+                members[name] = msgspec.Raw(msgspec.json.encode(value))
         for name in parameters.BOUND_FIELDS[1:]:
             if name in members:
                 members[name] = bound
@@ -121,7 +154,8 @@ def parse_chat_request(
     """Read and check a body; the first fault in the public order wins.
 
     `check_model` is called with the name as sent, between the model check and the bounds (a key's allow-list); it may
-    raise ApiError. Raises ApiError: 413 above `limit_bytes`, 400 with `param` for all else.
+    raise ApiError. Raises ApiError: 413 above `limit_bytes`, 422 for a schema that cannot be enforced, 400 with `param`
+    for all else.
     """
     if len(body) > limit_bytes:
         raise payload_too_large(limit_bytes)
@@ -140,24 +174,36 @@ def parse_chat_request(
     messages = _checked_messages(values.get("messages"))
     parameters.check_single_choice(values)
     parameters.check_sampling(values)
-    has_tools, forces_tool = _tool_traits(values.get("tools"), values.get("tool_choice"))
-    stops = _checked_stop(values.get("stop"), forces_tool=forces_tool)
+    stops = parameters.read_stops(values.get("stop"))
     if isinstance(values.get("stop"), str):
         fields["stop"] = msgspec.Raw(b"[" + bytes(fields["stop"]) + b"]")
+    wanted = read_format(values.get("response_format"))
+    if "functions" in fields or "function_call" in fields or b'"function' in bytes(fields["messages"]):
+        lower_legacy(fields)
+        values |= {name: decode_exact(fields[name]) for name in ("messages", *_TOOL_FIELDS) if name in fields}
+        messages = _checked_messages(values["messages"])
+    choice = read_choice(values.get("tool_choice"))
+    functions = _tools(fields, values, choice)
+    check_history(messages)
+    if choice.forced:
+        parameters.check_forced_stops(stops)
     options = values.get("stream_options")
     return ChatRequest(
         public_model=model,
         stream=values.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         requested_max=requested_max,
-        prompt_tokens_estimate=prompt_tokens(messages, values.get("tools")),
+        prompt_tokens_estimate=prompt_tokens(messages, values.get("tools") if "tools" in fields else None),
         prompt_tokens_hold=hold_bound(fields, len(messages)),
-        has_tools=has_tools,
-        forces_tool=forces_tool,
-        has_media=any(_has_media(message) for message in messages),
+        has_tools=bool(functions) and choice.mode != "none",
+        forces_tool=choice.forced,
         wants_metadata=values.get("metadata_details") is True,
-        asked_for_stop=bool(stops),
+        asked_for_stop=any(stops),
+        wants_logprobs=values.get("logprobs") is True,
+        reasoning_effort=str(values.get("reasoning_effort") or ""),
+        format=wanted,
         fields=fields,
+        media_messages=messages if media.has_media(messages) else None,
     )
 
 
@@ -169,49 +215,12 @@ def _checked_messages(value: object) -> list[object]:
     return value
 
 
-def _checked_stop(value: object, *, forces_tool: bool) -> list[str]:
-    stops = [value] if isinstance(value, str) else value
-    if stops is None:
-        return []
-    if not isinstance(stops, list):
-        raise invalid_request("stop must be a string or an array of strings.", param="stop")
-    checked = [stop for stop in stops if isinstance(stop, str)]
-    if len(checked) != len(stops):
-        raise invalid_request("stop must be a string or an array of strings.", param="stop")
-    if forces_tool and (
-        len(checked) > MAX_STOPS_WHEN_FORCED or any(not 0 < len(stop.encode()) <= MAX_STOP_BYTES for stop in checked)
-    ):
-        raise invalid_request(
-            "With a forced tool choice, stop takes at most 4 non-empty strings of at most 256 bytes.", param="stop"
-        )
-    return [stop for stop in checked if stop]
-
-
-def _tool_traits(tools: object, choice: object) -> tuple[bool, bool]:
-    """(has tools, a tool is forced); raises ApiError 400 for tools that are no array, too many, or no objects."""
-    if tools is not None and not isinstance(tools, list):
-        raise invalid_request("tools must be an array.", param="tools")
-    listed = tools or []
-    if len(listed) > MAX_TOOLS:
-        raise invalid_request(f"tools takes at most {MAX_TOOLS} entries.", param="tools")
-    for index, tool in enumerate(listed):
-        if not isinstance(tool, dict):
-            raise invalid_request("Every tool must be an object.", param=f"tools[{index}]")
-    mode = choice.get("type") if isinstance(choice, dict) else choice
-    if choice is not None and mode not in ("auto", "none", "required", "function"):
-        raise invalid_request(
-            'tool_choice must be "auto", "none", "required" or {"type": "function", ...}.', param="tool_choice"
-        )
-    if mode == "function" and not isinstance(choice, dict):
-        raise invalid_request('tool_choice must name a function as {"type": "function", ...}.', param="tool_choice")
-    forced = mode in ("required", "function")
-    if forced and not listed:
-        raise invalid_request("tool_choice forces a tool, but tools is empty.", param="tool_choice")
-    return bool(listed) and mode != "none", forced
-
-
-def _has_media(message: object) -> bool:
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list):
-        return False
-    return any(isinstance(part, dict) and part.get("type") in _MEDIA_PARTS for part in content)
+def _tools(fields: dict[str, msgspec.Raw], values: Mapping[str, object], choice: ToolChoice) -> tuple[str, ...]:
+    """The functions that are declared; rewrites them in `fields`, where none are left if none may be called."""
+    checked = check_tools(fields.get("tools", msgspec.Raw(b"[]")), values.get("tools"), choice)
+    if choice.mode == "none":
+        for name in _TOOL_FIELDS:
+            fields.pop(name, None)
+    elif "tools" in fields:
+        fields["tools"] = checked.raw
+    return checked.functions

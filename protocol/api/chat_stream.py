@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from protocol.api import sse
-from protocol.api.chunk import WireChoice, WireDelta, read_chunk
+from protocol.api.chunk import WireDelta
+from protocol.api.chunk_reader import ChunkReader
 from protocol.api.ending import UsageReport, finish_reason, signature_members
 from protocol.api.errors import ApiError, openai_envelope
 from protocol.api.reasoning import ReasoningDeltas
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from native import SpliceTemplate
+    from protocol.api.chunk import WireChoice
 
 _NO_FINISH: Final = b',"finish_reason":null}]}\n\n'
 _TEXT_END: Final = b'"}' + _NO_FINISH
@@ -70,17 +72,25 @@ class ChatStream:
         self._text_head = self._delta_head + b'{"content":"'
         self._templates = TemplateKeeper(self._text_head, _TEXT_END)
         self._role_sent = False
+        self._chunks = ChunkReader()
         self._reported_reason: str | None = None
         self.deltas = 0
         self.text_bytes = 0
-        self.dropped_events = 0
-        self.ended = False
-        """The provider named a finish reason or said `[DONE]`: no more text is due."""
 
     @property
     def template(self) -> SpliceTemplate | None:
         """What the pump may splice from now on; None until a plain content delta was normalised."""
         return self._templates.current
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that were no chunks."""
+        return self._chunks.dropped_events
+
+    @property
+    def ended(self) -> bool:
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
+        return self._chunks.ended or self._reported_reason is not None
 
     @property
     def dropped_calls(self) -> int:
@@ -92,23 +102,12 @@ class ChatStream:
         text = self._templates.text_of(plaintext)
         if text is not None:  # the shape that was proven: nothing but its text is new
             return [self._text_piece(text)]
-        if sse.is_done(plaintext):
-            self.ended = True
-            return []
         pieces: list[Piece] = []
-        payloads = sse.split_events(plaintext)
-        for payload in payloads:
-            if payload.strip() == sse.DONE_PAYLOAD:
-                self.ended = True
-                continue
-            choice = read_chunk(payload)
-            if choice is None:
-                self.dropped_events += 1
-                continue
+        for choice in self._chunks.read(plaintext):
             plain = plain_text(choice) if self._think is None else None
             if plain is not None:
                 pieces.append(self._text_piece(plain))
-                if len(payloads) == 1:
+                if self._chunks.alone:
                     self._templates.saw(plaintext, plain)
                 continue
             piece = self._piece(choice)
@@ -165,7 +164,6 @@ class ChatStream:
     def _piece(self, choice: WireChoice) -> Piece | None:
         if choice.finish_reason is not None:
             self._reported_reason = choice.finish_reason
-            self.ended = True
         delta = choice.added()
         if self._think is not None and delta.content:
             visible, thought = self._think.feed(delta.content)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from protocol.api import sse
-from protocol.api.chunk import WireChoice, read_chunk
+from protocol.api.chunk_reader import ChunkReader
 from protocol.api.splice import TemplateKeeper, plain_text
 from protocol.api.think import ThinkSplitter
 from protocol.api.tool_calls import ToolCallNumbering
 
 if TYPE_CHECKING:
     from native import SpliceTemplate
+    from protocol.api.chunk import WireChoice
 
 MAX_HELD_LOGPROB_BYTES: Final = 1024 * 1024
 """Log probabilities that wait for their text; beyond this, further ones are left out."""
@@ -55,15 +55,23 @@ class DeltaReader:
         self._calls = ToolCallNumbering(job_hex)
         self._think = ThinkSplitter() if split_think else None
         self._templates = TemplateKeeper(b"", b"")
+        self._chunks = ChunkReader()
         self._logprobs = b""
         """Of tokens whose text was empty, or is held back for a tag: they go with the next text."""
-        self.dropped_events = 0
-        self.ended = False
-        """The provider named a finish reason or said `[DONE]`: no more text is due."""
         self.reported_reason: str | None = None
         """The provider's finish reason, unchecked."""
         self.reasoned = False
         """Any reasoning text came."""
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that were no chunks."""
+        return self._chunks.dropped_events
+
+    @property
+    def ended(self) -> bool:
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
+        return self._chunks.ended or self.reported_reason is not None
 
     @property
     def call_count(self) -> int:
@@ -85,25 +93,14 @@ class DeltaReader:
         known = self._templates.text_of(plaintext)
         if known is not None:  # the shape that was proven: nothing but its text is new
             return [Delta(text=known)]
-        if sse.is_done(plaintext):
-            self.ended = True
-            return []
         found: list[Delta] = []
-        payloads = sse.split_events(plaintext)
-        for payload in payloads:
-            if payload.strip() == sse.DONE_PAYLOAD:
-                self.ended = True
-                continue
-            choice = read_chunk(payload)
-            if choice is None:
-                self.dropped_events += 1
-                continue
+        for choice in self._chunks.read(plaintext):
             plain = plain_text(choice) if self._think is None else None
             if plain is None:
                 found += self._read_choice(choice)
                 continue
             found.append(Delta(text=plain))
-            if len(payloads) == 1:
+            if self._chunks.alone:
                 self._templates.saw(plaintext, plain)
         return found
 
@@ -116,7 +113,6 @@ class DeltaReader:
     def _read_choice(self, choice: WireChoice) -> list[Delta]:
         if choice.finish_reason is not None:
             self.reported_reason = choice.finish_reason
-            self.ended = True
         if not choice.logprobs_absent() and len(self._logprobs) < MAX_HELD_LOGPROB_BYTES:
             self._logprobs = b",".join(filter(None, (self._logprobs, choice.logprob_entries())))
         delta = choice.added()

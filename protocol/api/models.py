@@ -19,6 +19,8 @@ SAMPLING_PARAMETERS: Final = (
     "max_tokens",
 )
 OWNER: Final = "darkbloom"
+SELF_OWNER: Final = "self"
+"""Owner of a model that the caller's own machines serve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class ModelDescription:
     owned_by: str = OWNER
     name: str | None = None
     description: str | None = None
+    hugging_face_id: str | None = None
     context_length: int | None = None
     max_output_length: int | None = None
     quantization: str | None = None
@@ -46,6 +49,7 @@ class ModelDescription:
     features: tuple[str, ...] = ()
     price: ModelPrice | None = None
     model_type: str | None = None
+    deprecation_date: str | None = None
     provider_count: int = 0
     attested_providers: int = 0
     trust_level: str = "none"
@@ -76,15 +80,17 @@ def model_entry(description: ModelDescription) -> dict[str, object]:
     optional = {
         "name": description.name,
         "description": description.description,
+        "hugging_face_id": description.hugging_face_id,
         "quantization": description.quantization,
         "context_length": description.context_length,
         "max_output_length": description.max_output_length,
+        "deprecation_date": description.deprecation_date,
     }
     entry |= {key: value for key, value in optional.items() if value}
     entry["input_modalities"] = list(description.input_modalities)
     entry["output_modalities"] = ["text"]
     if description.price is not None:
-        entry["pricing"] = _pricing(description.price)
+        entry["pricing"] = price_texts(description.price)
     entry["supported_sampling_parameters"] = list(SAMPLING_PARAMETERS)
     entry["supported_features"] = list(description.features)
     entry["metadata"] = {
@@ -134,7 +140,8 @@ def anthropic_list(descriptions: list[ModelDescription]) -> dict[str, object]:
     }
 
 
-def _pricing(price: ModelPrice) -> dict[str, str]:
+def price_texts(price: ModelPrice) -> dict[str, str]:
+    """Prices in USD per token, as exact decimals."""
     cache_read = price.input_micro_usd if price.cache_read_micro_usd is None else price.cache_read_micro_usd
     return {
         "prompt": usd_per_token(price.input_micro_usd),

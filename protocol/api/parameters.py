@@ -15,6 +15,8 @@ BOUND_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens
 """Names of the output bound, in order of precedence."""
 
 LARGEST_INTEGER: Final = 2**63 - 1
+MAX_STOPS_WHEN_FORCED: Final = 4
+MAX_STOP_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class _Range:
     low: int
     high: int
     whole: bool = False
+    above: bool = False
+    """`low` itself is not allowed."""
 
 
 _RANGES: Final = {
@@ -30,11 +34,17 @@ _RANGES: Final = {
     "min_p": _Range(0, 1),
     "frequency_penalty": _Range(-2, 2),
     "presence_penalty": _Range(-2, 2),
+    "repetition_penalty": _Range(0, 100, above=True),
     "top_logprobs": _Range(0, 20, whole=True),
     "top_k": _Range(-1, LARGEST_INTEGER, whole=True),
     "seed": _Range(-(2**63), LARGEST_INTEGER, whole=True),
 }
 _BOOLEANS: Final = ("logprobs", "parallel_tool_calls")
+_OBJECTS: Final = ("reasoning", "chat_template_kwargs", "logit_bias", "stream_options")
+_BIAS: Final = _Range(-100, 100)
+
+CHECKED_FIELDS: Final = (*_RANGES, *_BOOLEANS, *_OBJECTS[:-1], "reasoning_effort", "stop")
+"""Members that `check_sampling` and `read_stops` look at, beside `stream_options`."""
 
 
 def is_number(value: object) -> bool:
@@ -65,26 +75,59 @@ def output_bound(values: Mapping[str, object]) -> int | None:
 
 
 def check_sampling(values: Mapping[str, object]) -> None:
-    """Raise ApiError 400 with the `param` for a known sampling parameter of the wrong type or out of range."""
+    """Raise ApiError 400 with the `param` for a well-known parameter of the wrong type or out of range."""
     for name, allowed in _RANGES.items():
         value = values.get(name)
-        if value is None:
-            continue
-        if not (is_whole(value) if allowed.whole else is_number(value)) or not in_range(
-            value, allowed.low, allowed.high
-        ):
+        if value is not None and not _within(value, allowed):
             kind = "an integer" if allowed.whole else "a number"
-            raise invalid_request(f"{name} must be {kind} from {allowed.low} to {allowed.high}.", param=name)
+            low = f"above {allowed.low} and up" if allowed.above else f"from {allowed.low}"
+            raise invalid_request(f"{name} must be {kind} {low} to {allowed.high}.", param=name)
     for name in _BOOLEANS:
         if not isinstance(values.get(name), bool | None):
             raise invalid_request(f"{name} must be true or false.", param=name)
+    for name in _OBJECTS:
+        if not isinstance(values.get(name), dict | None):
+            raise invalid_request(f"{name} must be an object.", param=name)
+    if not isinstance(values.get("reasoning_effort"), str | None):
+        raise invalid_request("reasoning_effort must be a string.", param="reasoning_effort")
     if values.get("top_logprobs") and values.get("logprobs") is not True:
         raise invalid_request("top_logprobs needs logprobs: true.", param="top_logprobs")
+    biases = values.get("logit_bias")
+    if isinstance(biases, dict) and not all(_within(bias, _BIAS) for bias in biases.values()):
+        raise invalid_request("logit_bias takes numbers from -100 to 100.", param="logit_bias")
+
+
+def _within(value: object, allowed: _Range) -> bool:
+    if not (is_whole(value) if allowed.whole else is_number(value)):
+        return False
+    return in_range(value, allowed.low, allowed.high) and not (allowed.above and value == allowed.low)
 
 
 def in_range(value: object, low: int, high: int) -> bool:
     """True if `value` is a number within the closed range."""
     return isinstance(value, (int, Decimal)) and low <= value <= high
+
+
+def read_stops(value: object) -> list[str]:
+    """The stop strings of `stop`, alone or in an array; raises ApiError 400 for anything else."""
+    if value is None:
+        return []
+    stops = value if isinstance(value, list) else [value]
+    checked = [stop for stop in stops if isinstance(stop, str)]
+    if len(checked) != len(stops):
+        raise invalid_request("stop must be a string or an array of strings.", param="stop")
+    return checked
+
+
+def check_forced_stops(stops: list[str]) -> None:
+    """Raise ApiError 400 for stop strings that a forced tool choice does not allow."""
+    fits = all(0 < len(stop.encode()) <= MAX_STOP_BYTES for stop in stops)
+    if len(stops) > MAX_STOPS_WHEN_FORCED or not fits:
+        raise invalid_request(
+            f"With a forced tool choice, stop takes at most {MAX_STOPS_WHEN_FORCED} non-empty strings of at most "
+            f"{MAX_STOP_BYTES} bytes.",
+            param="stop",
+        )
 
 
 def check_single_choice(values: Mapping[str, object]) -> None:

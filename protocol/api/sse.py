@@ -18,6 +18,7 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 """A comment; every SSE parser skips it."""
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n)|\A)(?:\r\n|\n|\r(?!\n))")
 
 
 def split_events(text: bytes) -> list[bytes]:
@@ -46,6 +47,20 @@ def split_events(text: bytes) -> list[bytes]:
     if data:
         payloads.append(b"\n".join(data))
     return [payload for payload in payloads if payload]
+
+
+def split_stream(text: bytes) -> tuple[list[bytes], bytes]:
+    r"""(payloads of the events that a blank line ended, the bytes behind the last blank line).
+
+    For text that may be cut anywhere: what comes second is the beginning of an event, or one without its blank line.
+    """
+    if text.endswith(b"\n\n") and b"\r" not in text:
+        return split_events(text), b""
+    end = 0
+    for blank in _BLANK_LINE.finditer(text):
+        end = blank.end()
+    # A CR at the very end may be half of a CRLF: it belongs to what follows, which does no harm to a blank line.
+    return split_events(text[:end]), text[end:]
 
 
 def is_done(text: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provider.cli.exits import CONFIGURATION, CommandFailed
+from provider.cli.session import configured
 
 if TYPE_CHECKING:
     from provider.config import ProviderSettings
@@ -19,17 +20,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON l
 
 def read_settings(coordinator: str | None) -> "ProviderSettings":
     """Read the settings; raises `CommandFailed` with all problems at once."""
-    from protocol.settings import SettingsError
-    from provider.config import load_settings
-
-    overrides = {} if coordinator is None else {"DARKBLOOM_COORDINATOR_URL": coordinator}
-    try:
-        loaded = load_settings(overrides=overrides)
-    except SettingsError as error:
-        raise CommandFailed("\n".join(error.problems), code=CONFIGURATION) from None
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    return loaded.settings
+    return configured({"DARKBLOOM_COORDINATOR_URL": coordinator}).settings
 
 
 def door_base(settings: "ProviderSettings", *, command: str) -> str:

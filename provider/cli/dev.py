@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from provider.cli.examples import examples
 
-@click.command(name="dev")
+
+@click.command(name="dev", epilog=examples("darkbloom dev", "darkbloom dev --once --port 0"))
 @click.option("--once", is_flag=True, help="End after the first answer, with exit code 0.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=None, help="Port of the API; default 8080, or a free one."

@@ -7,6 +7,7 @@ FAILURE: Final = 1
 CONFIGURATION: Final = 2
 USAGE: Final = 64
 INTERNAL: Final = 70
+INTERRUPTED: Final = 130
 
 
 class CommandFailed(Exception):

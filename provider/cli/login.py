@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 from provider.cli.account import coordinator_option, door_base, json_option, print_json, read_settings
+from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 
 if TYPE_CHECKING:
     from provider.account import CoordinatorDoor, Linked, TokenFile, UserCode
 
 
-@click.command(name="login")
+@click.command(name="login", epilog=examples("darkbloom login --coordinator https://HOST"))
 @coordinator_option
 @json_option
 def command(coordinator: str | None, as_json: bool) -> int:

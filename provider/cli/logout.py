@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import click
 
 from provider.cli.account import coordinator_option, door_base, json_option, print_json, read_settings
+from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(name="logout")
+@click.command(name="logout", epilog=examples("darkbloom logout"))
 @coordinator_option
 @json_option
 def command(coordinator: str | None, as_json: bool) -> int:

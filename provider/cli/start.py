@@ -1,105 +1,110 @@
-"""`darkbloom start`: connect this machine to a coordinator and serve requests in the foreground."""
-
-import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+"""`darkbloom start`: serve requests, in this terminal or as a background service."""
 
 import click
 
-from provider.cli.exits import CONFIGURATION, CommandFailed
-
-if TYPE_CHECKING:
-    from provider.daemon import OfferedModel
-
-DEMO = "demo"
-
-
-@click.command(name="start")
-@click.option("--foreground", is_flag=True, help="Stay in this terminal; the log goes to standard error.")
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="DIRECTORY | ID=DIRECTORY | demo",
-    help="A model to offer; repeat it for several.",
+from provider.cli.examples import examples
+from provider.cli.exits import CommandFailed
+from provider.cli.serving_options import (
+    all_option,
+    concurrent_option,
+    coordinator_option,
+    idle_option,
+    insecure_option,
+    local_options,
+    model_option,
+    overrides_of,
+    parent_option,
 )
-@click.option("--coordinator", metavar="URL", help="wss://HOST/ws/provider, instead of DARKBLOOM_COORDINATOR_URL.")
-@click.option("--insecure-link", is_flag=True, help="Permit ws:// to another machine; only for a closed test network.")
-@click.option("--max-concurrent", type=click.IntRange(1, 24), help="Requests that one model runs together.")
-@click.option("--stop-with-parent", is_flag=True, help="Stop in order when standard input ends.")
+
+
+@click.command(
+    name="start",
+    epilog=examples(
+        "darkbloom start                                  choose models, run in the background",
+        "darkbloom start --model mlx-community/Qwen3-8B-4bit --local-endpoint",
+        "darkbloom start --foreground --model demo --coordinator wss://HOST",
+        "darkbloom start --local --all                    no coordinator, only this machine",
+    ),
+)
+@click.option("--foreground", is_flag=True, help="Stay in this terminal; the log goes to standard error.")
+@model_option
+@all_option
+@coordinator_option
+@insecure_option
+@concurrent_option
+@idle_option
+@click.option("--local", is_flag=True, help="Serve programs on this machine only, without a coordinator.")
+@click.option("--local-endpoint", is_flag=True, help="Serve programs on this machine too.")
+@local_options
+@click.option("--timeout", type=click.IntRange(1, 3600), default=180, show_default=True, help="Seconds to get ready.")
+@click.option("--force", is_flag=True, help="Replace a provider that runs already.")
+@parent_option
+@click.option("--as-service", is_flag=True, hidden=True, help="Something starts this process again when it asks.")
 def command(
     foreground: bool,
     models: tuple[str, ...],
+    take_all: bool,
     coordinator: str | None,
     insecure_link: bool,
     max_concurrent: int | None,
+    idle_timeout: int | None,
+    local: bool,
+    local_endpoint: bool,
+    port: int | None,
+    bind: str | None,
+    no_auth: bool,
+    timeout: int,
+    force: bool,
     stop_with_parent: bool,
+    as_service: bool,
 ) -> int:
-    """Connect this machine to a coordinator and serve requests until SIGTERM or Ctrl-C.
+    """Connect this machine to a coordinator and serve requests.
 
-    The first signal drains: running requests finish. A second one ends them early.
+    Without --foreground a background service is installed and started: launchd on macOS, systemd on Linux, a plain
+    background process where there is neither. It starts again after a crash and, with launchd or systemd, after a
+    restart of the machine. In the foreground the first SIGTERM or Ctrl-C drains: running requests finish. A second
+    one ends them early.
     """
-    if not foreground:
+    if local and local_endpoint:
         raise CommandFailed(
-            "The provider runs in the foreground only in this version.", fix="darkbloom start --foreground …"
+            "--local serves this machine alone, --local-endpoint serves it beside a coordinator; choose one.",
+            fix="darkbloom start --local-endpoint",
         )
-    if not models:
-        raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
-    from provider.cli.engine_installed import require_engine
-    from provider.hardening import restart_with_clean_environment
+    overrides = overrides_of(
+        coordinator=coordinator,
+        insecure_link=insecure_link,
+        max_concurrent=max_concurrent,
+        idle_timeout=idle_timeout,
+        port=port,
+        bind=bind,
+        no_auth=no_auth,
+    )
+    if foreground:
+        from provider.cli.foreground import Foreground, serve
 
-    # `-m` would search the working directory first, where the installed command never looks.
-    safe_path = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
-    restart_with_clean_environment([*safe_path, "-m", "provider.cli", *sys.argv[1:]])
-    require_engine()
-    overrides = _overrides(coordinator, insecure_link, max_concurrent)
-    return _serve(models, overrides, stop_with_parent=stop_with_parent)
+        return serve(
+            Foreground(
+                models=models,
+                take_all=take_all,
+                overrides=overrides,
+                uses_coordinator=not local,
+                local=local or local_endpoint,
+                local_required=local,
+                stop_with_parent=stop_with_parent,
+                is_service=as_service,
+            )
+        )
+    from provider.cli.start_service import Wanted, start_service
 
-
-def _serve(models: tuple[str, ...], overrides: dict[str, str], *, stop_with_parent: bool) -> int:
-    import trio
-
-    from protocol import lifeline
-    from protocol.settings import SettingsError
-    from provider.config import load_settings
-    from provider.daemon import DaemonOptions, DaemonRefused, run_daemon
-    from provider.observe import configure_logging, mute_exception_texts
-
-    try:
-        loaded = load_settings(overrides=overrides)
-    except SettingsError as error:
-        raise CommandFailed("\n".join(error.problems), code=CONFIGURATION) from None
-    settings = loaded.settings
-    configure_logging(form=settings.log_format, level=settings.log_level)
-    mute_exception_texts()
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if stop_with_parent:
-        lifeline.stop_with_parent()
-    options = DaemonOptions(models=tuple(_offered(model) for model in models), settings=settings)
-    try:
-        return trio.run(lambda: run_daemon(options))
-    except DaemonRefused as refused:
-        raise CommandFailed(str(refused), code=refused.exit_code) from None
-
-
-def _offered(text: str) -> "OfferedModel":
-    """Read `demo`, `DIRECTORY` or `ID=DIRECTORY`; without an id the directory's name is the id."""
-    from provider.daemon import OfferedModel
-    from provider.demo import DEMO_MODEL_ID, demo_model_path
-
-    if text == DEMO:
-        return OfferedModel(DEMO_MODEL_ID, demo_model_path())
-    name, equals, rest = text.partition("=")
-    directory = Path(rest if equals else text).expanduser()
-    return OfferedModel(name if equals else directory.resolve().name, directory)
-
-
-def _overrides(coordinator: str | None, insecure_link: bool, max_concurrent: int | None) -> dict[str, str]:
-    given: dict[str, str | None] = {
-        "DARKBLOOM_COORDINATOR_URL": coordinator,
-        "DARKBLOOM_ALLOW_INSECURE_LINK": "true" if insecure_link else None,
-        "DARKBLOOM_MAX_CONCURRENT": None if max_concurrent is None else str(max_concurrent),
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    return start_service(
+        Wanted(
+            models=models,
+            take_all=take_all,
+            overrides=overrides,
+            is_local=local,
+            has_local_endpoint=local_endpoint,
+            has_idle_choice=idle_timeout is not None,
+            timeout=timeout,
+            force=force,
+        )
+    )

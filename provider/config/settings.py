@@ -24,16 +24,22 @@ from protocol.settings import (
     text,
     url,
 )
+from provider.config.catalog_settings import CatalogSettings
+from provider.config.identity_settings import IdentitySettings
+from provider.config.life_settings import LifeSettings
+from provider.config.local_settings import LocalSettings
 from provider.memory.policy import GIB, PolicySettings
 
-KNOWN_ELSEWHERE: Final = frozenset({"DARKBLOOM_NATIVE", "DARKBLOOM_RESTARTED"})
+KNOWN_ELSEWHERE: Final = frozenset(
+    {"DARKBLOOM_CONFIG", "DARKBLOOM_NATIVE", "DARKBLOOM_NO_UPDATE_CHECK", "DARKBLOOM_RESTARTED"}
+)
 """Names with our prefix that other code of this process reads."""
 
 _LINK_SCHEMES: Final = ("ws", "wss", "http", "https")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProviderSettings:
+class ProviderSettings(LifeSettings, LocalSettings, CatalogSettings, IdentitySettings):
     """Durations in seconds, memory in GiB where the name ends in `_gb`."""
 
     # --- coordinator ---

@@ -23,6 +23,10 @@ class HashKeeper:
         """Wait until every model was hashed once."""
         await self._hashed.wait()
 
+    def look_again(self) -> None:
+        """Models came or went."""
+        self._bell.ring()
+
     async def run(self) -> None:
         """Hash until cancelled."""
         limiter = trio.CapacityLimiter(1)

@@ -3,35 +3,21 @@
 Invariant: `version` grows with every change of an entry; changes happen on the trio thread.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from dataclasses import replace
 
 import trio
 
 from protocol.messages.from_provider import ModelEntry
-from protocol.weight_hash import integrity_files, role_of
 from provider.daemon.options import OfferedModel
 from provider.daemon.weight_hashes import WeightHashes
-from provider.memory.policy import GIB, padded_weights
+from provider.models.facts import FolderUnusable, ModelFacts, read_facts
 from provider.models.source import ModelSource
+from provider.models.templates.checker import TemplateChecker
 
 
 class ModelUnusable(Exception):
     """A folder holds no model; the text names it and the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What a model's folder says about it; `quantization` is for example `4bit`, or ""."""
-
-    model_id: str
-    directory: Path
-    disk_bytes: int
-    model_type: str
-    quantization: str
 
 
 class Inventory:
@@ -48,11 +34,18 @@ class Inventory:
         """All ids, the largest model first."""
         return tuple(sorted(self._facts, key=lambda model_id: -self._facts[model_id].disk_bytes))
 
+    def facts(self) -> tuple[ModelFacts, ...]:
+        """Give what is known of all models."""
+        return tuple(self._facts.values())
+
     def __contains__(self, model_id: str) -> bool:
         return model_id in self._facts
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """Give the wire form of all models; a hash that was not taken yet is left out."""
+        """Give the wire form of all models; a hash that was not taken yet is left out.
+
+        Nothing is offered as a vision model, because the engine takes text only.
+        """
         return tuple(
             ModelEntry(
                 id=facts.model_id,
@@ -60,7 +53,8 @@ class Inventory:
                 model_type=facts.model_type,
                 quantization=facts.quantization,
                 weight_hash=self._hashes.known(facts.model_id),
-                estimated_memory_gb=padded_weights(facts.disk_bytes) / GIB,
+                template_render_ok=facts.template_render_ok,
+                estimated_memory_gb=facts.estimated_memory_gb,
             )
             for facts in self._facts.values()
         )
@@ -78,11 +72,24 @@ class Inventory:
 
     def refresh_hash(self, model_id: str) -> bool:
         """Take the hash again if files changed; blocks, for worker threads. Gives whether `note_change` is due."""
-        return self._hashes.refresh(model_id, self._facts[model_id].directory)
+        facts = self._facts.get(model_id)
+        return facts is not None and self._hashes.refresh(model_id, facts.directory)
 
     def drop_stale_hash(self, model_id: str) -> bool:
         """Forget a hash whose files changed; quick, for worker threads. Gives whether `note_change` is due."""
-        return self._hashes.drop_if_changed(model_id, self._facts[model_id].directory)
+        facts = self._facts.get(model_id)
+        return facts is not None and self._hashes.drop_if_changed(model_id, facts.directory)
+
+    def replace(self, facts: Sequence[ModelFacts]) -> None:
+        """Offer exactly these models from now on; what was found out about a template stays known."""
+        self._facts = {entry.model_id: self._with_verdict(entry) for entry in facts}
+        self.note_change()
+
+    def _with_verdict(self, facts: ModelFacts) -> ModelFacts:
+        known = self._facts.get(facts.model_id)
+        if facts.template_render_ok is not None or known is None or known.directory != facts.directory:
+            return facts
+        return replace(facts, template_render_ok=known.template_render_ok)
 
     def note_change(self) -> None:
         """An entry changed."""
@@ -98,39 +105,24 @@ class Inventory:
 
 
 def read_models(offered: Sequence[OfferedModel]) -> list[ModelFacts]:
-    """Read the folders of all models; blocks. Raises `ModelUnusable` for the first that cannot be offered."""
+    """Read the folders of all models and try their chat templates; blocks.
+
+    Raises `ModelUnusable` for the first that cannot be offered.
+    """
     facts: dict[str, ModelFacts] = {}
-    for model in offered:
-        if model.model_id in facts:
-            raise ModelUnusable(f"The model {model.model_id} is listed twice; list it once.")
-        facts[model.model_id] = _read_model(model)
+    with TemplateChecker() as checker:
+        for model in offered:
+            if model.model_id in facts:
+                raise ModelUnusable(f"The model {model.model_id} is listed twice; list it once.")
+            facts[model.model_id] = _read_model(model, checker)
     return list(facts.values())
 
 
-def _read_model(model: OfferedModel) -> ModelFacts:
+def _read_model(model: OfferedModel, checker: TemplateChecker) -> ModelFacts:
     try:
-        config = json.loads((model.directory / "config.json").read_text())
-        sizes = [
-            (model.directory / path).stat().st_size
-            for path in integrity_files(model.directory)
-            if role_of(path) == "weight"
-        ]
-    except (OSError, ValueError):
-        config, sizes = None, []
-    if not isinstance(config, dict) or not sizes:
+        facts = read_facts(model.model_id, model.directory)
+    except FolderUnusable as why:
         raise ModelUnusable(
-            f"The folder {model.directory} holds no model (config.json and weights); download {model.model_id} again."
-        )
-    return ModelFacts(
-        model_id=model.model_id,
-        directory=model.directory,
-        disk_bytes=sum(sizes),
-        model_type=str(config.get("model_type", "")),
-        quantization=_quantization(cast(dict[str, object], config)),
-    )
-
-
-def _quantization(config: dict[str, object]) -> str:
-    section = config.get("quantization", config.get("quantization_config"))
-    bits = section.get("bits") if isinstance(section, dict) else None
-    return f"{bits}bit" if isinstance(bits, int) else ""
+            f"The folder {model.directory} holds no model: {why}; download {model.model_id} again."
+        ) from None
+    return replace(facts, template_render_ok=checker.check_folder(model.directory, is_vision=facts.is_vision))

@@ -20,7 +20,7 @@ EXIT_OK: Final = 0
 FORCE_SECONDS: Final = 10.0
 
 
-async def drain(control: DaemonControl, desk: RequestDesk, link: CoordinatorLink, *, late_after: float) -> int:
+async def drain(control: DaemonControl, desk: RequestDesk, link: CoordinatorLink | None, *, late_after: float) -> int:
     """Take nothing new, finish what runs, leave; the second order ends requests early. Gives the exit code.
 
     After `late_after` seconds of waiting the log says so.
@@ -41,7 +41,8 @@ async def drain(control: DaemonControl, desk: RequestDesk, link: CoordinatorLink
         async with trio.open_nursery() as waiters:
             if not forced:
                 waiters.start_soon(_then, control.wait_force, leaving.cancel)
-            await link.drain()
+            if link is not None:
+                await link.drain()
             waiters.cancel_scope.cancel()
     return EXIT_FAILURE if desk.live else EXIT_OK
 

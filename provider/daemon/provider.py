@@ -2,18 +2,27 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import trio
 
 from protocol.identity import Posture, Signer, build_attestation, build_challenge_reply
-from protocol.messages.from_provider import AttestationResponse, Hardware, Heartbeat, ModelEntry, Register
-from protocol.messages.to_provider import AttestationChallenge, InferenceRequest
+from protocol.messages.from_provider import (
+    AttestationResponse,
+    CapacityQuote,
+    Hardware,
+    Heartbeat,
+    ModelEntry,
+    PrefetchModelStatus,
+    Register,
+)
+from protocol.messages.to_provider import AttestationChallenge, CapacityProbe, DesiredModel, InferenceRequest
 from protocol.rfc3339 import format_rfc3339
 from protocol.sealing import ProviderKeyPair
 from protocol.vocabulary import DRAINING_TEXT
 from provider.daemon.inventory import Inventory
+from provider.daemon.prefetching import Prefetcher
 from provider.daemon.reports import build_heartbeat
 from provider.engine import Engine
 from provider.hardening import Hardening
@@ -21,9 +30,11 @@ from provider.host import MetricsSampler
 from provider.identity import PostureReader, attestation_facts
 from provider.memory.capacity import measure_capacity
 from provider.memory.gate import MemoryGate
+from provider.memory.quote import quote_capacity
 from provider.models.slots import SlotManager
 from provider.models.source import LoadRefused
 from provider.observe.events import ProviderEvent
+from provider.observe.meter import RequestMeter
 from provider.requests import FrameLane, RequestDesk
 
 log = logging.getLogger(__name__)
@@ -41,12 +52,14 @@ class MachineFacts:
     binary_hash: str
     runtime_hash: str
     hardening: Hardening
+    is_software_key: bool = True
 
 
 class Provider:
     """Implements `provider.link.ProviderPort`. Trio thread only.
 
     `auth_token` reads the token that links this machine to an account, "" without one; it runs in another thread.
+    `is_private` keeps the machine for its own account.
     """
 
     def __init__(
@@ -64,9 +77,12 @@ class Provider:
         metrics: MetricsSampler,
         on_event: Callable[[ProviderEvent], None],
         auth_token: Callable[[], str],
+        meter: RequestMeter,
+        is_private: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._prefetcher: Prefetcher | None = None
         self._facts = facts
         self._signer = signer
         self._keys = keys
@@ -79,9 +95,20 @@ class Provider:
         self._metrics = metrics
         self._on_event = on_event
         self._auth_token = auth_token
+        self._meter = meter
+        self._is_private = is_private
         self._clock = clock
         self._wall_clock = wall_clock
         self._posture_thread = trio.CapacityLimiter(2)
+
+    def note_hardening(self, hardening: Hardening) -> None:
+        """Say from now on what protects this process."""
+        self._facts = replace(self._facts, hardening=hardening)
+
+    @property
+    def hardening(self) -> Hardening:
+        """What protects this process."""
+        return self._facts.hardening
 
     async def register_frame(self, registration_nonce: str) -> Register:
         """Build the registration; its blob is signed with this moment's time, its token is the present one."""
@@ -95,7 +122,7 @@ class Provider:
                 os_version=facts.os_version,
                 posture=posture,
                 binary_hash=facts.binary_hash,
-                is_software_key=True,
+                is_software_key=facts.is_software_key,
                 registration_nonce=registration_nonce,
             ),
             encryption_public_key=self._keys.public_text,
@@ -113,6 +140,7 @@ class Provider:
             runtime_hash=facts.runtime_hash,
             privacy_capabilities=facts.hardening.capabilities(sip_enabled=posture.sip_enabled),
             platform=facts.platform,
+            private_only=self._is_private,
         )
 
     async def challenge_reply(self, challenge: AttestationChallenge) -> AttestationResponse:
@@ -190,9 +218,33 @@ class Provider:
         self._on_event(ProviderEvent(kind="model_loaded", model=model_id))
         return None
 
+    def use_prefetcher(self, prefetcher: Prefetcher) -> None:
+        """Let the coordinator have models downloaded here."""
+        self._prefetcher = prefetcher
+
+    async def prefetch_model(self, model_id: str, report: Callable[[PrefetchModelStatus], None]) -> None:
+        """Download a model in the background."""
+        if self._prefetcher is not None:
+            await self._prefetcher.prefetch(model_id, report)
+
+    def desire_models(self, models: Sequence[DesiredModel]) -> None:
+        """Note which builds the coordinator wants here."""
+        if self._prefetcher is not None:
+            self._prefetcher.desire(models)
+
+    def quote(self, probe: CapacityProbe, capacity_seq: int) -> CapacityQuote:
+        """Judge a request by the published snapshot; takes no lock and reserves nothing."""
+        return quote_capacity(
+            probe,
+            self._engine.snapshot().slot(probe.model),
+            capacity_seq=capacity_seq,
+            takes_requests=not self._desk.is_draining,
+            headroom=self._gate.headroom(),
+        )
+
     def accept_request(self, message: InferenceRequest, lane: FrameLane) -> None:
         """Hand a request to the desk."""
-        self._desk.accept(message, lane)
+        self._desk.accept(message, self._meter.lane(lane, source="coordinator"))
 
     def cancel_request(self, request_id: str) -> None:
         """End a request early."""

@@ -1,11 +1,12 @@
-"""What a running daemon does by itself: it unloads models that nobody uses, and gives way when memory gets short.
+"""What a running daemon does by itself: it unloads models that nobody uses, and gives way to memory and heat.
 
-Invariant: from the moment memory is critical until it has recovered, gate, engine and heartbeat say the same: no room.
-Source: provider rules, idle unload and memory pressure.
+Invariant: from the moment memory or heat is critical until it has recovered, gate, engine and heartbeat say the same:
+no room. Source: provider rules, idle unload, memory pressure and thermal reaction.
 """
 
 import logging
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 import trio
 
@@ -20,9 +21,18 @@ IDLE_POLL_SECONDS: Final = 60.0
 RECOVERY_SECONDS: Final = 10.0
 """How long memory must be less than critical before requests are taken again."""
 
+COOLING_SECONDS: Final = 60.0
+"""How long the machine must be at most fairly warm, after critical heat, before requests are taken again."""
+
+COOL_STATES: Final = ("nominal", "fair")
+Trouble = Literal["memory", "heat"]
+
 
 class Upkeep:
-    """`run` until cancelled. An `idle_timeout` or `pressure_interval` of 0 switches that part off; seconds."""
+    """`run` until cancelled. An `idle_timeout` or `pressure_interval` of 0 switches that part off; seconds.
+
+    `thermal_state` reads the machine's heat; it may block.
+    """
 
     def __init__(
         self,
@@ -33,6 +43,7 @@ class Upkeep:
         pressure: PressureReader,
         idle_timeout: float,
         pressure_interval: float,
+        thermal_state: Callable[[], str] = lambda: "nominal",
     ) -> None:
         self._slots = slots
         self._gate = gate
@@ -40,8 +51,10 @@ class Upkeep:
         self._pressure = pressure
         self._idle_timeout = idle_timeout
         self._interval = pressure_interval
+        self._thermal_state = thermal_state
         self._seen = Pressure.NONE
-        self._last_critical = 0.0
+        self._heat = "nominal"
+        self._last_bad: dict[Trouble, float] = {}
         self._is_unloading = False
 
     async def run(self) -> None:
@@ -59,16 +72,18 @@ class Upkeep:
 
     async def _watch_pressure(self, nursery: trio.Nursery) -> None:
         while True:
-            level = await trio.to_thread.run_sync(self._pressure.level)
+            level, heat = await trio.to_thread.run_sync(self._read)
             self._note(level)
+            self._note_heat(heat)
             if level is Pressure.CRITICAL and not self._is_unloading:
                 self._is_unloading = True
                 nursery.start_soon(self._give_back)
             await trio.sleep(self._interval)
 
+    def _read(self) -> tuple[Pressure, str]:
+        return self._pressure.level(), self._thermal_state()
+
     def _note(self, level: Pressure) -> None:
-        """Close or open the gate first and tell the engine next: whoever looks in between sees no room."""
-        now = trio.current_time()
         if level is not self._seen:
             log.log(
                 logging.INFO if level is Pressure.NONE else logging.WARNING,
@@ -76,16 +91,30 @@ class Upkeep:
                 extra={"pressure": level.name.lower()},
             )
         self._seen = level
-        if level is Pressure.CRITICAL:
-            self._last_critical = now
-            if not self._gate.is_closed:
-                self._gate.is_closed = True
-                self._engine.set_admission(is_open=False)
-        elif self._gate.is_closed and now - self._last_critical >= RECOVERY_SECONDS:
-            self._gate.is_closed = False
-            self._engine.set_admission(is_open=True)
+        self._judge("memory", is_bad=level is Pressure.CRITICAL, recovery_seconds=RECOVERY_SECONDS)
         if level is not Pressure.NONE:
             self._gate.clear_cache()
+
+    def _note_heat(self, heat: str) -> None:
+        """Fewer rows while heat is serious, none while it is critical; a machine cools slowly, so it is given time."""
+        if heat != self._heat:
+            log.log(logging.INFO if heat in COOL_STATES else logging.WARNING, "heat", extra={"thermal": heat})
+        self._heat = heat
+        was_critical = "heat" in self._last_bad
+        is_bad = heat == "critical" or (was_critical and heat not in COOL_STATES)
+        self._judge("heat", is_bad=is_bad, recovery_seconds=COOLING_SECONDS)
+
+    def _judge(self, trouble: Trouble, *, is_bad: bool, recovery_seconds: float) -> None:
+        """Close or open the gate first and tell the engine next: whoever looks in between sees no room."""
+        now = trio.current_time()
+        if is_bad:
+            self._last_bad[trouble] = now
+        elif trouble in self._last_bad and now - self._last_bad[trouble] >= recovery_seconds:
+            del self._last_bad[trouble]
+        is_closed = bool(self._last_bad)
+        if is_closed != self._gate.is_closed:
+            self._gate.is_closed = is_closed
+            self._engine.set_admission(is_open=not is_closed)
 
     async def _give_back(self) -> None:
         """Unload what no request needs; running requests go on. A load in progress is waited for."""

@@ -5,18 +5,17 @@ Invariant: a hash is kept only if no file changed while it was taken. Callable f
 
 import threading
 from pathlib import Path
-from typing import TypeAlias
 
-from protocol.weight_hash import integrity_files, weight_hash
-
-Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+from protocol.weight_hash import weight_hash
+from provider.models.hash_cache import Fingerprint, HashCache, fingerprint
 
 
 class WeightHashes:
-    """Hashes by model id."""
+    """Hashes by model id. With a `cache` a restart takes over what an earlier process found."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: HashCache | None = None) -> None:
         self._lock = threading.Lock()
+        self._cache = cache
         self._known: dict[str, tuple[Fingerprint, str]] = {}
 
     def known(self, model_id: str) -> str:
@@ -41,17 +40,13 @@ class WeightHashes:
             known = self._known.get(model_id)
             if known is not None and known[0] == before:
                 return False
+            if before and self._cache is not None and (cached := self._cache.get(directory, before)):
+                self._known[model_id] = before, cached
+                return known is None or known[1] != cached
             taken = weight_hash(directory) if before else None
             if taken is None or fingerprint(directory) != before:
                 return self._known.pop(model_id, None) is not None
             self._known[model_id] = before, taken
+            if self._cache is not None:
+                self._cache.put(directory, before, taken)
             return known is None or known[1] != taken
-
-
-def fingerprint(directory: Path) -> Fingerprint:
-    """Path, size and modification time of every integrity file, links followed; empty when one cannot be read."""
-    try:
-        facts = [(path, (directory / path).stat()) for path in integrity_files(directory)]
-    except OSError:
-        return ()
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in facts)

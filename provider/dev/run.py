@@ -122,7 +122,12 @@ async def _start_provider(home: DevHome, port: int, stack: AsyncExitStack, nurse
             "provider",
             "provider.cli",
             [*arguments, "--stop-with-parent"],
-            settings={"DARKBLOOM_HOME": str(home.provider_home), "DARKBLOOM_DEV": "1"},
+            settings={
+                "DARKBLOOM_HOME": str(home.provider_home),
+                "DARKBLOOM_DEV": "1",
+                # The user's own configuration is for the user's own provider.
+                "DARKBLOOM_CONFIG": str(home.provider_home / "provider.toml"),
+            },
             log=home.log("provider"),
         )
     )

@@ -1,6 +1,16 @@
 """The inference engine: `EngineFront` on the trio side, continuous batching on one engine thread."""
 
-from provider.engine.events import Cause, Delta, EngineEvent, Failure, Finished, FinishReason, Usage
+from provider.engine.events import (
+    CacheOutcome,
+    Cause,
+    Delta,
+    EngineEvent,
+    Failure,
+    Finished,
+    FinishReason,
+    TokenLogprob,
+    Usage,
+)
 from provider.engine.front import EngineFront, EngineLost, exit_process
 from provider.engine.generation import Generation, GenerationEnded
 from provider.engine.limits import MAX_CONCURRENT_LIMIT, EngineLimits
@@ -14,6 +24,7 @@ from provider.engine.watchdog import Health
 __all__ = [
     "GREEDY",
     "MAX_CONCURRENT_LIMIT",
+    "CacheOutcome",
     "Cause",
     "Delta",
     "Engine",
@@ -33,6 +44,7 @@ __all__ = [
     "SamplingParameters",
     "SlotSnapshot",
     "SlotState",
+    "TokenLogprob",
     "Usage",
     "Vocabulary",
     "build_vocabulary",

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from provider.engine.request import SamplingParameters
+from provider.engine.events import TokenLogprob
+from provider.engine.request import GenerationRequest
 
 SamplerFunction = Callable[[object], object]
 ProcessorFunction = Callable[[object, object], object]
@@ -17,22 +18,46 @@ class Rollback(Protocol):
         """Undo the draw made for a token that was never delivered (the generator computes one step ahead)."""
 
 
+class LogprobSource(Protocol):
+    """Where a row's log-probabilities come from."""
+
+    def take(self, token: int) -> TokenLogprob:
+        """Describe the oldest sampled token that was not described yet."""
+
+
+class Guard(Protocol):
+    """A processor that must not raise, because an exception ends the whole batch; it ends its row instead."""
+
+    failed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class RowSampling:
-    """How one row samples; `sampler` None means the generator's own batched greedy choice."""
+    """How one row samples; `sampler` None means the generator's own batched greedy choice.
+
+    `rollbacks` are undone together when a token computed ahead is thrown away. A row whose `guard` has failed ends with
+    an error as soon as it stops.
+    """
 
     sampler: SamplerFunction | None
     processors: tuple[ProcessorFunction, ...]
-    rollback: Rollback | None
+    rollbacks: tuple[Rollback, ...] = ()
+    logprobs: LogprobSource | None = None
+    guard: Guard | None = None
 
 
 class TokenResponse(Protocol):
-    """One sampled token of one row; `finish_reason` is None, ``stop`` or ``length``."""
+    """One sampled token of one row; `finish_reason` is None, ``stop`` or ``length``.
+
+    With a reason come the row's cache and the tokens that it covers.
+    """
 
     uid: int
     token: int
     logprobs: object
     finish_reason: str | None
+    prompt_cache: list[object] | None
+    all_tokens: list[int] | None
 
 
 class PrefillResponse(Protocol):
@@ -79,7 +104,7 @@ class Backend(Protocol):
     def make_generator(self, rows: int) -> Generator:
         """Return a fresh generator for at most `rows` rows."""
 
-    def make_sampling(self, parameters: SamplingParameters, prompt_length: int) -> RowSampling:
+    def make_sampling(self, request: GenerationRequest) -> RowSampling:
         """Return sampler and processors of a new row."""
 
     def is_broken(self, response: TokenResponse) -> bool:
@@ -90,6 +115,12 @@ class Backend(Protocol):
 
     def drop_last(self, cache: list[object]) -> bool:
         """Trim the newest token from a cache; False if this kind of cache cannot be trimmed."""
+
+    def copy_prefix(self, cache: list[object], drop: int) -> list[object] | None:
+        """Return a cache of the same arrays without its newest `drop` tokens; None if this kind cannot be trimmed."""
+
+    def cache_bytes(self, cache: list[object]) -> int:
+        """Bytes of the arrays of one row's cache."""
 
     def clear(self) -> None:
         """Return freed buffers to the system."""

@@ -13,6 +13,7 @@ from provider.engine.backend import Backend
 from provider.engine.events import Cause, Finished, FinishReason, Usage
 from provider.engine.limits import EngineLimits
 from provider.engine.model import LoadedModel
+from provider.engine.prefixes import BUDGET_SHARE, PrefixStore
 from provider.engine.reply import Reply
 from provider.engine.request import GenerationRequest
 from provider.engine.row import EventSink, Outbox, Row
@@ -21,6 +22,9 @@ from provider.engine.snapshot import EngineSnapshot
 
 AVAILABLE_MAX_AGE_SECONDS = 0.5
 """How long a reading of free memory serves the published snapshot; admission always reads anew."""
+
+IDLE_SWEEP_SECONDS = 60.0
+"""How often stored prefixes are looked at while nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +72,18 @@ class SetAdmission:
 
 
 @dataclass(frozen=True, slots=True)
+class TrimPrefixes:
+    """Drop stored prefixes until at most this share of their bytes is left."""
+
+    keep: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Leave the loop."""
 
 
-Command = Submit | Cancel | Wake | Attach | Detach | SetAdmission | Stop
+Command = Submit | Cancel | Wake | Attach | Detach | SetAdmission | TrimPrefixes | Stop
 
 
 class EngineCore:
@@ -99,6 +110,7 @@ class EngineCore:
         self._make_backend = make_backend
         self._clock = clock
         self._slots: dict[str, Slot] = {}
+        self._prefixes = PrefixStore()
         self._live: dict[int, tuple[Slot, Row]] = {}
         self._detaching: dict[str, list[Reply]] = {}
         self._admission_open = True
@@ -110,7 +122,7 @@ class EngineCore:
     @property
     def has_rows(self) -> bool:
         """Whether a turn would compute anything."""
-        return any(slot.rows.is_stepping for slot in self._slots.values())
+        return any(slot.rows.is_stepping or slot.has_unstored for slot in self._slots.values())
 
     @property
     def is_steady(self) -> bool:
@@ -119,8 +131,10 @@ class EngineCore:
 
     @property
     def wait_seconds(self) -> float | None:
-        """How long the thread may block for a command: for ever when nothing is live, else until the next sweep."""
-        return self._limits.sweep_interval if self._live else None
+        """How long the thread may block for a command: for ever when it keeps nothing, else until the next sweep."""
+        if self._live:
+            return self._limits.sweep_interval
+        return IDLE_SWEEP_SECONDS if len(self._prefixes) else None
 
     def apply(self, command: Command) -> None:
         """Carry out one command."""
@@ -137,6 +151,10 @@ class EngineCore:
                 self._begin_detach(model_id, reply)
             case SetAdmission(is_open):
                 self._admission_open = is_open
+                if not is_open:
+                    self._prefixes.shrink(0)
+            case TrimPrefixes(keep):
+                self._prefixes.shrink(int(self._prefixes.bytes * keep))
             case Wake():
                 pass
             case Stop():
@@ -146,6 +164,8 @@ class EngineCore:
         """Resume, admit, run one step of every slot, and let the timers speak."""
         slots = list(self._slots.values())
         for slot in slots:
+            if slot.has_unstored:
+                slot.store_finished()
             slot.resume_ready(self.outbox)
             if slot.rows.waiting:
                 slot.admit(self._measure(), self.outbox)
@@ -157,6 +177,7 @@ class EngineCore:
             self._swept_at = now
             for slot in slots:
                 slot.sweep(self.outbox)
+            self._prefixes.forget_idle(now)
         if self._detaching:
             self._finish_detach()
         self._publish(now)
@@ -194,7 +215,14 @@ class EngineCore:
         except Exception as error:  # the loader's caller decides what an unusable model means
             self.replies.append((reply, error))
             return
-        self._slots[model.model_id] = Slot(model, backend, limits=self._limits, clock=self._clock, ended=self._forget)
+        self._slots[model.model_id] = Slot(
+            model,
+            backend,
+            limits=self._limits,
+            clock=self._clock,
+            ended=self._forget,
+            prefixes=self._prefixes,
+        )
         self.replies.append((reply, None))
 
     def _begin_detach(self, model_id: str, reply: Reply) -> None:
@@ -215,11 +243,18 @@ class EngineCore:
         self._live.pop(number, None)
 
     def _measure(self) -> int:
-        """Bytes that new reservations may take: the headroom less what is promised but not allocated yet."""
+        """Bytes that new reservations may take: the headroom less what is promised but not allocated yet.
+
+        Stored prefixes count as free, because they give way to rows; they may take what is left, up to their share.
+        """
         promised = sum(slot.rows.unused_bytes() for slot in self._slots.values())
-        self._available = max(0, self._headroom() - promised)
+        free = max(0, self._headroom() + self._prefixes.bytes - promised)
+        charged = sum(slot.rows.charged_bytes for slot in self._slots.values())
+        self._prefixes.room = min(free, int(BUDGET_SHARE * (free + charged)))
+        self._prefixes.shrink(self._prefixes.room)
+        self._available = free
         self._available_at = self._clock()
-        return self._available
+        return free
 
     def _publish(self, now: float) -> None:
         shape = (

@@ -36,18 +36,44 @@ class Cause(enum.StrEnum):
     GENERATION_FAILURE = "generation_failure"
 
 
+class CacheOutcome(enum.StrEnum):
+    """What prefix reuse did for a request; ``NONE``: nothing was tried, because the request has no scope."""
+
+    NONE = ""
+    HIT = "hit"
+    ABSENT = "miss_absent"
+    COST = "skipped_cost"
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens as the engine counted them: all prompt ids, and sampled ids including the ending token."""
+    """Tokens as the engine counted them: all prompt ids, and sampled ids including the ending token.
+
+    `cached_tokens` of the prompt were taken from a stored prefix and not computed.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    cache_outcome: CacheOutcome = CacheOutcome.NONE
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
+    """A sampled token's log-probability before any processor, and the most likely (token, log-probability) pairs."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """New visible text, never empty, and the number of tokens sampled since the delta before it."""
+    """New visible text, never empty, and the number of tokens sampled since the delta before it.
+
+    `logprobs` describe the tokens of this text, where they were asked for.
+    """
 
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,18 @@ import trio
 
 from provider.engine import failures
 from provider.engine.backend import Backend
-from provider.engine.core import Attach, Cancel, Command, Detach, EngineCore, SetAdmission, Stop, Submit, Wake
+from provider.engine.core import (
+    Attach,
+    Cancel,
+    Command,
+    Detach,
+    EngineCore,
+    SetAdmission,
+    Stop,
+    Submit,
+    TrimPrefixes,
+    Wake,
+)
 from provider.engine.events import Cause, Finished
 from provider.engine.generation import Generation
 from provider.engine.limits import EngineLimits
@@ -147,6 +158,10 @@ class EngineFront:
         """Open or close the engine for new requests, for example under memory pressure."""
         self._is_open = is_open
         self._commands.put(SetAdmission(is_open))
+
+    def trim_prefixes(self, keep: float) -> None:
+        """Forget stored prefixes until at most the share `keep` (0 to 1) of their bytes is left."""
+        self._commands.put(TrimPrefixes(keep))
 
     def snapshot(self) -> EngineSnapshot:
         """Return the newest published view; a stuck engine's slots read ``crashed``.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from provider.engine.backend import Backend, Generator, PrefillResponse, TokenResponse
 from provider.engine.prefill import chunk_tokens
+from provider.engine.prefixes import Reuse
 from provider.engine.reservation import growth_tokens, rectangle_tokens
 from provider.engine.row import Row, SavedState
 
@@ -40,7 +41,8 @@ class Lane:
         self.rows: dict[int, Row] = {}
         self.paused: dict[int, Row] = {}
         self.prefilling = 0
-        self._decode_seconds = 0.0
+        self.decode_seconds = 0.0
+        """Duration of the last step that only decoded."""
         self._charged: int | None = 0
 
     @property
@@ -67,10 +69,13 @@ class Lane:
         except (AttributeError, NotImplementedError):
             return 0
 
-    def start(self, row: Row) -> None:
-        """Begin the row's prefill."""
-        row.sampling = self._backend.make_sampling(row.request.sampling, row.prompt_length)
-        self._insert(row, list(row.request.prompt_tokens), None, [])
+    def start(self, row: Row, reuse: Reuse) -> None:
+        """Begin the row's prefill, after what a stored prefix has computed already."""
+        row.begin(self._backend.make_sampling(row.request))
+        prompt = list(row.request.prompt_tokens)
+        row.cache_outcome = reuse.outcome
+        row.cached = reuse.covered
+        self._insert(row, prompt[reuse.covered :], reuse.cache, prompt[: reuse.covered])
 
     def pause(self, row: Row) -> None:
         """Take a decoding row out of the batch, keeping its cache and random state."""
@@ -79,8 +84,9 @@ class Lane:
         del self.rows[row.uid]
         row.uid = None
         row.saved = SavedState(self._backend.keep_cache(cache), list(tokens))
-        if row.sampling is not None and row.sampling.rollback is not None:
-            row.sampling.rollback.step_back()
+        if row.sampling is not None:
+            for rollback in row.sampling.rollbacks:
+                rollback.step_back()
         self.paused[row.number] = row
 
     def resume(self, row: Row) -> None:
@@ -103,6 +109,14 @@ class Lane:
             self._generator.remove([row.uid])
             self._recount()
 
+    def take_out(self, row: Row) -> tuple[list[object], list[int]]:
+        """Remove a decoding row; gives its cache and the tokens that the cache covers."""
+        assert row.uid is not None
+        cache, tokens = self._generator.remove([row.uid], return_prompt_caches=True)[row.uid]
+        self.ended(row)
+        self._recount()
+        return cache, list(tokens)
+
     def ended(self, row: Row) -> None:
         """Forget a row that the generator does not hold any more, or that is lost with it."""
         self.paused.pop(row.number, None)
@@ -116,12 +130,12 @@ class Lane:
         began = time.perf_counter()
         if not self.prefilling:
             tokens = generator.next()[1]
-            self._decode_seconds = time.perf_counter() - began
+            self.decode_seconds = time.perf_counter() - began
             return StepResult((), tokens, None)
         decoding = len(self.rows) > self.prefilling
         generator.prefill_step_size = chunk_tokens(prefill_speed, decoding=decoding, rows=self.prefilling)
         progress, tokens = generator.next()
-        elapsed = time.perf_counter() - began - (self._decode_seconds if decoding else 0.0)
+        elapsed = time.perf_counter() - began - (self.decode_seconds if decoding else 0.0)
         processed = 0
         for response in progress:
             row = self.rows[response.uid]

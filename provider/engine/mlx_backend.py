@@ -1,5 +1,6 @@
 """The backend on MLX and mlx-lm; made and used on the engine thread, because MLX streams belong to a thread."""
 
+import copy
 from typing import Protocol, cast
 
 import mlx.core as mx
@@ -10,7 +11,7 @@ from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
 from provider.engine.backend import Generator, RowSampling, TokenResponse
 from provider.engine.model import LoadedModel
 from provider.engine.prefill import MAX_CHUNK
-from provider.engine.request import SamplingParameters
+from provider.engine.request import GenerationRequest
 from provider.engine.sampling import SamplingFactory
 
 PREFILL_ROWS = 8
@@ -25,6 +26,7 @@ class CacheLayer(Protocol):
     """One layer of a prompt cache."""
 
     state: object
+    nbytes: int
 
 
 class MlxBackend:
@@ -33,7 +35,7 @@ class MlxBackend:
     def __init__(self, model: LoadedModel) -> None:
         self._network = model.network
         self._stop_tokens = [[token] for token in sorted(model.eos_ids)]
-        self._sampling = SamplingFactory(model.logits_size)
+        self._sampling = SamplingFactory(model.logits_size, model.eos_ids)
         self._stream = mx.new_stream(mx.default_device())
 
     def make_generator(self, rows: int) -> Generator:
@@ -48,9 +50,9 @@ class MlxBackend:
         )
         return cast(Generator, generator)
 
-    def make_sampling(self, parameters: SamplingParameters, prompt_length: int) -> RowSampling:
+    def make_sampling(self, request: GenerationRequest) -> RowSampling:
         """Return sampler and processors of a new row."""
-        return self._sampling.make(parameters, prompt_length)
+        return self._sampling.make(request)
 
     def is_broken(self, response: TokenResponse) -> bool:
         """Whether the chosen token's log-probability is not finite, as after any NaN or infinite logit.
@@ -76,6 +78,19 @@ class MlxBackend:
             return False
         trim_prompt_cache(cache, 1)
         return True
+
+    def copy_prefix(self, cache: list[object], drop: int) -> list[object] | None:
+        """Return layers of their own over the same arrays; whoever merges them into a batch copies what they cover."""
+        if drop and not can_trim_prompt_cache(cache):
+            return None
+        layers = [copy.copy(layer) for layer in cache]
+        if drop and trim_prompt_cache(layers, drop) != drop:
+            return None
+        return layers
+
+    def cache_bytes(self, cache: list[object]) -> int:
+        """Bytes of all layers."""
+        return sum(layer.nbytes for layer in cast(list[CacheLayer], cache))
 
     def clear(self) -> None:
         """Return freed buffers to the system."""

@@ -24,6 +24,9 @@ class Engine(Protocol):
     def set_admission(self, *, is_open: bool) -> None:
         """Open or close the engine for new requests."""
 
+    def trim_prefixes(self, keep: float) -> None:
+        """Forget stored prefixes until at most the share `keep` (0 to 1) of their bytes is left."""
+
     def snapshot(self) -> EngineSnapshot:
         """Return the newest consistent view."""
 

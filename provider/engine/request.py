@@ -2,6 +2,8 @@
 
 import msgspec
 
+from provider.engine.grammar.plan import Grammar
+
 DEFAULT_MAX_TOKENS = 4096
 
 
@@ -33,6 +35,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `max_tokens` is clamped to the model's context; 0 ends at once with reason ``length``. `stop` strings match on
     decoded text. `deadline` is a ``time.monotonic`` instant by which the first token must be reachable, or None.
     `warm_up` marks the provider's own check of a fresh model, which skips the token budget.
+
+    `marks` shows the special tokens of the model's dialect, for a reader of the answer. `logprobs` is how many
+    alternatives to report beside each token, None for no report at all. `grammar` constrains the text. Without a
+    `cache_scope` nothing of the request is kept or reused; requests of one scope may share prefixes.
     """
 
     model: str
@@ -42,3 +48,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
     deadline: float | None = None
     warm_up: bool = False
+    marks: bool = False
+    logprobs: int | None = None
+    grammar: Grammar | None = None
+    cache_scope: str = ""

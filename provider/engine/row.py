@@ -6,14 +6,27 @@ Invariant: owned by the engine thread; `take` and `finish` decide what its reade
 from typing import TYPE_CHECKING, Protocol
 
 from provider.engine.detokenise import Detokeniser, make_detokeniser
-from provider.engine.events import Delta, EngineEvent, Failure, Finished, FinishReason, Usage
+from provider.engine.events import (
+    CacheOutcome,
+    Delta,
+    EngineEvent,
+    Failure,
+    Finished,
+    FinishReason,
+    TokenLogprob,
+    Usage,
+)
 from provider.engine.request import GenerationRequest
 from provider.engine.stops import StopMatcher
 from provider.engine.vocabulary import Vocabulary
 from provider.engine.window import Window
 
 if TYPE_CHECKING:
-    from provider.engine.backend import RowSampling
+    from provider.engine.backend import LogprobSource, RowSampling
+
+
+MAX_PENDING_LOGPROBS = 4096
+"""Tokens without text yet whose log-probabilities are kept; beyond that the oldest are dropped."""
 
 
 class EventSink(Protocol):
@@ -42,13 +55,19 @@ class Row:
     """State of one request from submission to its terminal event. Instants are on the engine's clock, in seconds."""
 
     __slots__ = (
+        "_described",
         "_detokeniser",
         "_eos",
+        "_hidden",
+        "_source",
         "_stops",
         "_unreported",
         "admitted_at",
+        "cache_outcome",
+        "cached",
         "first_token_at",
         "generated",
+        "has_ended",
         "last_token_at",
         "max_tokens",
         "number",
@@ -95,7 +114,13 @@ class Row:
         self.last_token_at: float | None = None
         self.paused_at: float | None = None
         self.paused_seconds = 0.0
+        self.has_ended = False
+        self.cached = 0
+        self.cache_outcome = CacheOutcome.NONE
+        self._described: list[TokenLogprob] = []
+        self._source: LogprobSource | None = None
         self._eos = eos
+        self._hidden = vocabulary.hidden
         self._detokeniser: Detokeniser = make_detokeniser(vocabulary)
         self._stops = StopMatcher(request.stop) if request.stop else None
         self._unreported = 0
@@ -103,13 +128,20 @@ class Row:
     @property
     def usage(self) -> Usage:
         """Tokens so far."""
-        return Usage(self.prompt_length, self.generated)
+        return Usage(self.prompt_length, self.generated, self.cached, self.cache_outcome)
+
+    def begin(self, sampling: "RowSampling") -> None:
+        """Take what the row samples with."""
+        self.sampling = sampling
+        self._source = sampling.logprobs
 
     def take(self, token: int, now: float, out: Outbox) -> bool:
         """Account one sampled token and post its text; True if it completed a stop string."""
         self.generated += 1
         self._unreported += 1
         self.last_token_at = now
+        if self._source is not None:
+            self._describe(token)
         if token in self._eos:
             return False
         text = self._detokeniser.add(token)
@@ -148,7 +180,19 @@ class Row:
             reason = FinishReason.STOP
         out.append((self.sink, Finished(reason, self.usage, matched, failure)))
 
+    def _describe(self, token: int) -> None:
+        """Keep a visible token's log-probability for the event with its text."""
+        assert self._source is not None
+        described = self._source.take(token)
+        if token not in self._eos and token not in self._hidden:
+            self._described.append(described)
+            del self._described[:-MAX_PENDING_LOGPROBS]
+
     def _post(self, text: str, out: Outbox) -> None:
-        out.append((self.sink, Delta(text, self._unreported)))
+        if self._described:
+            out.append((self.sink, Delta(text, self._unreported, tuple(self._described))))
+            self._described.clear()
+        else:
+            out.append((self.sink, Delta(text, self._unreported)))
         self._unreported = 0
         self.sink.window.posted += 1

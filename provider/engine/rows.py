@@ -53,10 +53,15 @@ class SlotRows:
         """Charged tokens of the waiting rows, each on its own."""
         return sum(round_to_step(row.reserved) for row in self.waiting)
 
+    @property
+    def charged_bytes(self) -> int:
+        """Bytes of all rectangles."""
+        return self._bytes(self.charged_tokens, self.started)
+
     def unused_bytes(self) -> int:
         """Reserved bytes that the caches have not taken from the allocator yet."""
         held = sum(lane.cache_bytes for lane in self.lanes.values())
-        return max(0, self._bytes(self.charged_tokens, self.started) - held)
+        return max(0, self.charged_bytes - held)
 
     def growth(self, row: Row) -> int:
         """Tokens by which a row would enlarge the rectangles."""

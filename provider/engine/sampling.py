@@ -11,7 +11,9 @@ from typing import cast
 import mlx.core as mx
 
 from provider.engine.backend import ProcessorFunction, RowSampling, SamplerFunction
-from provider.engine.request import SamplingParameters
+from provider.engine.grammar.processor import GrammarProcessor
+from provider.engine.logprobs import LogprobTap
+from provider.engine.request import GenerationRequest, SamplingParameters
 
 REPETITION_WINDOW = 64
 _MASK = (1 << 64) - 1
@@ -117,25 +119,44 @@ def make_occurrence_penalties(frequency: float, presence: float, prompt_length: 
 
 
 class SamplingFactory:
-    """Makes the sampling of rows for one vocabulary size."""
+    """Makes the sampling of rows for one vocabulary size; `end_tokens` are what a grammar permits at its end."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, end_tokens: frozenset[int]) -> None:
         self._vocabulary = vocabulary
+        self._end_tokens = end_tokens
         self._shared = lru_cache(maxsize=64)(self._make_shared)
 
-    def make(self, parameters: SamplingParameters, prompt_length: int) -> RowSampling:
+    def make(self, request: GenerationRequest) -> RowSampling:
         """Return sampler and processors; greedy rows get no sampler, so that the library samples them in one call."""
+        parameters, prompt_length = request.sampling, len(request.prompt_tokens)
         processors = self._processors(parameters, prompt_length)
+        own = self._own_sampler(parameters)
+        tap = LogprobTap(request.logprobs) if request.logprobs is not None else None
+        guard = None
+        if request.grammar is not None:
+            state = request.grammar.begin_row(self._vocabulary, self._end_tokens)
+            guard = GrammarProcessor(state, prompt_length)
+            processors = (*processors, guard)
+        if tap is not None:
+            processors = (tap, *processors)
+        rollbacks = tuple(part for part in (own, tap) if part is not None)
+        sampler = own if own is not None else self._sampler(parameters)
+        return RowSampling(sampler, processors, rollbacks, tap, guard)
+
+    def _own_sampler(self, parameters: SamplingParameters) -> Sampler | None:
+        """A seeded row's own sampler."""
+        if parameters.seed is None or parameters.temperature <= 0:
+            return None
+        return Sampler(parameters, self._vocabulary, parameters.seed)
+
+    def _sampler(self, parameters: SamplingParameters) -> SamplerFunction | None:
+        """The sampler that rows of the same parameters share; None for greedy rows."""
         if parameters.temperature <= 0:
-            return RowSampling(None, processors, None)
-        if parameters.seed is not None:
-            own = Sampler(parameters, self._vocabulary, parameters.seed)
-            return RowSampling(own, processors, own)
+            return None
         kind = SamplingParameters(
             temperature=parameters.temperature, top_p=parameters.top_p, top_k=parameters.top_k, min_p=parameters.min_p
         )
-        shared: SamplerFunction = self._shared(kind)
-        return RowSampling(shared, processors, None)
+        return cast(SamplerFunction, self._shared(kind))
 
     def _make_shared(self, parameters: SamplingParameters) -> Sampler:
         return Sampler(parameters, self._vocabulary, int.from_bytes(os.urandom(8)))

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from provider.engine import failures
 from provider.engine.admission import budget_max, must_wait, refusal_of
 from provider.engine.backend import Backend
+from provider.engine.concurrency import AdaptiveCap
 from provider.engine.events import Cause, Failure, Finished, FinishReason
 from provider.engine.faults import FaultLog, is_allocator_fault
 from provider.engine.lane import Lane, StepResult
 from provider.engine.limits import EngineLimits
 from provider.engine.meter import Meter
 from provider.engine.model import LoadedModel
+from provider.engine.prefixes import PrefixStore
+from provider.engine.reservation import lane_of
 from provider.engine.row import Outbox, Row
 from provider.engine.rows import SlotRows
 from provider.engine.snapshot import SlotSnapshot, SlotState
@@ -41,6 +44,7 @@ class Slot:
         limits: EngineLimits,
         clock: Callable[[], float],
         ended: Callable[[int], None],
+        prefixes: PrefixStore,
     ) -> None:
         self.model = model
         self.crashed = False
@@ -51,6 +55,9 @@ class Slot:
         self._limits = limits
         self._clock = clock
         self._ended = ended
+        self._prefixes = prefixes
+        self._unstored: list[tuple[str, list[object], list[int]]] = []
+        self._learned = AdaptiveCap(limits.max_concurrent)
         self._faults = FaultLog(window_seconds=limits.fault_window, limit=limits.faults_to_crash)
         self._meter = Meter(clock())
 
@@ -59,11 +66,16 @@ class Slot:
         """Whether the last step only went on with rows that had begun, and the next one will."""
         return not (self._began or self.rows.waiting or self.rows.is_prefilling)
 
+    @property
+    def has_unstored(self) -> bool:
+        """Whether caches of finished rows wait to be stored."""
+        return bool(self._unstored)
+
     def max_concurrency(self, now: float) -> int:
         """Rows that may run together now."""
         if not self.model.batchable:
             return 1
-        return self._faults.cap(self._limits.max_concurrent, now)
+        return min(self._faults.cap(self._limits.max_concurrent, now), self._learned.rows(now))
 
     def submit(self, row: Row, available_bytes: int, now: float, out: Outbox) -> None:
         """Queue a row, or end it at once when it can never run or the queue is full."""
@@ -98,7 +110,7 @@ class Slot:
             if not can_meet_deadline(row, now, self._meter.prefill_tps.value):
                 self._end(row, FinishReason.ERROR, out, failures.failure(Cause.DEADLINE_UNREACHABLE))
                 continue
-            if must_wait(row, rows, free, self._meter.step_prefill_tps.value):
+            if must_wait(row, rows, free, self._meter.chunk_tps):
                 blocked.append(row)
                 if now - row.submitted_at >= self._limits.aged_after:
                     break
@@ -106,8 +118,12 @@ class Slot:
             cost = rows.cost(row)
             row.admitted_at = now
             self._meter.admits += 1
+            reuse = self._prefixes.find(
+                self.model.model_id, row.request.cache_scope, row.request.prompt_tokens, self._backend, now
+            )
+            self._prefixes.shrink(free - cost)
             try:
-                rows.lane(row).start(row)
+                rows.lane(row).start(row, reuse)
             except Exception as error:  # the library refuses a row before it changes anything, so only this row ends
                 _log_fault(error)
                 self._end(row, FinishReason.ERROR, out, failures.failure(Cause.ENGINE_ERROR))
@@ -131,32 +147,49 @@ class Slot:
         """Run one step of every lane that has rows; a fault ends the rows of its lane only."""
         self._began = False
         for key, lane in list(self.rows.lanes.items()):
-            if not lane.rows:
+            count, decodes = len(lane.rows), not lane.prefilling
+            if not count:
                 continue
             try:
-                result = lane.step(self._meter.step_prefill_tps.value)
+                result = lane.step(self._meter.chunk_tps)
             except Exception as error:  # whatever the model code raises ends these rows and no others
                 self._fault(key, error, out)
                 continue
+            if decodes and len(self.rows.lanes) == 1:
+                self._learned.note(count, lane.decode_seconds, self._clock())
             self._take(key, lane, result, out)
             self._meter.steps += 1
 
     def cancel(self, row: Row, out: Outbox) -> None:
         """End a row because its reader no longer wants it."""
-        self.rows.drop(row)
+        self._drop(row, out)
         self._end(row, FinishReason.CANCELLED, out)
+
+    def store_finished(self) -> None:
+        """Keep the caches of rows that have ended, for later requests of the same scope."""
+        unstored, self._unstored = self._unstored, []
+        for scope, cache, tokens in unstored:
+            try:
+                kept = self._backend.keep_cache(cache)
+                size = self._backend.cache_bytes(kept)
+                self._prefixes.put(self.model.model_id, scope, tokens, kept, size, now=self._clock())
+            except Exception as error:  # the rows have their answers; what cannot be kept is computed again
+                _log_fault(error)
+                self._prefixes.forget_model(self.model.model_id)
 
     def sweep(self, out: Outbox) -> None:
         """End the rows whose time is over."""
         now = self._clock()
         for row in list(self.rows):
             cause = overdue(row, now, self._limits, self._meter.prefill_tps.value)
-            if cause is not None:
-                self.rows.drop(row)
+            if cause is not None and not row.has_ended:
+                self._drop(row, out)
                 self._end(row, FinishReason.ERROR, out, failures.failure(cause))
 
     def close(self) -> None:
         """Drop generators and caches; the slot must be empty."""
+        self._unstored.clear()
+        self._prefixes.forget_model(self.model.model_id)
         self.rows.close()
         self._backend.clear()
 
@@ -195,7 +228,7 @@ class Slot:
         now = self._clock()
         self._meter.last_step_at = now
         if result.prefill_speed is not None:
-            self._meter.step_prefill_tps.add(result.prefill_speed)
+            self._meter.note_chunk(result.prefill_speed)
         rows = lane.rows
         for response in result.tokens:
             row = rows[response.uid]
@@ -205,23 +238,72 @@ class Slot:
                     self._began = True
                     self._meter.note_first_token(row, now)
                 if (token == 0 or not row.generated % BROKEN_CHECK_EVERY) and self._backend.is_broken(response):
-                    lane.remove(row)
-                    self._end(row, FinishReason.ERROR, out, failures.failure(Cause.GENERATION_FAILURE))
+                    if not self._remove(key, lane, row, Cause.GENERATION_FAILURE, out):
+                        return
                     continue
                 stopped = row.take(token, now, out)
             except Exception as error:  # a fault over one row's text says nothing about the others
                 _log_fault(error)
-                lane.remove(row)
-                self._end(row, FinishReason.ERROR, out, failures.failure(Cause.ENGINE_ERROR))
+                if not self._remove(key, lane, row, Cause.ENGINE_ERROR, out):
+                    return
                 continue
             if response.finish_reason is not None:
                 lane.ended(row)
-                self._end(row, _REASONS[response.finish_reason], out)
+                self._keep(row, response.prompt_cache, response.all_tokens)
+                self._end_generated(row, _REASONS[response.finish_reason], out)
             elif stopped:
-                lane.remove(row)
-                self._end(row, FinishReason.STOP, out)
+                if not self._stop(key, lane, row, out):
+                    return
             elif row.sink.window.is_full and not self._pause(key, lane, row, out):
                 return
+
+    def _stop(self, key: int, lane: Lane, row: Row, out: Outbox) -> bool:
+        """End a row at a stop string; False if the lane broke over it."""
+        try:
+            if row.request.cache_scope:
+                self._keep(row, *lane.take_out(row))
+            else:
+                lane.remove(row)
+        except Exception as error:  # the answer is complete, whatever became of its generator
+            lane.ended(row)
+            self._end_generated(row, FinishReason.STOP, out)
+            self._fault(key, error, out)
+            return False
+        self._end_generated(row, FinishReason.STOP, out)
+        return True
+
+    def _keep(self, row: Row, cache: list[object] | None, tokens: list[int] | None) -> None:
+        """Note a finished row's cache for storing, unless there is no scope or surely no room for it."""
+        if not row.request.cache_scope or not cache or tokens is None:
+            return
+        size = len(tokens) * self.model.kv_bytes_per_token + self.model.kv_bytes_per_row
+        if size <= self._prefixes.room:
+            self._unstored.append((row.request.cache_scope, cache, list(tokens)))
+
+    def _end_generated(self, row: Row, reason: FinishReason, out: Outbox) -> None:
+        """End a row that came to its own end, unless what constrained it has failed."""
+        guard = row.sampling.guard if row.sampling is not None else None
+        if guard is not None and guard.failed:
+            self._end(row, FinishReason.ERROR, out, failures.failure(Cause.GENERATION_FAILURE))
+        else:
+            self._end(row, reason, out)
+
+    def _remove(self, key: int, lane: Lane, row: Row, cause: Cause, out: Outbox) -> bool:
+        """End a row with an error and take it out; False if the lane broke over it."""
+        self._end(row, FinishReason.ERROR, out, failures.failure(cause))
+        try:
+            lane.remove(row)
+        except Exception as error:  # the generator's state is unknown now
+            self._fault(key, error, out)
+            return False
+        return True
+
+    def _drop(self, row: Row, out: Outbox) -> None:
+        """Take a live row out of queue or lane, which may break the lane."""
+        try:
+            self.rows.drop(row)
+        except Exception as error:  # the generator's state is unknown now
+            self._fault(lane_of(row.reserved), error, out)
 
     def _pause(self, key: int, lane: Lane, row: Row, out: Outbox) -> bool:
         """Take a row out whose reader is behind; False if the lane broke over it."""
@@ -255,9 +337,12 @@ class Slot:
             self.rows.waiting.clear()
         for row in lost:
             self._end(row, FinishReason.ERROR, out, failures.failure(Cause.ENGINE_ERROR))
+        self._unstored.clear()
+        self._prefixes.forget_model(self.model.model_id)
         self._backend.clear()
 
     def _end(self, row: Row, reason: FinishReason, out: Outbox, refusal: Failure | None = None) -> None:
+        row.has_ended = True
         try:
             row.finish(reason, out, failure=refusal)
         except Exception as error:  # the held text is lost, the terminal event is not

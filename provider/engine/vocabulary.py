@@ -1,8 +1,8 @@
 """What each token id of a tokenizer contributes to the text."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 SPACE_MARK = "\u2581"
@@ -29,7 +29,7 @@ class BackendTokenizer(Protocol):
 class Vocabulary:
     """Token tables of one tokenizer, built once per loaded model and shared by its rows.
 
-    `pieces` maps an id to its bytes, or is None when the decoder is of an unknown kind (then `decode` is used).
+    `pieces` maps an id to its bytes, or is None when the decoder is of an unknown kind (then `decode_all` is used).
     `texts` maps an id to its text where that does not depend on its neighbours, else None. Hidden ids add nothing.
     `byte_runs` says that neighbouring byte tokens decode together or not at all (SentencePiece byte fallback);
     `strip_leading_space` that the decoder drops one space at the very beginning.
@@ -41,7 +41,22 @@ class Vocabulary:
     hidden: frozenset[int]
     byte_runs: bool
     strip_leading_space: bool
-    decode: Callable[[Sequence[int]], str]
+    decode_all: Callable[[Sequence[int]], str]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode ids at once, hidden ones left out."""
+        return self.decode_all([i for i in ids if i not in self.hidden])
+
+    def showing(self, ids: Collection[int]) -> "Vocabulary":
+        """Return the same tables with some hidden ids made visible, for text that is read and not shown."""
+        shown = self.hidden.intersection(ids)
+        if not shown:
+            return self
+        texts = list(self.texts)
+        if self.pieces is not None:
+            for token in shown:
+                texts[token] = _complete_text(self.pieces[token])
+        return replace(self, hidden=self.hidden - shown, texts=tuple(texts))
 
 
 def build_vocabulary(tokenizer: BackendTokenizer, extra_hidden: Iterable[int] = ()) -> Vocabulary:
@@ -65,7 +80,7 @@ def build_vocabulary(tokenizer: BackendTokenizer, extra_hidden: Iterable[int] = 
         )
 
     def decode(ids: Sequence[int]) -> str:
-        return tokenizer.decode([i for i in ids if i not in hidden], skip_special_tokens=True)
+        return tokenizer.decode(ids, skip_special_tokens=False)
 
     return Vocabulary(size, pieces, texts, hidden, strips is not None, bool(strips), decode)
 

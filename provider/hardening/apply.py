@@ -11,7 +11,10 @@ from provider.hardening.kernel import Kernel, this_kernel
 
 @dataclass(frozen=True, slots=True)
 class Hardening:
-    """Measured protections. `problems` holds a full sentence for each that is not in effect."""
+    """Measured protections. `problems` holds a full sentence for each that is not in effect.
+
+    The fields with a default are closed later than the others, when models are loaded and the keys exist.
+    """
 
     core_dumps_disabled: bool
     anti_debug_enabled: bool
@@ -19,18 +22,22 @@ class Hardening:
     env_scrubbed: bool
     isolated_interpreter: bool
     problems: tuple[str, ...]
+    runtime_locked: bool = False
+    calls_filtered: bool = False
+    programs_refused: bool = False
+    secrets_locked: bool = False
 
     def capabilities(self, *, sip_enabled: bool) -> PrivacyCapabilities:
         """Give the wire form; `sip_enabled` is measured by the identity side.
 
-        The engine runs in this process and no proxy stands before it: these two hold by construction. Blocking of
-        dangerous modules does not exist here and is never claimed.
+        The engine runs in this process and no proxy stands before it: these two hold by construction. The interpreter
+        counts as locked only where it was started in isolation and foreign code is refused.
         """
         return PrivacyCapabilities(
             text_backend_inprocess=True,
             text_proxy_disabled=True,
-            python_runtime_locked=self.isolated_interpreter,
-            dangerous_modules_blocked=False,
+            python_runtime_locked=self.isolated_interpreter and self.runtime_locked,
+            dangerous_modules_blocked=self.runtime_locked,
             sip_enabled=sip_enabled,
             anti_debug_enabled=self.anti_debug_enabled,
             core_dumps_disabled=self.core_dumps_disabled,

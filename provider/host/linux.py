@@ -8,7 +8,8 @@ from typing import Final
 from protocol.messages.from_provider import CpuCores, Hardware
 from provider.host.chips import UNKNOWN
 from provider.host.machine import CpuTicks
-from provider.host.thermal import thermal_state
+from provider.host.nvidia import GpuReader
+from provider.host.thermal import STATES, thermal_state
 from provider.memory.policy import GIB
 from provider.memory.system import LinuxMemory
 
@@ -19,27 +20,32 @@ _KIB: Final = 1024
 
 
 class LinuxHost:
-    """`root` is where the system's own directories hang, so that tests can bring a recorded tree."""
+    """`root` is where the system's own directories hang, so that tests can bring a recorded tree.
 
-    def __init__(self, root: Path = Path("/"), *, machine: str | None = None) -> None:
+    With a `gpu` the engine computes there, and its memory is the one that counts.
+    """
+
+    def __init__(self, root: Path = Path("/"), *, machine: str | None = None, gpu: GpuReader | None = None) -> None:
         self._root = root
+        self._gpu = gpu
         machine = (machine or platform.machine()).lower()
         self.platform = f"linux-{_ARCHITECTURES.get(machine, machine)}"
 
     def hardware(self) -> Hardware:
-        """Describe a machine that computes on its processor."""
+        """Describe the machine, by its graphics device where the engine computes on one."""
         cores = len(_values(self._text("proc/cpuinfo"), "processor")) or os.cpu_count() or 0
-        memory_gb = self._physical() // GIB
+        gpu = self._gpu.describe() if self._gpu is not None else None
+        memory_gb = (self._physical() if gpu is None else gpu.memory_bytes) // GIB
         return Hardware(
             machine_model=self._text("sys/class/dmi/id/product_name").strip() or "Linux",
-            chip_name=self._chip_name(),
+            chip_name=self._chip_name() if gpu is None else gpu.name,
             chip_family=UNKNOWN,
             chip_tier=UNKNOWN,
             memory_gb=memory_gb,
             memory_available_gb=max(0.0, memory_gb - OPERATOR_GB),
             cpu_cores=CpuCores(total=cores, performance=cores, efficiency=0),
-            gpu_cores=0,
-            memory_bandwidth_gbs=DEFAULT_BANDWIDTH_GBS,
+            gpu_cores=0 if gpu is None else gpu.units,
+            memory_bandwidth_gbs=DEFAULT_BANDWIDTH_GBS if gpu is None else gpu.bandwidth_gbs,
         )
 
     def os_version(self) -> str:
@@ -65,7 +71,11 @@ class LinuxHost:
         return CpuTicks(sum(ticks), ticks[3] + (ticks[4] if len(ticks) > 4 else 0))
 
     def thermal_state(self) -> str:
-        """Judge the hottest zone against its own critical trip point."""
+        """Judge the hottest zone against its own critical trip point, and the graphics device by its own word."""
+        zones = thermal_state(self._hottest())
+        return zones if self._gpu is None else max(zones, self._gpu.thermal_state(), key=STATES.index)
+
+    def _hottest(self) -> float:
         worst = 0.0
         for zone in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
             temperature = _number(_read(zone / "temp"))
@@ -73,7 +83,7 @@ class LinuxHost:
                 limit = _number(_read(zone / trip.name.replace("_type", "_temp")))
                 if _read(trip).strip() == "critical" and limit > 0:
                     worst = max(worst, temperature / limit)
-        return thermal_state(worst)
+        return worst
 
     def _physical(self) -> int:
         try:

@@ -43,5 +43,6 @@ def detect_host() -> Host:
 
         return MacHost()
     from provider.host.linux import LinuxHost
+    from provider.host.nvidia import open_gpu
 
-    return LinuxHost()
+    return LinuxHost(gpu=open_gpu())

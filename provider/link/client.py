@@ -67,6 +67,10 @@ class CoordinatorLink:
             self._on_event(ProviderEvent(kind="disconnected", text=reason, retry_seconds=delay))
             await trio.sleep(delay)
 
+    def resume(self) -> None:
+        """Let `run` connect again after a `drain`."""
+        self._is_leaving = False
+
     async def drain(self) -> None:
         """Tell the coordinator that every terminal is sent, wait for its word within a bound, and leave politely.
 
@@ -101,12 +105,15 @@ class CoordinatorLink:
             return failed.reason, None
         finally:
             self._session = None
+            if self.status.connected:
+                self.status.since = self._wall_clock()
             self.status.connected = self.status.registered = False
         began = session.registered_at
         return session.end_reason, None if began is None else trio.current_time() - began
 
     def _begin(self) -> None:
         self.status.connected = True
+        self.status.since = self._wall_clock()
         self.status.connections += 1
         # What the coordinator said on an earlier connection says nothing about this one.
         self.status.trust = self.status.runtime = None

@@ -1,6 +1,7 @@
 """What the coordinator says that is only noted: trust, runtime, and frames that we do not understand."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -21,13 +22,21 @@ REASON_CHARACTERS: Final = 256
 class Heard:
     """Writes into the status of the link; tells changes once."""
 
-    def __init__(self, status: LinkStatus, on_event: Callable[[ProviderEvent], None]) -> None:
+    def __init__(
+        self,
+        status: LinkStatus,
+        on_event: Callable[[ProviderEvent], None],
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._status = status
         self._on_event = on_event
+        self._wall_clock = wall_clock
 
     def trust(self, message: TrustStatus) -> None:
         """The coordinator judged this machine."""
         before, self._status.trust = self._status.trust, message
+        self._status.trust_at = self._wall_clock()
         if before == message:
             return
         trusted = message.trust_level != "none" and message.status == "online"

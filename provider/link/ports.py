@@ -1,9 +1,17 @@
 """What a connection needs of the provider behind it."""
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from protocol.messages.from_provider import AttestationResponse, Heartbeat, ModelEntry, Register
-from protocol.messages.to_provider import AttestationChallenge, InferenceRequest
+from protocol.messages.from_provider import (
+    AttestationResponse,
+    CapacityQuote,
+    Heartbeat,
+    ModelEntry,
+    PrefetchModelStatus,
+    Register,
+)
+from protocol.messages.to_provider import AttestationChallenge, CapacityProbe, DesiredModel, InferenceRequest
 from provider.requests.ports import FrameLane
 
 
@@ -31,6 +39,15 @@ class ProviderPort(Protocol):
 
     async def load_model(self, model_id: str) -> str | None:
         """Make a model resident; gives None when it is, else the error text of the wire."""
+
+    async def prefetch_model(self, model_id: str, report: Callable[[PrefetchModelStatus], None]) -> None:
+        """Download a model in the background; what comes of it goes to `report`."""
+
+    def desire_models(self, models: Sequence[DesiredModel]) -> None:
+        """Note which builds the coordinator wants here."""
+
+    def quote(self, probe: CapacityProbe, capacity_seq: int) -> CapacityQuote:
+        """Say whether a request of this size would be taken now."""
 
     def accept_request(self, message: InferenceRequest, lane: FrameLane) -> None:
         """Take a request whose frames go to `lane`."""

@@ -25,6 +25,8 @@ from protocol.messages.from_provider import (
 from protocol.messages.to_provider import (
     AttestationChallenge,
     Cancel,
+    CapacityProbe,
+    DesiredModels,
     InferenceRequest,
     LoadModel,
     PrefetchModel,
@@ -53,7 +55,6 @@ MAX_UNSENT_REQUESTS: Final = 512
 """Requests with frames that the coordinator has not taken; twice what the whole process ever runs."""
 
 TOO_MANY_LOADS: Final = "this provider has too many load orders already"
-NO_DOWNLOADS: Final = "this provider does not download models"
 
 
 class LinkSession:
@@ -86,7 +87,9 @@ class LinkSession:
         self._nursery: trio.Nursery | None = None
         self._challenges = Orders("challenge", MAX_CHALLENGES, self._start)
         self._loads = Orders("load", MAX_LOADS, self._start)
-        self._heard = Heard(status, on_event)
+        self._prefetches = Orders("prefetch", MAX_LOADS, self._start)
+        self._sequence = 0
+        self._heard = Heard(status, on_event, wall_clock=wall_clock)
         self._is_leaving = False
         self._ended = trio.Event()
         self._drain_acks: dict[str, trio.Event] = {}
@@ -182,7 +185,12 @@ class LinkSession:
                     refused = LoadModelStatus(model_id=message.model_id, status="failed", error=TOO_MANY_LOADS)
                     self._send(encode(refused))
             case PrefetchModel():
-                self._send(encode(PrefetchModelStatus(model_id=message.model_id, status="failed", error=NO_DOWNLOADS)))
+                if not self._prefetches.start(partial(self._prefetch_model, message)):
+                    self._report(PrefetchModelStatus(model_id=message.model_id, status="failed", error=TOO_MANY_LOADS))
+            case DesiredModels():
+                self._port.desire_models(message.models)
+            case CapacityProbe():
+                self._send(encode(self._port.quote(message, self._sequence)))
             case TrustStatus():
                 self._heard.trust(message)
             case RuntimeStatus():
@@ -204,6 +212,12 @@ class LinkSession:
         )
         self._send(encode(status))
 
+    async def _prefetch_model(self, order: PrefetchModel) -> None:
+        await self._port.prefetch_model(order.model_id, self._report)
+
+    def _report(self, status: PrefetchModelStatus) -> None:
+        self._send(encode(status))
+
     async def _announce_models(self, seen: int) -> None:
         while True:
             seen = await self._port.wait_models(seen)
@@ -211,11 +225,10 @@ class LinkSession:
 
     async def _beat(self) -> None:
         """Send heartbeats: at once, every interval, and when the load moved, these at most one in a window."""
-        sequence = 0
         last_event = float("-inf")
         while True:
-            sequence += 1
-            beat = await self._port.heartbeat(sequence)
+            self._sequence += 1
+            beat = await self._port.heartbeat(self._sequence)
             self._send(encode(beat))
             due = trio.current_time() + self._timing.heartbeat
             if await self._moves_before(due, beat, last_event):

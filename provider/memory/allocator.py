@@ -33,7 +33,11 @@ class _MlxCore(Protocol):
 
 
 def _core() -> _MlxCore | None:
-    return cast(_MlxCore | None, sys.modules.get("mlx.core"))
+    """Give the library once it is there in full; another thread may be importing it just now."""
+    core = sys.modules.get("mlx.core")
+    if core is None or getattr(core.__spec__, "_initializing", False):
+        return None
+    return cast(_MlxCore, core)
 
 
 class MlxAllocator:

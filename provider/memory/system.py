@@ -24,9 +24,38 @@ class SystemMemory(Protocol):
         """Memory that can be taken now without pushing others out."""
 
 
+class DeviceReader(Protocol):
+    """A graphics device's memory; see `provider.host.nvidia`."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that are free, None when nobody can tell."""
+
+
 def open_system_memory() -> SystemMemory:
-    """Return the reader of this platform."""
-    return MacMemory() if sys.platform == "darwin" else LinuxMemory()
+    """Return the reader of this platform, or of the graphics device that the engine computes on."""
+    if sys.platform == "darwin":
+        return MacMemory()
+    from provider.host.nvidia import open_gpu
+
+    gpu = open_gpu()
+    facts = None if gpu is None else gpu.describe()
+    return LinuxMemory() if gpu is None or facts is None else DeviceMemory(gpu, facts.memory_bytes)
+
+
+class DeviceMemory:
+    """The memory of a graphics device: weights and caches live there; the machine's own is another pool."""
+
+    def __init__(self, device: DeviceReader, total: int) -> None:
+        self._device = device
+        self._total = total
+
+    def physical(self) -> int:
+        """Total memory of the device."""
+        return self._total
+
+    def available(self) -> int:
+        """Free memory of the device; a device that does not answer has none."""
+        return self._device.free_memory() or 0
 
 
 class LinuxMemory:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from provider.engine import LoadedModel, build_vocabulary
+from provider.engine.grammar import GrammarCompiler
 from provider.engine.vocabulary import BackendTokenizer
 from provider.models.cache_size import measure_cache
+from provider.models.dialect import read_dialect
 
 END_MARKERS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|return|>", "<|call|>")
 """Tokens that end a turn in common chat templates, whatever the configuration says."""
@@ -59,6 +61,7 @@ def load_model(model_id: str, directory: Path, *, max_context_tokens: int | None
     tokenizer = cast(WrappedTokenizer, wrapper)
     eos = end_tokens(tokenizer, directory)
     vocabulary = build_vocabulary(tokenizer.backend_tokenizer, eos)
+    dialect = read_dialect(tokenizer, cast(dict[str, object], config))
     return LoadedModel(
         model_id=model_id,
         network=network,
@@ -72,6 +75,9 @@ def load_model(model_id: str, directory: Path, *, max_context_tokens: int | None
         weight_bytes=sum(int(value.nbytes) for value in parameters),
         logits_size=size.logits_size,
         load_time_ms=(time.monotonic() - began) * 1000,
+        dialect=dialect,
+        marked=vocabulary.showing(dialect.mark_ids),
+        grammars=GrammarCompiler(tokenizer.backend_tokenizer.to_str, eos, size.logits_size),
     )
 
 

@@ -17,6 +17,7 @@ from provider.engine import Engine, EngineLost, Finished, FinishReason, Generati
 from provider.engine.own_thread import run_in_own_thread
 from provider.memory.gate import MemoryGate, MemoryPromise
 from provider.memory.policy import padded_weights
+from provider.models.in_use import SnapshotHold
 from provider.models.load import LoadFailed
 from provider.models.pins import Pin, Pins
 from provider.models.source import LoadRefused, ModelSource, load_from_source
@@ -62,6 +63,7 @@ class SlotManager:
         self._nursery = nursery
         self._lock = trio.Lock()
         self._resident: dict[str, LoadedModel] = {}
+        self._holds: dict[str, SnapshotHold] = {}
         self._loading: dict[str, _Load] = {}
         self._pins = Pins(clock, self._resident.__contains__)
 
@@ -175,6 +177,16 @@ class SlotManager:
             await self._release(model_id)
         await self._free_slot()
         promise = await self._promise(source)
+        hold = SnapshotHold(source.directory)
+        try:
+            return await self._attach(source, promise, hold)
+        finally:
+            if self._holds.get(model_id) is not hold:
+                hold.release()
+
+    async def _attach(self, source: ModelSource, promise: MemoryPromise, hold: SnapshotHold) -> LoadedModel:
+        """Read the model, give it to the engine and try it; the promise ends when its weights are in the allocator."""
+        model_id = source.model_id
         try:
             model = await run_in_own_thread(partial(self._load_source, source), name="loader")
         except LoadFailed as error:
@@ -192,6 +204,7 @@ class SlotManager:
         except Exception as error:
             raise LoadRefused("broken", f"The model {model_id} does not run here ({type(error).__name__}).") from error
         self._resident[model_id] = model
+        self._holds[model_id] = hold
         self._pins.note_use(model_id)
         self._note_largest()
         ready = False
@@ -228,7 +241,10 @@ class SlotManager:
         promise = self._gate.try_promise(padded)
         if promise is None:
             idle = [name for name in self.resident if self._is_idle(name)]
-            reclaimable = sum(self._resident[name].weight_bytes for name in idle)
+            # Without busy models all that the allocator holds comes back, and that is what heartbeats promise.
+            all_idle = len(idle) == len(self._resident)
+            weights = sum(self._resident[name].weight_bytes for name in idle)
+            reclaimable = self._gate.read().used if all_idle else weights
             if self._gate.may_load(padded, reclaimable=reclaimable):
                 for name in idle:
                     if self._is_idle(name):
@@ -248,9 +264,13 @@ class SlotManager:
     async def _release(self, model_id: str) -> None:
         """Take a model out of service and free it; the caller holds the lock."""
         del self._resident[model_id]
+        hold = self._holds.pop(model_id)
         self._pins.forget(model_id)
         self._note_largest()
-        await self._engine.detach_model(model_id)
+        try:
+            await self._engine.detach_model(model_id)
+        finally:
+            hold.release()
 
     def _note_largest(self) -> None:
         self._gate.note_largest(max((model.weight_bytes for model in self._resident.values()), default=0))

@@ -12,6 +12,7 @@ EventKind = Literal[
     "trusted",
     "untrusted",
     "disconnected",
+    "local_ready",
     "draining",
     "stopped",
 ]
@@ -19,7 +20,7 @@ EventKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEvent:
-    """One step. `model` names the model of the model events; `text` is a short reason or level; `retry_seconds` is the
+    """One step. `model` names the model of the model events; `text` is a short reason, a level or an address; `retry_seconds` is the
     pause after a `disconnected`."""
 
     kind: EventKind

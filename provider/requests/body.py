@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from provider.engine import SamplingParameters
+from provider.engine.grammar import GrammarSource
 from provider.engine.request import DEFAULT_MAX_TOKENS
+from provider.requests.demands import forced_tool, logprobs, parser_name, structure, template_arguments
 from provider.requests.messages import normalise_messages
 from provider.requests.refusal import INVALID, RequestRefused
 from provider.requests.tool_schema import normalise_tools
@@ -49,12 +51,20 @@ class _Body(msgspec.Struct, kw_only=True):
     logprobs: bool | int | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    reasoning: dict[str, Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    tool_call_parser: str | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What to generate: chat `messages` or a raw `prompt`, never both.
 
     `biases` are (token id, bias) before they are held against a vocabulary; `biases_dropped` counts unusable keys.
+    `forced_tool` is a name, `ANY_TOOL`, or None where no call is demanded. `logprobs` is how many alternatives to
+    report beside each token, None for no report.
     """
 
     model: str
@@ -66,6 +76,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParameters = msgspec.field(default_factory=SamplingParameters)
     stop: tuple[str, ...] = ()
     biases_dropped: int = 0
+    forced_tool: str | None = None
+    one_call: bool = False
+    tool_parser: str | None = None
+    structure: GrammarSource | None = None
+    logprobs: int | None = None
 
     def __repr__(self) -> str:
         return "<Order>"
@@ -80,13 +95,13 @@ def parse_order(plaintext: bytes | bytearray | memoryview) -> Order:
         body = _DECODER.decode(plaintext)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise RequestRefused(INVALID) from None
-    if not body.model or (body.top_logprobs and body.logprobs is not True):
+    if not body.model:
         raise RequestRefused(INVALID)
     biases, dropped = _biases(body.logit_bias or {})
     bounds = (body.max_tokens, body.max_completion_tokens)
     order = Order(
         model=body.model,
-        template_arguments=body.chat_template_kwargs or {},
+        template_arguments=template_arguments(body.chat_template_kwargs, body.reasoning_effort, body.reasoning),
         max_tokens=next((bound for bound in bounds if bound is not None), DEFAULT_MAX_TOKENS),
         sampling=SamplingParameters(
             temperature=_or(body.temperature, 0.0),
@@ -101,6 +116,8 @@ def parse_order(plaintext: bytes | bytearray | memoryview) -> Order:
         ),
         stop=_stops(body.stop),
         biases_dropped=dropped,
+        structure=structure(body.response_format),
+        tool_parser=parser_name(body.tool_call_parser),
     )
     return _with_input(order, body)
 
@@ -108,12 +125,27 @@ def parse_order(plaintext: bytes | bytearray | memoryview) -> Order:
 def _with_input(order: Order, body: _Body) -> Order:
     match body.endpoint or CHAT:
         case "/v1/chat/completions":
-            messages = normalise_messages(body.messages or [])
-            return msgspec.structs.replace(order, messages=messages, tools=normalise_tools(body.tools or []))
+            return _with_chat(order, body)
         case "/v1/completions":
             prompt = body.prompt if isinstance(body.prompt, str) else _only(body.prompt or [])
-            return msgspec.structs.replace(order, prompt=prompt)
+            wanted = logprobs(body.logprobs, body.top_logprobs, is_chat=False)
+            return msgspec.structs.replace(order, prompt=prompt, logprobs=wanted)
     raise RequestRefused(INVALID)
+
+
+def _with_chat(order: Order, body: _Body) -> Order:
+    tools = normalise_tools(body.tools or [])
+    offered, forced = forced_tool(body.tool_choice, [tool["function"]["name"] for tool in tools])
+    if forced is not None and order.structure is not None:
+        raise RequestRefused(INVALID)
+    return msgspec.structs.replace(
+        order,
+        messages=normalise_messages(body.messages or []),
+        tools=tools if offered else (),
+        forced_tool=forced,
+        one_call=body.parallel_tool_calls is False,
+        logprobs=logprobs(body.logprobs, body.top_logprobs, is_chat=True),
+    )
 
 
 def _only(prompts: list[str]) -> str:

@@ -7,7 +7,7 @@ from protocol.messages.from_provider import Stats
 
 @dataclass(slots=True)
 class RequestCounters:
-    """Only ever grow; the names are those of the heartbeat's `stats`, but for the last three."""
+    """Only ever grow; the names are those of the heartbeat's `stats`, but for the last four."""
 
     requests_served: int = 0
     tokens_generated: int = 0
@@ -22,6 +22,7 @@ class RequestCounters:
     duplicates_ignored: int = 0
     cancels_unknown: int = 0
     biases_dropped: int = 0
+    tool_calls_spoiled: int = 0
 
     def as_stats(self) -> Stats:
         """Give the wire form."""

@@ -119,8 +119,14 @@ class RequestDesk:
             life.cancel()
 
     def close_admission(self) -> None:
-        """Refuse new requests from now on; those already admitted go on."""
+        """Refuse new requests from now on; those already admitted go on, and nothing of the old ones is kept."""
         self.is_draining = True
+        self.services.engine.trim_prefixes(0.0)
+        self._on_change()
+
+    def open_admission(self) -> None:
+        """Take requests again."""
+        self.is_draining = False
         self._on_change()
 
     async def wait_idle(self) -> None:

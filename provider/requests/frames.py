@@ -1,13 +1,15 @@
 """The server-sent events of one answer, as the plaintext of its chunks; pure, and cheap for content deltas."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 
 from provider.engine import Usage
+from provider.requests.token_logprobs import Entry
 
 Shape = Literal["chat", "text"]
-FinishWord = Literal["stop", "length"]
+FinishWord = Literal["stop", "length", "tool_calls"]
 
 DONE: Final = b"data: [DONE]\n\n"
 _encode_json: Final = msgspec.json.Encoder().encode
@@ -44,17 +46,44 @@ class EventWriter:
         """A content delta."""
         return b"".join((self._delta_prefix, _encode_json(text), self._delta_suffix))
 
+    def content_with(self, text: str, logprobs: Sequence[Entry]) -> bytes:
+        """A content delta with the log-probabilities of its tokens; a text completion has no place for them."""
+        if self._shape == "text":
+            return self.content(text)
+        entries = _encode_json({"content": list(logprobs), "refusal": None})
+        head, body = self._head, _encode_json(text)
+        return b"".join(
+            (head, b'{"index":0,"delta":{"content":', body, b'},"logprobs":', entries, b',"finish_reason":null}]}\n\n')
+        )
+
+    def reasoning(self, text: str) -> bytes:
+        """A reasoning delta."""
+        head, body = self._head, _encode_json(text)
+        return b"".join((head, b'{"index":0,"delta":{"reasoning_content":', body, b'},"finish_reason":null}]}\n\n'))
+
+    def tool_call(self, number: int, call_id: str, name: str, arguments: str) -> bytes:
+        """A whole tool call; `arguments` is JSON text."""
+        function = {"name": name, "arguments": arguments}
+        call = _encode_json([{"index": number, "id": call_id, "type": "function", "function": function}])
+        return b"".join((self._head, b'{"index":0,"delta":{"tool_calls":', call, b'},"finish_reason":null}]}\n\n'))
+
     def finish(self, reason: FinishWord) -> bytes:
         """The event that names the reason."""
         middle = b'"delta":{}' if self._shape == "chat" else b'"text":""'
         return self._head + b'{"index":0,%b,"finish_reason":"%b"}]}\n\n' % (middle, reason.encode())
 
-    def usage(self, usage: Usage) -> bytes:
+    def usage(self, usage: Usage, reasoning_tokens: int = 0) -> bytes:
         """The event that carries the token counts."""
         counts = b'"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d' % (
             usage.prompt_tokens,
             usage.completion_tokens,
             usage.prompt_tokens + usage.completion_tokens,
         )
-        details = b'"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}'
+        details = (
+            b'"prompt_tokens_details":{"cached_tokens":%d},"completion_tokens_details":{"reasoning_tokens":%d}'
+            % (
+                usage.cached_tokens,
+                reasoning_tokens,
+            )
+        )
         return self._head + b'],"usage":{%b,%b}}\n\n' % (counts, details)

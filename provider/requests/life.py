@@ -4,6 +4,7 @@ Source: provider rules, request life-cycle.
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -14,8 +15,9 @@ from protocol.messages.to_provider import InferenceRequest
 from provider.engine import Finished, FinishReason, Generation, LoadedModel
 from provider.models.source import LoadRefused
 from provider.observe.place import last_place
-from provider.requests.answer import Answer, wire_usage
+from provider.requests.answer import Answer
 from provider.requests.body import Order
+from provider.requests.constrain import constrained
 from provider.requests.frames import EventWriter
 from provider.requests.opening import Opened, is_small, open_order
 from provider.requests.ports import FrameLane
@@ -24,6 +26,7 @@ from provider.requests.refusal import (
     DEADLINE,
     DRAINING,
     INTERNAL,
+    NONCOMPLIANT,
     NOT_ADVERTISED,
     OF_LOAD,
     SEALING_FAILED,
@@ -147,9 +150,12 @@ class RequestLife:
         model = await self._loaded(order)
         self._check_deadline()
         rendered: Rendered = await trio.to_thread.run_sync(
-            render_order, model, order, self._deadline, limiter=self._services.renderer, abandon_on_cancel=True
+            partial(render_order, model, order, self._deadline, cache_scope=self._message.cache_scope),
+            limiter=self._services.renderer,
+            abandon_on_cancel=True,
         )
         self._services.counters.biases_dropped += rendered.biases_dropped
+        request = await constrained(model, rendered, threads=self._services.threads)
         self._check_deadline()
         writer = EventWriter(
             request_id=self.request_id,
@@ -160,12 +166,13 @@ class RequestLife:
         answer = Answer(
             request_id=self.request_id,
             writer=writer,
+            plan=rendered.plan,
             shared=opened.shared,
             public_key=self._services.keys.public_text,
             lane=self._lane,
         )
         try:
-            self._generation = self._services.engine.submit(rendered.request)
+            self._generation = self._services.engine.submit(request)
             async with self._generation as generation:
                 return await self._stream(generation, answer)
         finally:
@@ -207,8 +214,14 @@ class RequestLife:
         counters = self._services.counters
         match finished.reason:
             case FinishReason.STOP | FinishReason.LENGTH:
-                await answer.send_end(finished)
+                try:
+                    await answer.send_end(finished)
+                except RequestRefused as refused:
+                    if refused.refusal is not NONCOMPLIANT:
+                        raise
+                    return error_frame(self.request_id, NONCOMPLIANT, usage=answer.usage(finished))
                 counters.requests_served += 1
+                counters.tool_calls_spoiled += answer.spoiled_calls
             case FinishReason.CANCELLED if answer.has_output:
                 counters.cancellations_partial_complete += 1
             case FinishReason.CANCELLED:
@@ -227,7 +240,7 @@ class RequestLife:
         return error_frame(
             self.request_id,
             refusal,
-            usage=wire_usage(finished.usage),
+            usage=answer.usage(finished),
             available_tokens=None if finished.failure is None else finished.failure.available_tokens,
         )
 

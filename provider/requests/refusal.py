@@ -43,6 +43,7 @@ DEADLINE: Final = Refusal(503, "capacity", "deadline_unreachable", rejection="de
 CANCELLED: Final = Refusal(499, "cancelled", "cancelled", "cancelled")
 SHORT_OF_MEMORY: Final = Refusal(503, "capacity", "capacity_busy", rejection="memory_cap")
 SEALING_FAILED: Final = Refusal(500, "encryption_failure")
+NONCOMPLIANT: Final = Refusal(422, "generation_failure", "tool_noncompliance")
 INTERNAL: Final = Refusal(500, "internal_failure")
 
 OF_CAUSE: Final[dict[Cause, Refusal]] = {

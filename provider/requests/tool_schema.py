@@ -12,9 +12,9 @@ _SCHEMAS: Final = frozenset({"items", "additionalProperties", "not", "contains",
 _UNTYPED_BY: Final = _LISTS_OF_SCHEMAS | {"$ref", "enum", "const"}
 
 
-def normalise_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[dict[str, object], ...]:
+def normalise_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Drop tools that are no functions and complete the schemas of the rest; raises `RequestRefused`."""
-    fixed: list[dict[str, object]] = []
+    fixed: list[dict[str, Any]] = []
     for tool in tools:
         if tool.get("type") != "function":
             continue

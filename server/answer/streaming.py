@@ -6,15 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-import msgspec
 import trio
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
-from protocol.api import sse
-from protocol.api.errors import internal_error, openai_envelope
 from server.answer.asgi import AsgiWriter
 from server.answer.direct import DirectWriter
 from server.answer.open_spout import open_spout
@@ -36,8 +33,6 @@ BODY_SECONDS_CONFIG: Final = "DARKBLOOM_BODY_SECONDS"
 # The slowest upload that is waited for, on top of the fixed time.
 MIN_UPLOAD_BYTES_PER_SECOND: Final = 128 * 1024
 
-EVENT_STREAM: Final = "text/event-stream"
-_CRASH_EVENT: Final = sse.encode_event(msgspec.json.encode(openai_envelope(internal_error())))
 _NO_CHUNKS: Final = ("Content-Length", "Transfer-Encoding")
 
 
@@ -45,7 +40,8 @@ class StreamingAnswer(TrioResponse):
     """A response that calls `produce(writer)` in the request's task once its head is on the wire.
 
     A normal return of `produce` ends the body properly. AnswerAborted breaks the answer off: the consumer's connection
-    (on HTTP/2: the stream) is reset. So does any other exception, but an event stream ends with an error event instead.
+    (on HTTP/2: the stream) is reset. So does any other exception, unless there is a `crash_event`: its bytes are the
+    last ones of the answer then, whose dialect alone knows what an error looks like.
     Nothing times the stream out as a whole; each write has its own deadline. A consumer that disconnects, also by
     half-closing, cancels the request's task. `on_end` is called once the answer is over, also if its head could not be
     sent and `produce` was never called; it is synchronous and raises nothing.
@@ -58,10 +54,12 @@ class StreamingAnswer(TrioResponse):
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         on_end: Callable[[], None] | None = None,
+        crash_event: Callable[[], bytes] | None = None,
     ) -> None:
         super().__init__(status=status, headers=dict(headers or {}))
         self.produce = produce
         self.on_end = on_end
+        self.crash_event = crash_event
         self.timeout = None
 
     def __repr__(self) -> str:
@@ -141,10 +139,10 @@ class AnswerConnection(TrioASGIHTTPConnection):
             except (ConsumerGone, AnswerAborted):
                 raise
             except Exception:
-                if response.mimetype != EVENT_STREAM:
+                if response.crash_event is None:
                     raise
                 _log.exception("a streamed answer crashed")
-                await writer.write(_CRASH_EVENT)
+                await writer.write(response.crash_event())
             await writer.drain()
         except ConsumerGone:
             return

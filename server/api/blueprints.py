@@ -10,6 +10,7 @@ from server.api.count_tokens import COUNT_TOKENS_PATH, count_tokens_endpoint
 from server.api.health import health_blueprint
 from server.api.messages import MESSAGES_PATH, messages_endpoint
 from server.api.models import models_blueprint
+from server.api.reference import reference_blueprint
 from server.api.responses import RESPONSES_PATH, responses_endpoint
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def build_blueprints(services: ApiServices) -> list[Blueprint]:
     """Give the endpoints that answer a question about the coordinator."""
-    return [models_blueprint(services), health_blueprint(services)]
+    return [models_blueprint(services), health_blueprint(services), reference_blueprint(services.version)]
 
 
 def build_endpoints(services: ApiServices) -> dict[str, Endpoint]:

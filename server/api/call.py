@@ -43,10 +43,11 @@ class CallHeaders:
 class Call:
     """A request. `read_body` gives all of its body; it raises ApiError 413 or 408 for one too large or too slow.
 
-    `scheme` and `client_ip` are those of the client, behind trusted proxies.
+    `scheme` and `client_ip` are those of the client, behind trusted proxies. `sealed`: the client sealed the body, so
+    that nothing in it may be seen from outside, not even as a connection that it makes us open.
     """
 
-    __slots__ = ("_query", "client_ip", "headers", "read_body", "scheme")
+    __slots__ = ("_query", "client_ip", "headers", "read_body", "scheme", "sealed")
 
     def __init__(
         self,
@@ -56,12 +57,20 @@ class Call:
         *,
         scheme: str = "http",
         client_ip: str = "",
+        sealed: bool = False,
     ) -> None:
         self.headers = headers
+        self.sealed = sealed
         self.scheme = scheme
         self.client_ip = client_ip
         self.read_body = read_body
         self._query = query
+
+    def unsealed(self, read_body: Callable[[], Awaitable[bytes]]) -> Call:
+        """The same request with the body that was sealed in it."""
+        return Call(
+            self.headers, self._query, read_body, scheme=self.scheme, client_ip=self.client_ip, sealed=True
+        )
 
     def query(self, name: str) -> str:
         """Return the first value of a query parameter, empty without one."""
@@ -77,6 +86,7 @@ class WholeAnswer:
     body: bytes
     headers: Mapping[str, str]
     content_type: str = "application/json"
+    status: int = 200
 
 
 Endpoint: TypeAlias = "Callable[[Call], Awaitable[WholeAnswer | StreamingAnswer]]"

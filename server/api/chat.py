@@ -22,4 +22,4 @@ def chat_endpoint(services: ApiServices) -> Endpoint:
 
 def _read(body: bytes, check_model: Callable[[str], None], limit_bytes: int) -> Asked:
     chat = parse_chat_request(body, check_model=check_model, limit_bytes=limit_bytes)
-    return Asked(chat, offers_details=True)
+    return Asked(chat, is_chat=True)

@@ -10,7 +10,7 @@ from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.auth import check_model_allowed
 from server.api.call import WholeAnswer, json_answer
 from server.api.request_limits import RequestLimits
-from server.api.target import resolve_target
+from server.api.target import ModelNames
 
 if TYPE_CHECKING:
     from server.api.call import Call, Endpoint
@@ -32,7 +32,11 @@ def count_tokens_endpoint(services: ApiServices) -> Endpoint:
                 check_model=lambda model: check_model_allowed(identity, model),
                 limit_bytes=services.max_body_bytes,
             ).chat
-            resolve_target(services.registry, chat)
+            names = ModelNames(services.registry, services.aliases)
+            builds = names.builds(chat.public_model)
+            names.check_abilities(chat, builds)
+            chat.media_parts()
+            names.target(chat, builds, exclusive=False)
         except ApiError as error:
             raise limits.shown_on(error) from None
         return json_answer({"input_tokens": chat.prompt_tokens_estimate}, headers=limits.headers)

@@ -13,9 +13,11 @@ from protocol.api.errors import ApiError
 from protocol.api.shapes import CHAT, Dialect
 from server.answer import StreamingAnswer
 from server.api.auth import accounts_unavailable, check_model_allowed
+from server.api.bodies import Bodies
 from server.api.call import json_answer
+from server.api.remote_media import RemoteMedia, remote_parts
 from server.api.request_limits import RequestLimits
-from server.api.target import resolve_target
+from server.api.target import ModelNames
 from server.observe.context import coord_request_id
 from server.observe.request_id import mint_coord_request_id
 from server.registry import SelfRoute, Traits
@@ -45,8 +47,8 @@ class Asked(NamedTuple):
 
     chat: ChatRequest
     dialect: Dialect = CHAT
-    offers_details: bool = False
-    """The dialect has a place for provider details on request (`metadata`)."""
+    is_chat: bool = False
+    """Chat completions themselves: provider details on request, remote media, aggregators' words for reasoning."""
 
 
 ReadBody: TypeAlias = Callable[[bytes, Callable[[str], None], int], Asked]
@@ -74,7 +76,9 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
         match outcome:
             case Committed():
                 headers = {**STREAM_HEADERS, **limits.headers, **outcome.headers}
-                return StreamingAnswer(outcome.produce, headers=headers, on_end=outcome.abandon)
+                return StreamingAnswer(
+                    outcome.produce, headers=headers, on_end=outcome.abandon, crash_event=outcome.crash_event
+                )
             case Answered():
                 return json_answer(outcome.body, headers={**limits.headers, **outcome.headers})
             case Refused():
@@ -101,24 +105,36 @@ def _job(
     self_route: SelfRoute,
     received: float,
 ) -> RelayJob:
-    """Describe a checked request to the relay; raises ApiError."""
-    chat = asked.chat
-    target = resolve_target(services.registry, chat)
-    bodies = _Bodies(chat, target.max_tokens, services.max_body_bytes)
+    """Describe a checked request to the relay; raises ApiError, in the public order of the checks."""
+    chat, fetcher = asked.chat, services.media
+    names = ModelNames(services.registry, services.aliases)
+    builds = names.builds(chat.public_model)
+    names.check_abilities(chat, builds)
+    remote = remote_parts(chat.media_parts(), fetcher, may_fetch=asked.is_chat and not call.sealed)
+    target = names.target(chat, builds, exclusive=self_route is SelfRoute.EXCLUSIVE)
+    bodies = Bodies(
+        chat,
+        names,
+        max_tokens=target.max_tokens,
+        limit_bytes=services.max_body_bytes,
+        think_on_request=asked.is_chat and identity.is_service,
+    )
     bodies.for_build(target.build)
     limits.count_tokens(prompt=chat.prompt_tokens_estimate, output_bound=target.max_tokens)
     parsed = services.clock()
+    stamps = RequestStamps(received=received, parsed=parsed, reserved=parsed)
     return RelayJob(
         coord_request_id=coord_request_id.get() or mint_coord_request_id(),
         public_model=chat.public_model,
         build=target.build,
+        previous_build=target.previous_build,
         prompt_tokens=chat.prompt_tokens_estimate,
         prompt_tokens_hold=chat.prompt_tokens_hold,
         max_tokens=target.max_tokens,
         stream=chat.stream,
         include_usage=chat.include_usage,
         created=int(services.wall_clock()),
-        stamps=RequestStamps(received=received, parsed=parsed, reserved=parsed),
+        stamps=stamps,
         make_body=bodies.for_build,
         account_id=identity.account_id,
         key_id=identity.key_id,
@@ -126,27 +142,15 @@ def _job(
         on_settling=limits.settle,
         traits=_traits(chat),
         self_route=self_route,
+        splits_think=lambda build: names.has_feature(build, "reasoning"),
         asked_for_stop=chat.asked_for_stop,
-        wants_metadata=asked.offers_details and (chat.wants_metadata or _asks_for_details(call)),
+        wants_metadata=asked.is_chat and (chat.wants_metadata or _asks_for_details(call)),
         cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
         dialect=asked.dialect,
+        media=None
+        if fetcher is None or not remote
+        else RemoteMedia(bodies, remote, fetcher, stamps=stamps, clock=services.clock),
     )
-
-
-class _Bodies:
-    """The provider's body, serialised once per build; its size is checked before any provider is chosen."""
-
-    def __init__(self, chat: ChatRequest, max_tokens: int, limit_bytes: int) -> None:
-        self._chat = chat
-        self._max_tokens = max_tokens
-        self._limit_bytes = limit_bytes
-        self._made: dict[str, bytes] = {}
-
-    def for_build(self, build: str) -> bytes:
-        """Raises ApiError 413 when the rewritten body passes the cap."""
-        if build not in self._made:
-            self._made[build] = self._chat.provider_body(build, self._max_tokens, limit_bytes=self._limit_bytes)
-        return self._made[build]
 
 
 def _payer(identity: Identity) -> Payer:

@@ -6,8 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.catalog import NOTHING_LISTED
+
 if TYPE_CHECKING:
     from server.api.auth import Door
+    from server.api.model_prices import ModelPrices
+    from server.catalog import ModelDirectory
+    from server.media import MediaFetcher
     from server.observe import Supervisor
     from server.registry import Registry
     from server.relay import InferenceRelay
@@ -19,7 +24,8 @@ if TYPE_CHECKING:
 class ApiServices:
     """Collaborators and limits of the API; `cache_secret` keys the scopes under which providers may cache.
 
-    `has_machine` tells whether an account ever linked a machine.
+    `has_machine` tells whether an account ever linked a machine. `aliases` knows the public names of builds. Without
+    `media`, nothing is fetched for anybody; without `prices`, lists show none.
     """
 
     door: Door
@@ -35,3 +41,6 @@ class ApiServices:
     cache_secret: bytes
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
+    aliases: ModelDirectory = NOTHING_LISTED
+    media: MediaFetcher | None = None
+    prices: ModelPrices | None = None

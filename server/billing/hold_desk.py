@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import trio
@@ -199,6 +200,21 @@ class HoldDesk:
         The hold grows if this provider's price wants more, and shrinks back if it wants less. False: the balance or the
         key's cap does not carry this provider's price; exclude it and choose another. Raises ApiError 503.
         """
+        promise = await self._promise(hold, serving, at_least=hold.base)
+        if promise is None:
+            return False
+        promise()
+        return True
+
+    async def carry_as_well(self, hold: Hold, serving: Serving) -> Callable[[], None] | None:
+        """Make the hold carry a second machine beside the one that was fixed: the dearer one counts, not their sum.
+
+        The result fixes price and machine as `raise_for_provider` does; until it is called nothing but the amount has
+        changed. None: the money does not carry it. Raises ApiError 503.
+        """
+        return await self._promise(hold, serving, at_least=hold.amount)
+
+    async def _promise(self, hold: Hold, serving: Serving, *, at_least: int) -> Callable[[], None] | None:
         request, price, wanted = hold.request, hold.price, hold.base
         try:
             if serving.account_id is None or serving.account_id != request.account_id:
@@ -207,16 +223,19 @@ class HoldDesk:
                     price, prompt_tokens=request.prompt_tokens, max_tokens=request.max_tokens
                 )
             if hold.durable:
-                await self._resize(hold, max(hold.base, wanted))
+                await self._resize(hold, max(at_least, wanted))
         except (CapExceeded, InsufficientBalance):
             self._observer.hold_taken("provider_price", hold.amount)
-            return False
+            return None
         except NotFound:
             raise internal_error() from None
         except StoreUnavailable:
             raise store_unavailable() from None
-        hold.price, hold.serving = price, serving
-        return True
+
+        def fix() -> None:
+            hold.price, hold.serving = price, serving
+
+        return fix
 
     async def lower(self, hold: Hold) -> None:
         """Bring the hold back to what was reserved at admission; a database that is away leaves it as it is."""
@@ -242,6 +261,7 @@ class HoldDesk:
         request = hold.request
         with self._refusals(hold.base):
             before = await self._spent_before(request, now)
+            started = perf_counter()
             await self._store.write(
                 lambda tx: holds.hold(
                     tx,
@@ -257,6 +277,7 @@ class HoldDesk:
                     instance_id=self._instance_id,
                 )
             )
+        self._observer.took("hold", perf_counter() - started)
         self._observer.hold_taken("held", hold.base)
 
     @contextmanager
@@ -286,6 +307,7 @@ class HoldDesk:
         now = self._wall_clock()
         if total == hold.amount:
             return
+        started = perf_counter()
         if total > hold.amount:
             before = await self._spent_before(hold.request, now)
             await self._store.write(
@@ -293,6 +315,7 @@ class HoldDesk:
             )
         else:
             await self._store.write(lambda tx: holds.lower_hold(tx, hold.request_id, total, now))
+        self._observer.took("resize", perf_counter() - started)
         hold.amount = total
 
     async def _give_back(self, hold: Hold, reason: holds.ReleaseReason) -> None:
@@ -307,7 +330,8 @@ class HoldDesk:
 
     async def _release(self, hold: Hold, reason: holds.ReleaseReason) -> None:
         if hold.durable:
-            now = self._wall_clock()
+            now, started = self._wall_clock(), perf_counter()
             if await self._store.write(lambda tx: holds.release(tx, hold.request_id, reason, now)):
                 self._observer.hold_released(hold.amount, reason)
+            self._observer.took("release", perf_counter() - started)
         self.forget(hold.request_id)

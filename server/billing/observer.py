@@ -11,6 +11,10 @@ HoldOutcome: TypeAlias = Literal["held", "exempt", "spend_cap", "insufficient_fu
 """How the attempt to take or raise a hold ended; the closed set of its metric label."""
 
 
+MoneyStep: TypeAlias = Literal["hold", "resize", "settle", "release"]
+"""A transaction on behalf of one request; the closed set of its metric label."""
+
+
 class BillingObserver(Protocol):
     """Counts what happens to money; amounts in micro-USD."""
 
@@ -32,6 +36,9 @@ class BillingObserver(Protocol):
     def lost(self, operation: str) -> None:
         """An operation was given up: the queue was full, or the store refused it for good. Its hold will expire."""
 
+    def took(self, step: MoneyStep, seconds: float) -> None:
+        """A transaction was committed, so long after it was asked for."""
+
 
 class SilentBillingObserver:
     """Counts nothing."""
@@ -52,4 +59,7 @@ class SilentBillingObserver:
         """Do nothing."""
 
     def lost(self, operation: str) -> None:
+        """Do nothing."""
+
+    def took(self, step: MoneyStep, seconds: float) -> None:
         """Do nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from protocol.api.errors import internal_error
@@ -12,7 +13,7 @@ from server.registry.request import SelfRoute
 
 if TYPE_CHECKING:
     from protocol.api.errors import ApiError
-    from server.billing.hold_desk import HoldDesk
+    from server.billing.hold_desk import Hold, HoldDesk
     from server.relay import RelayJob, ServedBy
 
 
@@ -33,7 +34,7 @@ class LedgerFunds:
                 request_id=job.coord_request_id,
                 account_id=job.account_id,
                 model=job.build,
-                prompt_tokens=max(job.prompt_tokens, job.prompt_tokens_hold),
+                prompt_tokens=max(job.prompt_tokens, job.prompt_bound),
                 max_tokens=job.max_tokens,
                 key_id=job.key_id or "",
                 key_cap=None if limit is None else KeyCap(limit=limit, window=payer.cap_window),
@@ -42,15 +43,37 @@ class LedgerFunds:
             )
         )
 
+    async def grow(self, job: RelayJob) -> None:
+        """See Funds."""
+        if job.account_id is not None:
+            await self._desk.grow(self._hold(job), max(job.prompt_tokens, job.prompt_bound))
+
     async def dispatch(self, job: RelayJob, served_by: ServedBy) -> ApiError | None:
         """See Funds."""
         if job.account_id is None:
             return None
+        carried = await self._desk.raise_for_provider(self._hold(job), _serving(served_by))
+        return None if carried else provider_price_too_high()
+
+    async def hedge(self, job: RelayJob, served_by: ServedBy) -> Callable[[], None] | None:
+        """See Funds."""
+        if job.account_id is None:
+            return _nobody_is_paid
+        return await self._desk.carry_as_well(self._hold(job), _serving(served_by))
+
+    def _hold(self, job: RelayJob) -> Hold:
         hold = self._desk.find(job.coord_request_id)
         if hold is None:
             raise internal_error()
-        serving = Serving(account_id=served_by.account_id, provider_key=served_by.provider_key, model=served_by.build)
-        return None if await self._desk.raise_for_provider(hold, serving) else provider_price_too_high()
+        return hold
+
+
+def _serving(served_by: ServedBy) -> Serving:
+    return Serving(account_id=served_by.account_id, provider_key=served_by.provider_key, model=served_by.build)
+
+
+def _nobody_is_paid() -> None:
+    """A request of no account costs nothing, whoever serves it."""
 
 
 def _exemption(job: RelayJob) -> Exemption:

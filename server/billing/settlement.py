@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
@@ -90,8 +91,10 @@ class LedgerSettlement:
         tokens, guessed = billable(usage, delivered_deltas=record.delivered_deltas, max_tokens=record.max_tokens)
         service = hold is not None and hold.request.service
         bill = self._bill(record, account_id, hold, tokens, self._tariff.cost(price, tokens, service=service))
+        started = perf_counter()
         # The clock is read inside the transaction: sums of spend rely on usage being no older than its commit.
         result = await self._store.write(lambda tx: settle(tx, bill, self._tariff, self._wall_clock()))
+        self._observer.took("settle", perf_counter() - started)
         self._desk.forget(record.coord_request_id)
         if guessed:
             self._observer.zero_usage()

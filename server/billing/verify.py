@@ -33,11 +33,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerReport:
-    """What an audit looked at and what it found; no problems mean perfect books."""
+    """What an audit looked at and what it found; no problems mean perfect books. `total` is the sum of all entries."""
 
     accounts: int
     transactions: int
     entries: int
+    total: int
     open_holds: int
     held: int
     problems: tuple[Problem, ...]
@@ -64,6 +65,7 @@ async def verify(tx: Tx) -> LedgerReport:
         accounts=cast(int, counts["accounts"]),
         transactions=cast(int, counts["transactions"]),
         entries=cast(int, counts["entries"]),
+        total=cast(int, counts["total"]),
         open_holds=cast(int, counts["open_holds"]),
         held=cast(int, counts["held"]),
         problems=tuple(problems),
@@ -73,6 +75,7 @@ async def verify(tx: Tx) -> LedgerReport:
 _COUNTS: Final = (
     "SELECT (SELECT COUNT(*) FROM balances) AS accounts, (SELECT COUNT(*) FROM ledger_txns) AS transactions,"
     " (SELECT COUNT(*) FROM ledger_entries) AS entries,"
+    " (SELECT CAST(COALESCE(SUM(amount_micro_usd), 0) AS BIGINT) FROM ledger_entries) AS total,"
     " (SELECT COUNT(*) FROM reservations WHERE state = 'held') AS open_holds,"
     " (SELECT CAST(COALESCE(SUM(held_micro_usd), 0) AS BIGINT) FROM balances) AS held"
 )

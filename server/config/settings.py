@@ -11,12 +11,16 @@ from typing import Final
 from protocol.settings import Layer, Loaded, load, reference_table
 from server.config.accounts import AccountSettings, account_problems
 from server.config.billing import BillingSettings
+from server.config.catalog import CatalogSettings
 from server.config.foreign import KNOWN_ELSEWHERE
 from server.config.http import HttpSettings
+from server.config.media import MediaSettings
 from server.config.payments import PaymentSettings, payment_problems
+from server.config.pool import PoolSettings
 from server.config.providers import ProviderSettings
 from server.config.requests import RequestSettings
 from server.config.rewards import RewardSettings, reward_problems
+from server.config.sealed import SealedSettings, sealed_problems
 from server.config.state_export import StateExportSettings, state_export_problems
 from server.config.store import StoreSettings, store_problems
 
@@ -41,6 +45,10 @@ class CoordinatorSettings(
     RewardSettings,
     StateExportSettings,
     RequestSettings,
+    PoolSettings,
+    MediaSettings,
+    SealedSettings,
+    CatalogSettings,
     ProviderSettings,
     HttpSettings,
 ):
@@ -77,6 +85,7 @@ class CoordinatorSettings(
         yield from payment_problems(self, production=self.env == "production")
         yield from reward_problems(self)
         yield from state_export_problems(self)
+        yield from sealed_problems(self)
 
 
 def load_settings(

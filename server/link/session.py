@@ -13,6 +13,7 @@ import trio
 import native
 from protocol.codec import encode
 from protocol.failure import coordinator_fault, provider_disconnected, provider_restart
+from protocol.messages.to_provider import LoadModel
 from server.link import ending, timers
 from server.link.attempts import Attempts
 from server.link.liveness import Liveness
@@ -183,6 +184,10 @@ class ProviderSession:
         if self.state is SessionState.REGISTERED:
             self.trust.hasten(trio.current_time())
             self.plan()
+
+    def load_model(self, model: str) -> None:
+        """Ask for a model to be loaded."""
+        self.send(LoadModel(model_id=model))
 
     def abort(self, code: int, reason: str) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from server.link.meter import LinkEvent
 from server.observe.families import Families, GaugeReader
+from server.relay.hedge import HedgeVerdict
 from server.relay.services import AttemptResult
 from server.relay.settlement import Outcome
 
@@ -80,6 +81,18 @@ class Metrics:
             "Attempts at a provider by how they ended.",
             model=None,
             result=get_args(AttemptResult),
+        )
+        self.hedges = declare.counter(
+            "darkbloom_hedges",
+            "Requests that waited long for their first content, by whether they got a backup.",
+            model=None,
+            verdict=[verdict.value for verdict in HedgeVerdict],
+        )
+        self.hedge_outcomes = declare.counter(
+            "darkbloom_hedge_outcomes",
+            "Backups that were sent, by whether they answered first.",
+            model=None,
+            outcome=("won", "lost"),
         )
         self.settlement_failures = declare.counter(
             "darkbloom_settlement_failures", "Settlements that failed or ran out of time."

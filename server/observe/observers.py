@@ -10,6 +10,7 @@ from server.observe.metrics import SEGMENTS
 if TYPE_CHECKING:
     from server.link.meter import LinkEvent
     from server.observe.metrics import Metrics
+    from server.relay.hedge import HedgeVerdict
     from server.relay.services import AttemptResult
     from server.relay.settlement import SettlementRecord
 
@@ -70,6 +71,14 @@ class RelayMetrics:
     def attempt_ended(self, model: str, result: AttemptResult) -> None:
         """Count one attempt."""
         self._metrics.dispatch_attempts.inc(model, result)
+
+    def hedge_decided(self, model: str, verdict: HedgeVerdict) -> None:
+        """Count one decision about a backup."""
+        self._metrics.hedges.inc(model, verdict.value)
+
+    def hedge_ended(self, model: str, *, won: bool) -> None:
+        """Count one backup."""
+        self._metrics.hedge_outcomes.inc(model, "won" if won else "lost")
 
     def request_ended(self, record: SettlementRecord) -> None:
         """Count one request with its tokens, times and rate; models without a build were not served: `unknown`."""

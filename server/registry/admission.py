@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from server.registry.pair_faults import NO_FAULTS
 from server.registry.reasons import Reason
 from server.registry.state import SlotState
 from server.registry.views import in_flight, in_flight_total, total_memory_gb
@@ -13,14 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.registry.catalog import Catalog
+    from server.registry.pair_faults import PairFaults
     from server.registry.policy import RoutingPolicy
-    from server.registry.rates import FleetRates
     from server.registry.state import Budget, ModelAd, Session, Slot
 
 GIB: Final = 2**30
 DEFAULT_KV_RATE: Final = 400_000
 """KV bytes per token assumed for a model that reports none."""
 MAX_NEED: Final = 16 * 2**20
+UNLIMITED: Final = 1 << 38
+"""More tokens than anyone asks for."""
+NO_ROOM: Final = -1
 LEGACY_CONCURRENCY: Final = 4
 BUDGETED_CONCURRENCY: Final = 24
 """Safety valve; the token budget does the work."""
@@ -57,23 +61,22 @@ def quality_capped(base: int, solo: float, floor_tps: float, load_factor: float,
     return min(base, math.ceil(quality_concurrency(base, solo, floor_tps, load_factor) * overcommit))
 
 
-def model_cap(session: Session, slot: Slot, cap: int, *, rates: FleetRates, model: str, policy: RoutingPolicy) -> int:
-    """Most requests of one model the provider may hold at once."""
+def model_cap(slot: Slot, cap: int, solo: float, policy: RoutingPolicy) -> int:
+    """Most requests of one model the provider may hold at once; `solo` is its single-stream rate, 0 when unknown."""
     base = slot.max_concurrency or cap
     if not policy.quality_cap:
         return base
-    solo = rates.solo(session, model, policy)
     return quality_capped(base, solo, policy.min_decode_tps, policy.load_factor, policy.overcommit)
 
 
-def has_concurrency(session: Session, slot: Slot, model: str, *, rates: FleetRates, policy: RoutingPolicy) -> bool:
+def has_concurrency(session: Session, slot: Slot, model: str, *, solo: float, policy: RoutingPolicy) -> bool:
     """Whether one more request keeps both caps."""
     cap = provider_cap(session)
     if in_flight_total(session) >= cap:
         return False
     busy = in_flight(session, model)
-    # Every cap is at least 1, so an idle model needs no look at the fleet's samples.
-    return busy == 0 or busy < model_cap(session, slot, cap, rates=rates, model=model, policy=policy)
+    # Every cap is at least 1.
+    return busy == 0 or busy < model_cap(slot, cap, solo, policy)
 
 
 def fits_hardware(size_gb: float, min_ram_gb: float, memory_gb: float) -> bool:
@@ -103,23 +106,24 @@ def committed_tokens(slot: Slot) -> int:
     return max(reserved, slot.potential)
 
 
-def budget_admits(budget: Budget, unaccounted: int, need: int) -> bool:
-    """Whether the slot's token budget holds `need` more tokens."""
-    return budget.used + budget.queued + unaccounted + need <= budget.max
+def budget_room(budget: Budget, unaccounted: int, ceiling: int | None = None) -> int:
+    """Tokens that the slot's budget still holds; a learnt ceiling bounds what the provider advertises."""
+    most = budget.max if ceiling is None else min(budget.max, ceiling)
+    return most - budget.used - budget.queued - unaccounted
 
 
-def pool_admits(session: Session, model: str, need: int) -> bool:
-    """Whether the machine as a whole holds `need` more tokens over all resident models.
+def pool_room(session: Session, model: str) -> int:
+    """Tokens of the model that the machine as a whole still holds beside all resident models.
 
     Counted in bytes when every resident slot reports its KV rate, otherwise in tokens. A model that is not resident is
     charged to the same pool. No resident budget: nothing to check.
     """
     if session.slots.keys() <= {model} and session.ledger.by_model.keys() <= {model}:
-        return True  # alone on the machine: the slot's own budget is the pool
+        return UNLIMITED  # alone on the machine: the slot's own budget is the pool
     slots = [s for s in session.slots.values() if s.state is SlotState.RESIDENT and s.budget is not None]
     budgets = [(s, s.budget) for s in slots if s.budget is not None and s.budget.max > 0]
     if not budgets:
-        return True
+        return UNLIMITED
     in_bytes = all(s.kv_rate > 0 for s, _ in budgets)
     cold_rate = max(DEFAULT_KV_RATE, *(s.kv_rate for s, _ in budgets)) if in_bytes else 1
 
@@ -132,7 +136,7 @@ def pool_admits(session: Session, model: str, need: int) -> bool:
         total = sum(b.max * rate(s.model) for s, b in budgets)
     else:
         total = used + max((b.max - b.used - b.queued) * rate(s.model) for s, b in budgets)
-    return used + _unaccounted_in_pool(session, rate) + need * rate(model) <= total
+    return (total - used - _unaccounted_in_pool(session, rate)) // rate(model)
 
 
 def _unaccounted_in_pool(session: Session, rate: Callable[[str], int]) -> int:
@@ -163,25 +167,46 @@ def cold_budget_tokens(memory_gb: float, load_gib: float, kv_rate: int, reserve_
     return max(0, math.floor(free * GIB / (kv_rate or DEFAULT_KV_RATE)))
 
 
-def memory_admits(session: Session, ad: ModelAd, slot: Slot, need: int, catalog: Catalog) -> bool:
-    """Memory rule for a model without a token budget; unknown size or memory admits."""
+def kv_room(free_gib: float) -> int:
+    """Tokens whose KV cache fits into free memory at the default rate; a longer need is never charged more."""
+    room = math.floor(free_gib * GIB / DEFAULT_KV_RATE)
+    return UNLIMITED if room >= MAX_NEED else room
+
+
+def memory_room(session: Session, ad: ModelAd, slot: Slot, catalog: Catalog) -> int:
+    """Memory rule for a model without a token budget; unknown size or memory holds everything."""
     size = catalog.size_gb(ad)
     memory = total_memory_gb(session)
     if size <= 0 or memory <= 0:
-        return True
+        return UNLIMITED
     live = session.live
     if slot.state is SlotState.RESIDENT:
-        return memory - live.gpu_active_gb >= kv_gb(need)
+        return kv_room(memory - live.gpu_active_gb)
     if session.ledger.entries:
         # A provider that serves something cannot evict it: weights and cache must fit beside it.
-        return memory - live.gpu_active_gb >= size + kv_gb(need)
+        return kv_room(memory - live.gpu_active_gb - size)
     load = catalog.load_gib(ad)
     if live.free_for_load_gb is not None:
-        budget = cold_budget_tokens(memory, load, slot.kv_rate, activation_reserve_gb(size))
-        return load <= live.free_for_load_gb and need <= budget
+        if load > live.free_for_load_gb:
+            return NO_ROOM
+        return cold_budget_tokens(memory, load, slot.kv_rate, activation_reserve_gb(size))
     if size < SMALL_MODEL_GB:
-        return size + activation_reserve_gb(size) + kv_gb(need) <= memory
-    return size + kv_gb(need) <= min(0.90 * memory, memory - LOAD_HEADROOM_GB)
+        return kv_room(memory - size - activation_reserve_gb(size))
+    return kv_room(min(0.90 * memory, memory - LOAD_HEADROOM_GB) - size)
+
+
+def largest_need(session: Session, ad: ModelAd, slot: Slot, *, catalog: Catalog, faults: PairFaults = NO_FAULTS) -> int:
+    """Return the largest need (prompt + output tokens) that budget, pool and memory hold; negative for none."""
+    if faults.clamped:
+        return NO_ROOM
+    model = ad.id
+    budget = slot.budget if slot.state is SlotState.RESIDENT else None
+    if budget is None:
+        return min(pool_room(session, model), memory_room(session, ad, slot, catalog))
+    if budget.max <= 0:
+        return NO_ROOM
+    own = budget_room(budget, unaccounted_tokens(session, model, slot), faults.ceiling)
+    return min(own, pool_room(session, model))
 
 
 def admit(
@@ -191,31 +216,19 @@ def admit(
     need: int,
     *,
     catalog: Catalog,
-    rates: FleetRates,
+    solo: float,
     policy: RoutingPolicy,
+    faults: PairFaults = NO_FAULTS,
 ) -> Reason | None:
     """Return why the provider has no room for `need` tokens of the model, or None.
 
-    A machine that can never hold the model is told apart from one that is only full, whatever its load.
+    A machine that can never hold the model is told apart from one that is only full, whatever its load. `solo` is the
+    single-stream rate that the quality cap starts from.
     """
     model = ad.id
     resident = slot.state is SlotState.RESIDENT
     if not resident and not fits_hardware(catalog.size_gb(ad), catalog.min_ram_gb(model), total_memory_gb(session)):
         return Reason.MODEL_TOO_LARGE
-    if not has_concurrency(session, slot, model, rates=rates, policy=policy):
+    if not has_concurrency(session, slot, model, solo=solo, policy=policy):
         return Reason.NO_HEADROOM
-    return room_reason(session, ad, slot, need, catalog=catalog)
-
-
-def room_reason(session: Session, ad: ModelAd, slot: Slot, need: int, *, catalog: Catalog) -> Reason | None:
-    """Return `free_memory` when budget, pool or memory do not hold `need` tokens of the model, or None."""
-    model = ad.id
-    resident = slot.state is SlotState.RESIDENT
-    budget = slot.budget if resident else None
-    if budget is not None:
-        if budget.max <= 0 or not budget_admits(budget, unaccounted_tokens(session, model, slot), need):
-            return Reason.FREE_MEMORY
-        return None if pool_admits(session, model, need) else Reason.FREE_MEMORY
-    if not pool_admits(session, model, need) or not memory_admits(session, ad, slot, need, catalog):
-        return Reason.FREE_MEMORY
-    return None
+    return Reason.FREE_MEMORY if need > largest_need(session, ad, slot, catalog=catalog, faults=faults) else None

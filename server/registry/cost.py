@@ -65,3 +65,37 @@ def health(live: Live, total_memory_gb: float) -> float:
     return (
         PRESSURE_MS * live.memory_pressure + CPU_MS * live.cpu_usage + THERMAL_MS.get(live.thermal, 0.0) + GPU_MS * gpu
     )
+
+
+def cost_v2(
+    *,
+    solo: float,
+    prefill: float,
+    batch: int,
+    ahead_tokens: int,
+    prompt_tokens: int,
+    expected_output: float,
+    load_ms: float = 0.0,
+    cached_tokens: int = 0,
+    load_factor: float,
+    health_ms: float = 0.0,
+    capacity_rate: float = 0.0,
+) -> CostTerms:
+    """Expected delivery: twice the time to the first token, the decode time, and what the request costs the others.
+
+    `solo` is the rate of a stream alone and `prefill` the prefill rate (tokens/s); `batch` requests run already, and
+    `ahead_tokens` of their prompts have no first token yet. In the terms `state` is the load, `queue` the prompts
+    ahead, `pending` the own first token, `this_request` the own prompt, decoding, and the slowdown of the `batch`.
+    """
+    rate = solo / (1 + load_factor * (batch + 1))
+    own = prompt_tokens - cached_tokens
+    return CostTerms(
+        state=2 * load_ms,
+        queue=2 * 1000 * ahead_tokens / prefill,
+        pending=2 * 1000 / rate,
+        this_request=2 * 1000 * own / prefill
+        + 1000 * expected_output / rate
+        + 0.5 * batch * expected_output * 1000 * load_factor / solo,
+        health=health_ms,
+        capacity_rate=CAPACITY_RATE_MS * capacity_rate,
+    )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from server.registry.ledger import Reservation
     from server.registry.state import Session
-    from server.registry.walk import Priced
 
 
 class CostTerms(Struct, frozen=True, gc=False):
@@ -36,23 +35,30 @@ class CostTerms(Struct, frozen=True, gc=False):
         )
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, kw_only=True):
     """One provider that passed every gate, with everything that choosing compares.
 
-    `occupancy` counts requests of the model on it, `pending` its reservations of all models; `ttft_ms` is None when the
-    provider gives no capacity report; rates are tokens/s.
+    `cost_us` is the sum of the terms in microseconds. `occupancy` counts requests of the model on it, `pending` its
+    reservations of all models, `share` is the part of its places that is taken; `ttft_ms` is None when the provider
+    gives no capacity report; rates are tokens/s.
     """
 
     session: Session
     terms: CostTerms
-    cost: float
+    cost_us: int
     occupancy: int
     pending: int
+    share: float = 0.0
     ttft_ms: float | None
     tps: float
     static_tps: float
     projected_tps: float
     owned: bool
+
+    @property
+    def cost(self) -> float:
+        """The cost in ms."""
+        return self.cost_us / 1000
 
 
 class ChoicePath(Enum):
@@ -68,18 +74,19 @@ class ChoicePath(Enum):
 class Decision(Struct, frozen=True, kw_only=True):
     """One routing decision and its record for logs, metrics and traces.
 
-    Invariant: candidates + sum of rejections = scanned, the providers that advertise the model.
-    `reservation` is None when nothing could take the request; whoever receives one must release it. `fail_open` tells
-    that only providers with an open health breaker were left and the breakers were ignored. `model` is the build that
-    was looked for (the previous build of an alias after a switch).
+    `reservation` is None when nothing could take the request; whoever receives one must release it. A decision that
+    found a place does not count what else there was: `equal` is the number of providers that only chance decided
+    between. One that found none, and a mere look, count everyone: candidates + sum of rejections = scanned, the
+    providers that advertise the model. `fail_open` tells that only providers with an open health breaker were left and
+    the breakers were ignored. `model` is the build that was looked for (the previous build of an alias after a switch).
     """
 
     request_id: str
     model: str
     reservation: Reservation | None = None
     winner: Candidate | None = None
-    runner_up: Priced | None = None
     path: ChoicePath = ChoicePath.NONE
+    equal: int = 0
     candidates: int = 0
     scanned: int = 0
     rejections: Mapping[Reason, int] = {}

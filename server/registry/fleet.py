@@ -5,26 +5,34 @@ Invariant: nothing here has a checkpoint, so no lock is needed and nothing is ev
 
 from __future__ import annotations
 
-from random import Random, SystemRandom
+from random import Random
 from typing import TYPE_CHECKING
 
 from server.registry.audit import AuditFinding, audit
+from server.registry.calibration import TtftCalibration
 from server.registry.capacity import ModelCapacity, model_capacity
 from server.registry.catalog import Catalog, CatalogEntry
+from server.registry.demand import Demand
+from server.registry.estimates import Estimates
 from server.registry.faults import FaultMemory, FaultView
+from server.registry.first_content import FirstContentTimes
 from server.registry.gates import GateContext
-from server.registry.index import ModelIndex
+from server.registry.index import RoutingIndex
 from server.registry.ledger import ReleaseCause, Reservation
+from server.registry.loads import LoadDurations
+from server.registry.output_length import OutputLengths
 from server.registry.pace import ReleasePace
 from server.registry.policy import RoutingPolicy
 from server.registry.queue import WaitingRoom
 from server.registry.rates import FleetRates
-from server.registry.reserve import commit
+from server.registry.reserve import Chooser
+from server.registry.roster import Roster
 from server.trust import is_proven, meets_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from server.registry.pool import Pool
     from server.registry.reasons import Reason
     from server.registry.request import RoutedRequest
     from server.registry.state import Session
@@ -49,12 +57,27 @@ class Fleet:
         self.faults = FaultMemory()
         """Where outcomes are recorded; gates read it unless another view was given."""
         self.rates = FleetRates()
+        self.calibration = TtftCalibration()
+        self.output_lengths = OutputLengths()
+        self.first_content = FirstContentTimes()
+        self.load_durations = LoadDurations()
+        self.demand = Demand()
         self._clock = clock
-        self._random = random if random is not None else SystemRandom()
+        self._random = random if random is not None else Random()
         self._sessions: dict[str, Session] = {}
-        self._index = ModelIndex()
+        self._index = RoutingIndex(self._present_context)
+        self._roster = Roster()
+        self._chooser = Chooser(
+            self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
+        )
         self._pace = ReleasePace(self._random)
+        self.estimates = Estimates(
+            ttft_ratio=self.calibration.ratio,
+            load_seconds=self.load_durations.known,
+            output_tokens=self.output_lengths.expected,
+        )
         self._fault_view = fault_view if fault_view is not None else self.faults
+        self.faults.on_change = self._on_faults
         self._use_catalog(Catalog(catalog, is_offered=self._is_offered))
         self._room = WaitingRoom(self.policy, self._place)
 
@@ -68,21 +91,43 @@ class Fleet:
         """All live sessions, in the order in which they came."""
         return self._sessions.values()
 
+    def pool(self, model: str) -> Pool | None:
+        """Return the index of a model: counts and sums of those who offer it; None when nobody does."""
+        return self._index.pool(model)
+
+    def owned(self, account_id: str | None) -> Collection[Session]:
+        """Return the live machines of an account."""
+        return self._roster.owned(account_id)
+
+    def of_machine(self, stable_id: str) -> Collection[Session]:
+        """Return the live sessions of a machine."""
+        return self._roster.of_machine(stable_id)
+
+    def offering(self, model: str) -> Collection[Session]:
+        """The live sessions that offer a model."""
+        return self._index.sessions(model)
+
+    @property
+    def gate_context(self) -> GateContext:
+        """What the gates share, for readers beside routing."""
+        return self._context
+
     def trusted_sessions(self) -> tuple[Session, ...]:
         """Sessions that proved themselves and meet the trust floor: what is published of the fleet comes from these."""
         return tuple(session for session in self._sessions.values() if self._is_trusted(session))
 
     def capacity(self, now: float) -> list[ModelCapacity]:
-        """One row per model that at least one publicly live provider serves, by model id. Costs a scan: cache it."""
-        offered = {model for session in self.trusted_sessions() for model in session.caps.models}
-        rows = (self.model_capacity(model, now) for model in sorted(offered))
+        """One row per model that at least one publicly live provider serves, by model id, from running sums."""
+        rows = (self.model_capacity(model, now) for model in sorted(self._index.models()))
         return [row for row in rows if row is not None]
 
     def model_capacity(self, model: str, now: float) -> ModelCapacity | None:
         """Capacity of one model, None when no publicly live provider serves it."""
-        return model_capacity(
-            model, self._index.sessions(model), self._context, queued=self._room.depth(model), now=now
-        )
+        self._index.advance(now)
+        pool = self._index.pool(model)
+        if pool is None:
+            return None
+        return model_capacity(pool, queued=self._room.depth(model), limit=self.policy.queue_max_depth)
 
     # Catalogue
 
@@ -93,7 +138,16 @@ class Fleet:
 
     def _use_catalog(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._context = GateContext(policy=self.policy, catalog=catalog, faults=self._fault_view, rates=self.rates)
+        self._context = GateContext(
+            policy=self.policy,
+            catalog=catalog,
+            faults=self._fault_view,
+            rates=self.rates,
+            estimates=self.estimates,
+        )
+
+    def _present_context(self) -> GateContext:
+        return self._context
 
     def _note_advertised(self, session: Session) -> None:
         """Remember a session's models, but only those of a trusted one: anyone can invent names."""
@@ -102,7 +156,8 @@ class Fleet:
                 self._catalog.note_advertised(model)
 
     def _is_offered(self, model: str) -> bool:
-        return any(session.trust.admitted for session in self._index.sessions(model))
+        pool = self._index.pool(model)
+        return pool is not None and pool.admitted > 0
 
     def _is_trusted(self, session: Session) -> bool:
         return is_proven(session.trust) and meets_floor(session.trust, self.policy.min_trust)
@@ -111,7 +166,7 @@ class Fleet:
 
     def _place(self, session: Session, request: RoutedRequest, ignore_health: bool, now: float) -> Reservation | Reason:
         context = self._context.without_health() if ignore_health else self._context
-        placed = commit(session, request, context, now, self._on_release)
+        placed = self._chooser.commit(session, request, context, now)
         if isinstance(placed, Reservation):
             placed.on_content = self._on_content
         return placed
@@ -126,18 +181,37 @@ class Fleet:
             return
         session.touch()
         at = self._clock() if now is None else now
+        self._index.refresh(session, at)
         if cause is ReleaseCause.OWNER:
             self._pace.note_release(reservation.model, at)
         self._room.drain(session, at)
 
     def _on_content(self, reservation: Reservation, now: float) -> None:
-        """Have the weights confirmed while they must be loaded: the provider's own reports may hide that they are."""
+        """Count its prompt as done, and have the weights confirmed while they must be loaded.
+
+        The provider's own reports may hide that they are.
+        """
         session = self._sessions.get(reservation.session_id)
-        model = reservation.model
-        expected = self._catalog.expected_hash(model)
-        if session is None or not expected or session.trust.model_hashes.get(model) == expected:
+        if session is None:
             return
-        if model not in session.content_since:
-            session.content_since[model] = now
-            session.touch_slow()
-            session.channel.challenge_soon()
+        model = reservation.model
+        session.ledger.start(reservation)
+        expected = self._catalog.expected_hash(model)
+        if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:
+            if self.policy.cost_model == "v2":
+                session.touch()
+                self._index.refresh(session, now)
+            return
+        session.content_since[model] = now
+        session.touch_slow()
+        self._index.refresh(session, now)
+        session.channel.challenge_soon()
+
+    def _on_faults(self, stable_id: str) -> None:
+        """Judge a machine again: something was learnt against it, or for it."""
+        for session in self._roster.of_machine(stable_id):
+            now = self._clock()
+            asked = self._fault_view.pair
+            if any(asked(stable_id, model, now) != entry.faults for model, entry in session.entries.items()):
+                session.touch_slow()
+                self._index.refresh(session, now)

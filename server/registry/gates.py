@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from server.registry.admission import admit
-from server.registry.rates import (
-    decode_tps,
-    dedicated_family,
-    prefill_tps,
-    registered_prefill_tps,
-    static_tps,
-    ttft_ms,
-)
+from server.registry.estimates import Estimates
+from server.registry.price import estimate_ttft, ttft_price
+from server.registry.rates import dedicated_family
 from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
+from server.registry.speed import speed_of
 from server.registry.state import SlotState
 from server.registry.views import is_draining, owned_by
 from server.trust import is_fresh, standing
@@ -22,21 +18,20 @@ from server.trust import is_fresh, standing
 if TYPE_CHECKING:
     from server.registry.catalog import Catalog
     from server.registry.faults import FaultView
+    from server.registry.pair_faults import PairFaults
     from server.registry.policy import RoutingPolicy
     from server.registry.rates import FleetRates
     from server.registry.request import RoutedRequest
-    from server.registry.state import Session
+    from server.registry.state import Live, Session, Slot
 
-_SERVING: Final = 3
-_DEDICATED: Final = 4
-_BEFORE_FRESHNESS: Final = 16
-_TRUST: Final = 11
+
+__all__ = ["GateContext", "estimate_ttft", "evaluate"]
 
 
 class GateContext:
     """What all gates share besides the session and the request."""
 
-    __slots__ = ("basis", "catalog", "faults", "ignore_health", "policy", "rates")
+    __slots__ = ("basis", "catalog", "estimates", "faults", "ignore_health", "policy", "rates")
 
     def __init__(
         self,
@@ -45,6 +40,7 @@ class GateContext:
         catalog: Catalog,
         faults: FaultView,
         rates: FleetRates,
+        estimates: Estimates | None = None,
         ignore_health: bool = False,
         basis: object | None = None,
     ) -> None:
@@ -52,6 +48,7 @@ class GateContext:
         self.catalog = catalog
         self.faults = faults
         self.rates = rates
+        self.estimates = estimates if estimates is not None else Estimates()
         self.ignore_health = ignore_health
         self.basis = basis if basis is not None else object()
         """Stands for policy and catalogue: what was worked out with another basis is void."""
@@ -63,6 +60,7 @@ class GateContext:
             catalog=self.catalog,
             faults=self.faults,
             rates=self.rates,
+            estimates=self.estimates,
             ignore_health=True,
             basis=self.basis,
         )
@@ -71,129 +69,123 @@ class GateContext:
 def evaluate(session: Session, request: RoutedRequest, context: GateContext, now: float) -> Reason | None:
     """Return the first gate that rejects the request on this provider, or None when it may be sent there.
 
-    Pure: reads the session, the request and `now` (monotonic seconds), and fills the session's cache of slow gates.
+    Pure: reads the session, the request, the fault view and `now` (monotonic seconds). The one authority; the routing
+    index keeps the answers of the same functions by session and model.
     """
     model = request.model
     owned = owned_by(session, request.account_id)
+    relaxed = owned and request.self_route is not SelfRoute.OFF
     if request.self_route is SelfRoute.EXCLUSIVE and not owned:
         return Reason.ALLOWLIST
     if request.allowed_serials is not None and not (request.allowed_serials & session.ident.serials):
         return Reason.ALLOWLIST
     if session.ident.session_id in request.excluded_sessions:
         return Reason.EXCLUDED
+    before = before_faults(session, model, context, relaxed=relaxed)
+    if before is not None:
+        return before
+    faults = context.faults.pair(session.ident.stable_id, model, now)
+    closed = faults.rejection(request.traits.shape, ignore_health=context.ignore_health)
+    if closed is not None:
+        return closed
+    middle = liveness(session, now) or trust_gate(session, model, context, owned=owned, relaxed=relaxed)
+    if middle is not None:
+        return middle
+    if not is_fresh(session.trust, now, max_age=context.policy.challenge_max_age):
+        return Reason.CHALLENGE_STALE
+    return _traits(session, request) or _state_and_room(session, request, faults, context)
 
-    slow = slow_gate(session, request, context, owned=owned)
-    if slow is not None and slow[0] <= _DEDICATED:
-        return slow[1]
-    fault = context.faults.rejection(
-        session.ident.stable_id, model, request.traits.shape, now, ignore_health=context.ignore_health
-    )
-    if fault is not None:
-        return fault
+
+def before_faults(session: Session, model: str, context: GateContext, *, relaxed: bool) -> Reason | None:
+    """Gates 3 and 4; an owner who routes to his own machine is excused from the second."""
+    ad = session.caps.models.get(model)
+    if ad is None or not context.catalog.accepts(ad):
+        return Reason.NOT_SERVING_MODEL
+    if not relaxed and not _dedicated_alone(session, model, context.policy):
+        return Reason.DEDICATED
+    return None
+
+
+def liveness(session: Session, now: float) -> Reason | None:
+    """Gate 10."""
     if not session.connected:
         return Reason.OFFLINE
     if is_draining(session, now):
         return Reason.DRAINING
-    if session.restoring:
-        return Reason.STATE_RESTORING
-    if slow is not None and slow[0] < _BEFORE_FRESHNESS:
-        return slow[1]
-    if not is_fresh(session.trust, now, max_age=context.policy.challenge_max_age):
-        return Reason.CHALLENGE_STALE
-    if slow is not None:
-        return slow[1]
-    return _state_and_room(session, request, context)
+    return Reason.STATE_RESTORING if session.restoring else None
 
 
-def _state_and_room(session: Session, request: RoutedRequest, context: GateContext) -> Reason | None:
+def trust_gate(session: Session, model: str, context: GateContext, *, owned: bool, relaxed: bool) -> Reason | None:
+    """Gates 11 to 15; an owner is admitted to his private machine, and without a floor when he routes there himself."""
+    against = standing(
+        session.trust,
+        context.policy.min_trust,
+        weights_verified=weights_verified(session, model, context.catalog),
+        private_only=session.caps.private_only,
+        owner=owned,
+        waive_floor=relaxed,
+    )
+    if against is not None:
+        return Reason(against)
+    return None if session.caps.public_key and session.caps.encrypted_chunks else Reason.PRIVATE_TEXT
+
+
+def _traits(session: Session, request: RoutedRequest) -> Reason | None:
+    """Gates 17 and 18."""
+    caps, traits = session.caps, request.traits
+    ad = caps.models[request.model]
+    if ad.template_render_ok is False or not traits.required_features <= caps.features:
+        return Reason.TRAIT_FLOOR
+    if traits.has_tools and not caps.tools_ok:
+        return Reason.TRAIT_FLOOR
+    if traits.requires_tool_constraint and not ad.tool_constraint:
+        return Reason.TRAIT_FLOOR
+    return Reason.VISION if traits.requires_vision and not ad.is_vision else None
+
+
+def _state_and_room(
+    session: Session, request: RoutedRequest, faults: PairFaults, context: GateContext
+) -> Reason | None:
+    """Gates 19 to 25."""
     model = request.model
     slot = session.slot(model)
-    if slot.state is SlotState.CRASHED:
-        return Reason.SLOT_CRASHED
-    if slot.state is SlotState.LOADING:
-        return Reason.SLOT_RELOADING
-    if session.live.thermal == "critical":
-        return Reason.THERMAL_CRITICAL
-    policy = context.policy
+    against = slot_gate(slot, session.live)
+    if against is not None:
+        return against
     full = admit(
         session,
         session.caps.models[model],
         slot,
         request.need,
         catalog=context.catalog,
-        rates=context.rates,
-        policy=policy,
+        solo=speed_of(session, model, context).solo,
+        policy=context.policy,
+        faults=faults,
     )
     if full is not None:
         return full
-    if policy.ttft_hard_reject and request.is_public and not request.traits.requires_vision:
-        estimate = estimate_ttft(session, request, context)
-        if estimate is not None and estimate > policy.first_content_deadline_ms(request.prompt_tokens):
+    deadline = hard_deadline_us(request, context.policy)
+    if deadline is not None:
+        estimate = ttft_price(session, model, context).microseconds(request.prompt_tokens)
+        if estimate is not None and estimate > deadline:
             return Reason.TTFT_CEILING
     return None
 
 
-def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
-    """Time to first token of the request on this provider in ms; None without a capacity report."""
-    slot = session.slot(request.model)
-    static = static_tps(session.caps)
-    median = context.rates.decode_median(request.model, session.caps.hardware.chip_family)
-    return ttft_ms(
-        slot,
-        prompt_tokens=request.prompt_tokens,
-        ledger_count=session.ledger.sums(request.model).count,
-        prefill=prefill_tps(slot, registered_prefill_tps(session.caps, static, context.policy)),
-        tps=decode_tps(slot, static, median, context.policy.load_factor),
-        has_capacity=session.live.has_capacity,
-    )
+def slot_gate(slot: Slot, live: Live) -> Reason | None:
+    """Gates 19 to 21."""
+    if slot.state is SlotState.CRASHED:
+        return Reason.SLOT_CRASHED
+    if slot.state is SlotState.LOADING:
+        return Reason.SLOT_RELOADING
+    return Reason.THERMAL_CRITICAL if live.thermal == "critical" else None
 
 
-def slow_gate(
-    session: Session, request: RoutedRequest, context: GateContext, *, owned: bool
-) -> tuple[int, Reason] | None:
-    """Return (number, reason) of the first gate that reads slow state only, cached until that state changes."""
-    relaxed = owned and request.self_route is not SelfRoute.OFF
-    key = (request.model, request.traits, owned, relaxed)
-    cache = session.slow_gates
-    if key in cache:
-        return cache[key]
-    verdict = _slow_gate(session, request, context, owned=owned, relaxed=relaxed)
-    cache[key] = verdict
-    return verdict
-
-
-def _slow_gate(
-    session: Session, request: RoutedRequest, context: GateContext, *, owned: bool, relaxed: bool
-) -> tuple[int, Reason] | None:
-    """Gates 3, 4, 11 to 15, 17 and 18; an owner who routes to his own machine is relaxed on 4, 12 and 13 alone."""
-    caps, trust, policy = session.caps, session.trust, context.policy
-    ad = caps.models.get(request.model)
-    if ad is None or not context.catalog.accepts(ad):
-        return (_SERVING, Reason.NOT_SERVING_MODEL)
-    if not relaxed and not _dedicated_alone(session, request.model, policy):
-        return (_DEDICATED, Reason.DEDICATED)
-    against = standing(
-        trust,
-        policy.min_trust,
-        weights_verified=weights_verified(session, request.model, context.catalog),
-        private_only=caps.private_only,
-        owner=owned,
-        waive_floor=relaxed,
-    )
-    if against is not None:
-        return (_TRUST, Reason(against))
-    if not caps.public_key or not caps.encrypted_chunks:
-        return (15, Reason.PRIVATE_TEXT)
-    traits = request.traits
-    if ad.template_render_ok is False or not traits.required_features <= caps.features:
-        return (17, Reason.TRAIT_FLOOR)
-    if traits.has_tools and not caps.tools_ok:
-        return (17, Reason.TRAIT_FLOOR)
-    if traits.requires_tool_constraint and not ad.tool_constraint:
-        return (17, Reason.TRAIT_FLOOR)
-    if traits.requires_vision and not ad.is_vision:
-        return (18, Reason.VISION)
-    return None
+def hard_deadline_us(request: RoutedRequest, policy: RoutingPolicy) -> int | None:
+    """Latest first token of a public text request where late machines are not used at all; None elsewhere."""
+    if not policy.ttft_hard_reject or not request.is_public or request.traits.requires_vision:
+        return None
+    return round(1000 * policy.first_content_deadline_ms(request.prompt_tokens))
 
 
 def _dedicated_alone(session: Session, model: str, policy: RoutingPolicy) -> bool:

@@ -1,51 +1,135 @@
-"""Which sessions offer which model: the only way by which routing finds providers.
+"""The routing index: one pool per model, kept up with every change of a session and with the passing of time.
 
-Invariant: a session is listed under exactly the models of its `caps.models`, and nowhere after it was removed.
+Invariant: a session has an entry in exactly the pools of its `caps.models`, and nowhere after it was removed.
+Invariant: after `advance(now)` no entry says what `now` has made untrue.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from server.registry.entry import Entry, Machine
+from server.registry.pool import Pool
+from server.registry.speed import take_speed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
+    from server.registry.gates import GateContext
     from server.registry.state import ModelAd, Session
 
-_NOBODY: Final[Mapping[str, Session]] = {}
 
+class RoutingIndex:
+    """Pools by model id; `context` gives what gates and prices share at present."""
 
-class ModelIndex:
-    """Sessions by model id, in the order in which they came."""
+    def __init__(self, context: Callable[[], GateContext]) -> None:
+        self._context = context
+        self._pools: dict[str, Pool] = {}
+        self._flips: list[tuple[float, int, str]] = []
+        """When an entry must be judged again, by epoch and model; what is outdated is skipped."""
 
-    def __init__(self) -> None:
-        self._pools: dict[str, dict[str, Session]] = {}
+    def pool(self, model: str) -> Pool | None:
+        """Return the pool of a model; None when nobody offers it."""
+        return self._pools.get(model)
 
-    def sessions(self, model: str) -> Collection[Session]:
-        """Return the sessions that offer a model."""
-        return self._pools.get(model, _NOBODY).values()
+    def sessions(self, model: str) -> list[Session]:
+        """Return the sessions that offer a model. This is a walk: not for the way of a request."""
+        pool = self._pools.get(model)
+        return pool.sessions() if pool is not None else []
 
-    def add(self, session: Session) -> None:
-        """List a session under its models."""
-        for model in session.caps.models:
-            self._pools.setdefault(model, {})[session.session_id] = session
+    def models(self) -> Iterable[str]:
+        """Models that somebody offers."""
+        return self._pools
 
-    def remove(self, session: Session, models: Iterable[str]) -> tuple[str, ...]:
-        """Take a session out of the pools of these models; returns the models that nobody offers any more."""
-        orphaned = []
-        for model in models:
-            pool = self._pools.get(model)
-            if pool is None:
+    def add(self, session: Session, now: float) -> None:
+        """Enter a session in the pools of its models."""
+        for model, ad in session.caps.models.items():
+            entry = session.entries.get(model)
+            if entry is not None and entry.ad is ad:
                 continue
-            pool.pop(session.session_id, None)
-            if not pool:
-                del self._pools[model]
-                orphaned.append(model)
+            if entry is not None:
+                self._drop(entry)
+            self._enter(session, ad)
+        self.refresh(session, now, rates=True)
+
+    def _enter(self, session: Session, ad: ModelAd) -> None:
+        entry = session.entries[ad.id] = Entry(session, ad)
+        pool = self._pools.get(ad.id)
+        if pool is None:
+            pool = self._pools[ad.id] = Pool(ad.id)
+        pool.enter(entry)
+
+    def remove(self, session: Session) -> tuple[str, ...]:
+        """Take a session out of all pools; returns the models that nobody offers any more."""
+        return self._remove(list(session.entries.values()))
+
+    def replace(self, session: Session, now: float) -> tuple[str, ...]:
+        """Follow a change of the session's models; returns the models that nobody offers any more."""
+        orphaned = self._remove([entry for model, entry in session.entries.items() if model not in session.caps.models])
+        self.add(session, now)
+        return orphaned
+
+    def _remove(self, entries: Iterable[Entry]) -> tuple[str, ...]:
+        orphaned = []
+        for entry in entries:
+            self._drop(entry)
+            pool = self._pools[entry.model]
+            if not pool.members:
+                del self._pools[entry.model]
+                orphaned.append(entry.model)
         return tuple(orphaned)
 
-    def replace(self, session: Session, before: Mapping[str, ModelAd]) -> tuple[str, ...]:
-        """Follow a change of the session's models; returns the models that nobody offers any more."""
-        gone = [model for model in before if model not in session.caps.models]
-        orphaned = self.remove(session, gone)
-        self.add(session)
-        return orphaned
+    def _drop(self, entry: Entry) -> None:
+        session = entry.session
+        pool = self._pools[entry.model]
+        pool.leave(entry)
+        pool.admitted -= entry.admitted
+        del session.entries[entry.model]
+        session.speeds.pop(entry.model, None)
+
+    def refresh(self, session: Session, now: float, *, rates: bool = False) -> None:
+        """Follow a change of the session; `rates` takes the fleet's present rates for it as well."""
+        context = self._context()
+        speeds = session.speeds
+        machine = Machine(session)
+        slow_version, basis = session.slow_version, context.basis
+        for model, entry in session.entries.items():
+            if rates or model not in speeds:
+                speeds[model] = take_speed(session, model, context)
+            if entry.slow_version != slow_version or entry.basis is not basis:
+                self._judge(entry, context, now)
+            entry.measure(machine, context)
+            self._pools[model].settle(entry, context)
+
+    def _judge(self, entry: Entry, context: GateContext, now: float) -> None:
+        entry.judge(context, now)
+        admitted = entry.session.trust.admitted
+        pool = self._pools[entry.model]
+        pool.admitted += admitted - entry.admitted
+        entry.admitted = admitted
+        pool.forget_empty_kinds()
+        flip = entry.flip_at
+        if flip < entry.queued_flip:
+            entry.queued_flip = flip
+            heappush(self._flips, (flip, entry.epoch, entry.model))
+
+    def advance(self, now: float) -> None:
+        """Judge again whoever time alone has changed since the last call."""
+        flips = self._flips
+        while flips and flips[0][0] <= now:
+            _, epoch, model = heappop(flips)
+            pool = self._pools.get(model)
+            entry = pool.members.get(epoch) if pool is not None else None
+            if pool is None or entry is None or entry.queued_flip > now:
+                continue
+            entry.queued_flip = math.inf
+            context = self._context()
+            if entry.flip_at > now:
+                entry.queued_flip = entry.flip_at
+                heappush(flips, (entry.flip_at, epoch, model))
+                continue
+            self._judge(entry, context, now)
+            entry.measure(Machine(entry.session), context)
+            pool.settle(entry, context)

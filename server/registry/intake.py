@@ -10,10 +10,12 @@ from msgspec import structs
 from protocol.semver import is_below
 from server.registry.clamps import (
     MAX_BANDWIDTH_GBS,
+    MAX_CORES,
     MAX_DECODE_TPS,
     MAX_MEMORY_GB,
     MAX_REGISTERED_PREFILL_TPS,
     clamp,
+    clamp_int,
 )
 from server.registry.state import Caps, Hardware, ModelAd
 from server.trust import NATIVE_BACKEND
@@ -83,6 +85,12 @@ def caps_from_register(message: Register, *, public_key: bytes, catalog: Catalog
             chip_tier=hardware.chip_tier or "Unknown",
             memory_gb=_noted("memory_gb", hardware.memory_gb, MAX_MEMORY_GB),
             memory_bandwidth_gbs=_noted("memory_bandwidth_gbs", hardware.memory_bandwidth_gbs, MAX_BANDWIDTH_GBS),
+            gpu_cores=clamp_int(hardware.gpu_cores, MAX_CORES),
+            cpu_cores=(
+                clamp_int(hardware.cpu_cores.total, MAX_CORES),
+                clamp_int(hardware.cpu_cores.performance, MAX_CORES),
+                clamp_int(hardware.cpu_cores.efficiency, MAX_CORES),
+            ),
         ),
         models=accepted_models(offered, catalog),
         offered=offered,

@@ -65,6 +65,7 @@ class Reservation:
         "request_id",
         "reserved_at",
         "session_id",
+        "started",
         "state",
     )
 
@@ -98,6 +99,8 @@ class Reservation:
         self.first_sign_at: float | None = None
         self.reflected = False
         """The provider's own report counts this request already."""
+        self.started = False
+        """Its first content came: its prompt is no work any more."""
         self.release_cause: ReleaseCause | None = None
         self._owner_alive: Callable[[], bool] | None = None
         self.on_content: Callable[[Reservation, float], None] | None = None
@@ -185,15 +188,17 @@ class Reservation:
 class LedgerSums:
     """Running totals of the reservations of one model on one session."""
 
-    __slots__ = ("count", "tokens", "unreflected")
+    __slots__ = ("count", "tokens", "unreflected", "unstarted")
 
-    def __init__(self, count: int = 0, tokens: int = 0, unreflected: int = 0) -> None:
+    def __init__(self, count: int = 0, tokens: int = 0, unreflected: int = 0, unstarted: int = 0) -> None:
         self.count = count
         self.tokens = tokens
         self.unreflected = unreflected
+        self.unstarted = unstarted
+        """Prompt tokens of requests without any content yet."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LedgerSums) and self.key() == other.key()
+        return isinstance(other, LedgerSums) and (self.key(), self.unstarted) == (other.key(), other.unstarted)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -238,6 +243,7 @@ class Ledger:
         sums.count += 1
         sums.tokens += reservation.need
         sums.unreflected += 0 if reservation.reflected else reservation.need
+        sums.unstarted += 0 if reservation.started else reservation.prompt_tokens
 
     def remove(self, reservation: Reservation) -> bool:
         """Take a reservation out; False when it is not here."""
@@ -249,20 +255,33 @@ class Ledger:
         sums.tokens -= reservation.need
         if not reservation.reflected:
             sums.unreflected -= reservation.need
+        if not reservation.started:
+            sums.unstarted -= reservation.prompt_tokens
         if not sums.count:
             del self.by_model[reservation.model]
         return True
 
-    def reflect(self, as_of: float) -> None:
-        """Mark the reservations that a report taken at `as_of` already counts: those the provider showed earlier."""
+    def start(self, reservation: Reservation) -> None:
+        """Note the first content of a reservation."""
+        if not reservation.started and self.entries.get(reservation.request_id) is reservation:
+            reservation.started = True
+            self.by_model[reservation.model].unstarted -= reservation.prompt_tokens
+
+    def reflect(self, as_of: float) -> bool:
+        """Mark the reservations that a report taken at `as_of` already counts: those the provider showed earlier.
+
+        True when there was one to mark.
+        """
+        marked = False
         for reservation in self.entries.values():
             if (
                 not reservation.reflected
                 and reservation.first_sign_at is not None
                 and reservation.first_sign_at < as_of
             ):
-                reservation.reflected = True
+                reservation.reflected = marked = True
                 self.by_model[reservation.model].unreflected -= reservation.need
+        return marked
 
     def recount(self) -> dict[str, LedgerSums]:
         """Return the per-model sums computed anew, for tests and the auditor."""
@@ -277,4 +296,5 @@ def recount(reservations: Iterable[Reservation]) -> dict[str, LedgerSums]:
         entry.count += 1
         entry.tokens += one.need
         entry.unreflected += 0 if one.reflected else one.need
+        entry.unstarted += 0 if one.started else one.prompt_tokens
     return sums

@@ -1,10 +1,12 @@
 """Pending model loads of a session: pure transitions between asked, loading, backing off and done.
 
 Invariant: at most one pending load per session; a status without a pending load changes nothing.
+Source: routing, model loads.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,31 @@ if TYPE_CHECKING:
 PENDING_SECONDS: Final = 120.0
 STARTED_SECONDS: Final = 600.0
 BACKOFF_SECONDS: Final = 30.0
+
+
+class LoadDurations:
+    """Seconds that loads of a model take, also by kind of machine: each new load counts for a quarter.
+
+    Invariant: at most `KEYS_MAX` records, the least recently fed one leaves first.
+    """
+
+    KEYS_MAX: Final = 8_192
+
+    def __init__(self) -> None:
+        self._seconds: OrderedDict[tuple[str, str | None], float] = OrderedDict()
+
+    def note(self, model: str, chip_class: str, seconds: float) -> None:
+        """Take the duration of one load."""
+        for key in ((model, chip_class), (model, None)):
+            before = self._seconds.pop(key, None)
+            if before is None and len(self._seconds) >= self.KEYS_MAX:
+                self._seconds.popitem(last=False)
+            self._seconds[key] = seconds if before is None else (3 * before + seconds) / 4
+
+    def known(self, model: str, chip_class: str) -> float | None:
+        """Seconds that a load takes on such a machine, else on any; None when none was seen."""
+        found = self._seconds.get((model, chip_class))
+        return self._seconds.get((model, None)) if found is None else found
 
 
 class LoadOutcome(Enum):
@@ -52,8 +79,18 @@ def request(session: Session, model: str, cause: LoadCause, now: float) -> bool:
     return True
 
 
-def apply_status(session: Session, model: str, status: str, now: float) -> LoadOutcome:
-    """Apply `started`, `succeeded` or `failed`; anything without a live pending load is ignored."""
+def apply_status(
+    session: Session,
+    model: str,
+    status: str,
+    now: float,
+    *,
+    durations: LoadDurations | None = None,
+) -> LoadOutcome:
+    """Apply `started`, `succeeded` or `failed`; anything without a live pending load is ignored.
+
+    A success adds to `durations`.
+    """
     intent = session.loads.get(model)
     if intent is None or not is_pending(intent, now):
         return LoadOutcome.IGNORED
@@ -64,6 +101,8 @@ def apply_status(session: Session, model: str, status: str, now: float) -> LoadO
         return LoadOutcome.STARTED
     if status == "succeeded":
         del session.loads[model]
+        if durations is not None:
+            durations.note(model, session.caps.hardware.chip_class, now - intent.started_at)
         _acknowledge(session, model, now)
         return LoadOutcome.SUCCEEDED
     if status == "failed":

@@ -15,11 +15,11 @@ from server.registry.catalog import Catalog
 from server.registry.fleet import Fleet
 from server.registry.ledger import ReleaseCause
 from server.registry.queue import QueueFailure
-from server.registry.report import apply_report, is_repeated
+from server.registry.report import apply_report, has_same_figures, is_repeated
 from server.registry.state import Caps, Ident, Live, LoadCause, Session, SlotState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from protocol.messages.from_provider import Heartbeat, LoadModelStatus, ModelsUpdate, Register
     from server.ports import ProviderChannel, TrustState
@@ -35,6 +35,8 @@ class Membership(Fleet):
 
     _epoch = 0
     """Sessions registered so far."""
+    on_load: Callable[[Session, str, loads.LoadOutcome], None] | None = None
+    """Told of every answer to a load that this coordinator asked for."""
 
     def register(
         self,
@@ -66,7 +68,9 @@ class Membership(Fleet):
             restoring=restoring,
         )
         self._sessions[session_id] = session
-        self._index.add(session)
+        self._roster.enter(session)
+        self.faults.version_changed(stable_id, session.caps.version, now)
+        self._index.add(session, now)
         self._note_advertised(session)
         self._room.drain(session, now)
         return session
@@ -76,19 +80,17 @@ class Membership(Fleet):
         session = self._known(session_id, "models_update")
         if session is None:
             return False
-        self._replace_caps(session, intake.caps_from_update(session.caps, message, self._catalog))
+        self._replace_caps(session, intake.caps_from_update(session.caps, message, self._catalog), now)
         self._room.drain(session, now)
         return True
 
-    def _replace_caps(self, session: Session, caps: Caps) -> None:
+    def _replace_caps(self, session: Session, caps: Caps, now: float) -> None:
         """Follow a change of the accepted models in slots, index and queues."""
-        before = session.caps.models
         session.caps = caps
         session.slots = {model: slot for model, slot in session.slots.items() if model in caps.models}
         session.reported = None
-        session.standings.clear()
         session.touch_slow()
-        for model in self._index.replace(session, before):
+        for model in self._index.replace(session, now):
             self._room.fail_model(model, QueueFailure.NO_PROVIDER)
         self._note_advertised(session)
 
@@ -99,22 +101,33 @@ class Membership(Fleet):
             return False
         if is_repeated(message, session.live):
             session.live = structs.replace(session.live, last_heartbeat=now)
-            session.touch()
             return True
+        was = session.live
         before = apply_report(session, message, draining_expiry=self.policy.draining_expiry, now=now)
-        if session.live.has_capacity and session.ledger.entries:
-            session.ledger.reflect(now)
-        if session.slots is before:
-            session.touch()
+        reflected = session.live.has_capacity and bool(session.ledger.entries) and session.ledger.reflect(now)
+        self._tell_clamps(session, now)
+        changed = session.slots is not before
+        if not changed and not reflected and has_same_figures(was, session.live):
+            self._room.drain(session, now)
+            return True
+        if changed and session.live.has_capacity:
+            self.rates.feed(session, before)
+        left = was.draining_until != session.live.draining_until
+        if left or (changed and _residency(before) != _residency(session.slots)):
+            session.touch_slow()
         else:
-            if session.live.has_capacity:
-                self.rates.feed(session, before)
-            if _residency(before) != _residency(session.slots):
-                session.touch_slow()
-            else:
-                session.touch()
+            session.touch()
+        self._index.refresh(session, now, rates=changed)
         self._room.drain(session, now)
         return True
+
+    def _tell_clamps(self, session: Session, now: float) -> None:
+        """Let fault memory know what a machine reports of models whose room counts as none."""
+        for model, entry in session.entries.items():
+            if entry.faults.clamped:
+                budget = session.slot(model).budget
+                free = 0 if budget is None else budget.max - budget.used - budget.queued
+                self.faults.reported(session.ident.stable_id, model, free, now)
 
     def set_trust(self, session_id: str, trust: TrustState, now: float) -> bool:
         """Replace the trust part; a session that became eligible serves waiters at once. False for an unknown one."""
@@ -127,6 +140,7 @@ class Membership(Fleet):
             if confirmed == self._catalog.expected_hash(model):
                 session.content_since.pop(model, None)
         session.touch_slow()
+        self._index.refresh(session, now)
         if not was_trusted:
             self._note_advertised(session)
         self._room.drain(session, now)
@@ -149,6 +163,7 @@ class Membership(Fleet):
         if session is None:
             return False
         ident = session.ident
+        self._roster.leave(session, ident)
         session.ident = structs.replace(
             ident,
             stable_id=stable_id if stable_id is not None else ident.stable_id,
@@ -156,7 +171,9 @@ class Membership(Fleet):
             serials=serials if serials is not None else ident.serials,
         )
         session.restoring = False
+        self._roster.enter(session)
         session.touch_slow()
+        self._index.refresh(session, now)
         self._room.drain(session, now)
         return True
 
@@ -164,15 +181,27 @@ class Membership(Fleet):
         """Take a session's account away: its token was revoked. Requests that run keep the owner they were sent to."""
         session = self._sessions.get(session_id)
         if session is not None:
+            self._roster.leave(session, session.ident)
             session.ident = structs.replace(session.ident, account_id=None)
+            self._roster.enter(session)
             session.touch_slow()
+            self._index.refresh(session, self._clock())
 
     def mark_draining(self, session_id: str, now: float) -> None:
         """Stop sending work to a provider that said so; its next ordinary heartbeat ends this."""
         session = self._sessions.get(session_id)
         if session is not None:
             session.live = structs.replace(session.live, draining_until=now + self.policy.draining_expiry)
-            session.touch()
+            session.touch_slow()
+            self._index.refresh(session, now)
+
+    def mark_offline(self, session_id: str) -> None:
+        """Stop sending work to a session whose connection is broken; its teardown is on the way."""
+        session = self._sessions.get(session_id)
+        if session is not None and session.connected:
+            session.connected = False
+            session.touch_slow()
+            self._index.refresh(session, self._clock())
 
     def disconnect(self, session_id: str, now: float, *, graceful: bool) -> tuple[Reservation, ...]:
         """Forget a session: release its ledger, leave every index, fail waiters that nobody can serve any more.
@@ -183,9 +212,9 @@ class Membership(Fleet):
         if session is None:
             return ()
         session.connected = False
-        orphaned = self._index.remove(session, session.caps.models)
+        orphaned = self._index.remove(session)
+        self._roster.leave(session, session.ident)
         session.loads.clear()
-        session.standings.clear()
         open_reservations = tuple(session.ledger.entries.values())
         for reservation in open_reservations:
             session.ledger.remove(reservation)
@@ -207,6 +236,7 @@ class Membership(Fleet):
         if session is None or not loads.request(session, model, cause, now):
             return False
         session.touch()
+        self._index.refresh(session, now)
         return True
 
     def load_model_status(self, session_id: str, message: LoadModelStatus, now: float) -> loads.LoadOutcome:
@@ -214,14 +244,18 @@ class Membership(Fleet):
         session = self._known(session_id, "load_model_status")
         if session is None:
             return loads.LoadOutcome.IGNORED
-        outcome = loads.apply_status(session, message.model_id, message.status, now)
+        outcome = loads.apply_status(session, message.model_id, message.status, now, durations=self.load_durations)
         if outcome is loads.LoadOutcome.IGNORED:
             log.warning("load_status_unsolicited", extra={"session_id": session_id})
         elif outcome is loads.LoadOutcome.SUCCEEDED:
             session.touch_slow()
+            self._index.refresh(session, now)
             self._room.drain(session, now)
         else:
             session.touch()
+            self._index.refresh(session, now)
+        if self.on_load is not None:
+            self.on_load(session, message.model_id, outcome)
         return outcome
 
     # Catalogue
@@ -235,7 +269,7 @@ class Membership(Fleet):
             for model in session.caps.models:
                 if model not in accepted and not self._catalog.knows(model):
                     self._room.fail_model(model, QueueFailure.MODEL_REMOVED)
-            self._replace_caps(session, structs.replace(session.caps, models=accepted))
+            self._replace_caps(session, structs.replace(session.caps, models=accepted), now)
         for session in self._sessions.values():
             self._room.drain(session, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -23,6 +23,9 @@ class RoutingPolicy(Struct, frozen=True, kw_only=True):
     """k: how much one more request in a batch slows each of them."""
     prefill_decode_ratio: float = 12.0
     prefill_max_tps: float = 5_000.0
+    cost_model: Literal["v1", "v2"] = "v1"
+    expected_output: int = 256
+    """Output tokens that cost v2 expects while nothing was seen of a model."""
     min_decode_tps: float = 15.0
     quality_cap: bool = True
     overcommit: float = 1.2

@@ -1,63 +1,249 @@
-"""The full price of a request on one provider, term by term, as choosing compares it and the decision records it."""
+"""What a request would cost on one provider: a fixed part, and microseconds per prompt token and per output token.
+
+The fixed part changes only with the session; the two rates lie on a grid, so that machines of one speed class have the
+same ones. Whole microseconds make every sum exact, in whatever order it is added up.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
-from server.registry.cost import cost_v1
-from server.registry.decision import Candidate
-from server.registry.rates import (
-    decode_tps,
-    prefill_tps,
-    projected_tps,
-    registered_prefill_tps,
-    static_tps,
-    ttft_ms,
-)
-from server.registry.views import owned_by, total_memory_gb
+from msgspec import Struct
+
+from server.registry.admission import provider_cap
+from server.registry.cost import CAPACITY_RATE_MS, PENDING_MS, QUEUE_MS, health
+from server.registry.decision import Candidate, CostTerms
+from server.registry.grid import on_grid, per_token_us
+from server.registry.rates import STATE_MS, decode_tps, prefill_tps, projected_tps, solo_rate, ttft_ms
+from server.registry.speed import speed_of
+from server.registry.views import in_flight_total, owned_by, total_memory_gb
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
+    from server.registry.ledger import LedgerSums
+    from server.registry.pair_faults import PairFaults
+    from server.registry.policy import RoutingPolicy
     from server.registry.request import RoutedRequest
-    from server.registry.state import Session
+    from server.registry.speed import Speed
+    from server.registry.state import Live, Session, Slot
+
+QUEUE_US: Final = round(1000 * QUEUE_MS)
+PENDING_US: Final = round(1000 * PENDING_MS)
+CAPACITY_RATE_US: Final = 1000 * CAPACITY_RATE_MS
+STATE_US: Final = {state: round(1000 * ms) for state, ms in STATE_MS.items()}
+
+
+class Price(Struct, frozen=True, gc=False):
+    """The price of a model on one session, in microseconds; `base` is the sum of the fixed terms.
+
+    `open_backlog` is set where the backlog depends on the request: (potential, waiting, reserved tokens, µs per token).
+    """
+
+    base: int
+    prompt: int
+    output: int
+    state: int = 0
+    queue: int = 0
+    pending: int = 0
+    backlog: int = 0
+    health: int = 0
+    capacity_rate: int = 0
+    open_backlog: tuple[int, int, int, float] | None = None
+
+    def total(self, prompt_tokens: int, output_tokens: int) -> int:
+        """Return the whole cost of a request."""
+        cost = self.base + prompt_tokens * self.prompt + output_tokens * self.output
+        return cost if self.open_backlog is None else cost + self._open(output_tokens)
+
+    def terms(self, prompt_tokens: int, output_tokens: int) -> CostTerms:
+        """Return the cost term by term in ms; their sum is the total."""
+        backlog = self.backlog if self.open_backlog is None else self.backlog + self._open(output_tokens)
+        return CostTerms(
+            self.state / 1000,
+            self.queue / 1000,
+            self.pending / 1000,
+            backlog / 1000,
+            (prompt_tokens * self.prompt + output_tokens * self.output) / 1000,
+            self.health / 1000,
+            self.capacity_rate / 1000,
+        )
+
+    def _open(self, output_tokens: int) -> int:
+        """Work ahead of the request where requests wait in an engine that reports no budget."""
+        if self.open_backlog is None:
+            return 0
+        potential, waiting, reserved, per_token = self.open_backlog
+        return round(per_token * max(reserved, potential + waiting * output_tokens))
+
+
+def health_us(live: Live, total_memory_gb: float) -> int:
+    """Penalty for a machine that is busy, hot or full."""
+    return round(1000 * health(live, total_memory_gb))
+
+
+def price_v1(
+    slot: Slot, sums: LedgerSums, pending: int, speed: Speed, policy: RoutingPolicy, health: int, rate: float
+) -> Price:
+    """Cost v1; `pending` counts the session's reservations of all models, `health` is its penalty in µs."""
+    tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
+    occupancy = slot.running + slot.waiting
+    if sums.count > occupancy:
+        occupancy = sums.count
+    state, queue, waiting_for = STATE_US[slot.state], QUEUE_US * occupancy, PENDING_US * pending
+    refusals = round(CAPACITY_RATE_US * rate) if rate else 0
+    budget, open_backlog, backlog = slot.budget, None, 0
+    if budget is not None and budget.max > 0:
+        backlog = round(1_000_000 * (budget.used + budget.queued) / tps)
+    elif slot.waiting:
+        open_backlog = (slot.potential, slot.waiting, sums.tokens, 1_000_000 / tps)
+    elif slot.potential or sums.tokens:
+        backlog = round(1_000_000 * max(slot.potential, sums.tokens) / tps)
+    return Price(
+        state + queue + waiting_for + backlog + health + refusals,
+        per_token_us(speed.prefill),
+        per_token_us(tps),
+        state,
+        queue,
+        waiting_for,
+        backlog,
+        health,
+        refusals,
+        open_backlog,
+    )
+
+
+def price_v2(slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float) -> Price:
+    """Cost v2 in the same form: the prompts ahead, the own first token, decoding, and the slowdown of others."""
+    solo = _solo(slot, speed, policy)
+    batch = max(slot.running, sums.count)
+    per_token = 1_000_000 * (1 + policy.load_factor * (batch + 1)) / solo
+    prefill = 1_000_000 / prefill_tps(slot, speed.prefill)
+    load = STATE_US[slot.state]
+    if load and speed.load_seconds is not None:
+        load = round(1_000_000 * speed.load_seconds)
+    state = 2 * load
+    queue = round(2 * sums.unstarted * prefill)
+    first = round(2 * per_token)
+    refusals = round(CAPACITY_RATE_US * rate) if rate else 0
+    slowdown = 0.5 * batch * 1_000_000 * policy.load_factor / solo
+    return Price(
+        state + queue + first + health + refusals,
+        on_grid(2 * prefill),
+        on_grid(per_token + slowdown),
+        state,
+        queue,
+        first,
+        0,
+        health,
+        refusals,
+    )
+
+
+def _solo(slot: Slot, speed: Speed, policy: RoutingPolicy) -> float:
+    if slot.tps_decode > 0:
+        return max(1.0, solo_rate(slot.tps_decode, slot.running, policy.load_factor))
+    return max(1.0, speed.static)
+
+
+def price_of(
+    session: Session, slot: Slot, model: str, faults: PairFaults, context: GateContext, speed: Speed, health: int
+) -> Price:
+    """Price a model on a session by the cost model in force."""
+    policy, sums = context.policy, session.ledger.sums(model)
+    if policy.cost_model == "v2":
+        return price_v2(slot, sums, speed, policy, health, faults.rate)
+    return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate)
+
+
+class TtftPrice(Struct, frozen=True, gc=False):
+    """Estimated time to first token: a constant and a part per prompt token, both in µs."""
+
+    constant: int
+    prompt: int
+
+    def microseconds(self, prompt_tokens: int) -> int | None:
+        """Return the estimate; None when the provider gives no capacity report."""
+        return None if self.constant < 0 else self.constant + prompt_tokens * self.prompt
+
+
+UNKNOWN_TTFT: Final = TtftPrice(-1, 0)
+
+
+def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
+    """The calibrated estimate in the form of a price, its rate per prompt token on the grid."""
+    if not session.live.has_capacity:
+        return UNKNOWN_TTFT
+    slot, speed, policy = session.slot(model), speed_of(session, model, context), context.policy
+    count = session.ledger.sums(model).count
+    ahead = slot.waiting + max(0, count - slot.running - slot.waiting)
+    tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
+    prompt = (1 + ahead) * speed.ttft_ratio * 1_000_000 / prefill_tps(slot, speed.prefill)
+    first = per_token_us(tps) * speed.ttft_ratio
+    return TtftPrice(STATE_US[slot.state] + on_grid(first), on_grid(prompt))
+
+
+def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
+    """Calibrated time to first token of the request on this provider in ms; None without a capacity report."""
+    slot, speed = session.slot(request.model), speed_of(session, request.model, context)
+    raw = ttft_ms(
+        slot,
+        prompt_tokens=request.prompt_tokens,
+        ledger_count=session.ledger.sums(request.model).count,
+        prefill=prefill_tps(slot, speed.prefill),
+        tps=decode_tps(slot, speed.static, speed.median, context.policy.load_factor),
+        has_capacity=session.live.has_capacity,
+    )
+    if raw is None:
+        return None
+    state = STATE_MS[slot.state]
+    return state + (raw - state) * speed.ttft_ratio
+
+
+def output_tokens(request: RoutedRequest, context: GateContext) -> int:
+    """Output tokens that the cost counts: the bound (v1), or what requests of this kind really produce (v2)."""
+    if context.policy.cost_model != "v2":
+        return request.max_tokens
+    expected = context.estimates.output_tokens
+    if expected is None:
+        return min(request.max_tokens, context.policy.expected_output)
+    return min(request.max_tokens, math.ceil(expected(request.model, request.account_id, request.max_tokens)))
 
 
 def candidate(session: Session, request: RoutedRequest, context: GateContext, now: float) -> Candidate:
-    """Price the request on a provider that passed the gates."""
-    model, policy = request.model, context.policy
-    slot, caps, live = session.slot(model), session.caps, session.live
-    sums = session.ledger.sums(model)
-    static = static_tps(caps)
-    registered = registered_prefill_tps(caps, static, policy)
-    tps = decode_tps(slot, static, context.rates.decode_median(model, caps.hardware.chip_family), policy.load_factor)
-    terms = cost_v1(
-        slot,
-        live=live,
-        total_memory_gb=total_memory_gb(session),
-        sums=sums,
-        pending=len(session.ledger),
-        prompt_tokens=request.prompt_tokens,
-        max_tokens=request.max_tokens,
-        tps=tps,
-        prefill=registered,
-        capacity_rate=context.faults.capacity_rate(session.ident.stable_id, model, now),
-    )
+    """Price the request on a provider that passed the gates, with everything that choosing compares."""
+    model = request.model
+    slot, speed = session.slot(model), speed_of(session, model, context)
+    faults = context.faults.pair(session.ident.stable_id, model, now)
+    penalty = health_us(session.live, total_memory_gb(session))
+    price = price_of(session, slot, model, faults, context, speed, penalty)
+    return record(session, request, context, price=price, slot=slot, speed=speed)
+
+
+def record(
+    session: Session,
+    request: RoutedRequest,
+    context: GateContext,
+    *,
+    price: Price,
+    slot: Slot,
+    speed: Speed,
+) -> Candidate:
+    """Write down one priced provider."""
+    policy = context.policy
+    output = output_tokens(request, context)
+    sums = session.ledger.sums(request.model)
+    total = price.total(request.prompt_tokens, output)
     return Candidate(
         session=session,
-        terms=terms,
-        cost=terms.total,
-        occupancy=max(sums.count, slot.occupancy),
-        pending=len(session.ledger),
-        ttft_ms=ttft_ms(
-            slot,
-            prompt_tokens=request.prompt_tokens,
-            ledger_count=sums.count,
-            prefill=prefill_tps(slot, registered),
-            tps=tps,
-            has_capacity=live.has_capacity,
-        ),
-        tps=tps,
-        static_tps=static,
-        projected_tps=projected_tps(slot, static, policy.load_factor),
+        terms=price.terms(request.prompt_tokens, output),
+        cost_us=total,
+        occupancy=max(sums.count, slot.running + slot.waiting),
+        pending=len(session.ledger.entries),
+        share=in_flight_total(session) / provider_cap(session),
+        ttft_ms=estimate_ttft(session, request, context),
+        tps=decode_tps(slot, speed.static, speed.median, policy.load_factor),
+        static_tps=speed.static,
+        projected_tps=projected_tps(slot, speed.static, policy.load_factor),
         owned=owned_by(session, request.account_id),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from server.registry.ledger import ReleaseCause, Reservation
 from server.registry.reasons import Reason
+from server.registry.request import SelfRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,10 +273,15 @@ class WaitingRoom:
         self._leave(waiter, WaiterState.ASSIGNED)
         waiter.wake()
 
-    def fail_model(self, model: str, failure: QueueFailure) -> int:
-        """Fail every waiter of a model, for example because nobody offers it any more."""
+    def fail_model(self, model: str, failure: QueueFailure, *, sparing_owners: bool = False) -> int:
+        """Fail every waiter of a model, for example because nobody offers it any more.
+
+        `sparing_owners` keeps those who asked for their own machine first: it may come back.
+        """
         queue = self._queues.get(model)
         waiters = list(queue.waiters.values()) if queue is not None else []
+        if sparing_owners:
+            waiters = [one for one in waiters if one.request.self_route is not SelfRoute.PREFER]
         for waiter in waiters:
             self._fail(waiter, failure)
         return len(waiters)

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from server.registry.solo_rates import LearnedRates
 from server.registry.state import SlotState
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from server.registry.state import Caps, Session, Slot
 
 FLEET_SAMPLES: Final = 50
-SOLO_SAMPLES_MIN: Final = 5
+RELEASES_MIN: Final = 5
+BENCHMARK_TRUST: Final = 1.5
+"""How far above its own benchmark a machine is believed to be."""
 SAMPLE_KEYS_MAX: Final = 8_192
 STATE_MS: Final[Mapping[SlotState, float]] = {
     SlotState.RESIDENT: 0.0,
@@ -84,13 +87,14 @@ def ttft_ms(
 
 
 class SampleWindow:
-    """The last samples of one kind; the median is computed when it is first asked for."""
+    """The last samples of one kind; median and p90 are computed when they are first asked for."""
 
-    __slots__ = ("_median", "_samples")
+    __slots__ = ("_median", "_p90", "_samples")
 
     def __init__(self, size: int = FLEET_SAMPLES) -> None:
         self._samples: deque[float] = deque(maxlen=size)
         self._median: float | None = None
+        self._p90: float | None = None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -98,7 +102,7 @@ class SampleWindow:
     def add(self, sample: float) -> None:
         """Append a sample; the oldest leaves a full window."""
         self._samples.append(sample)
-        self._median = None
+        self._median = self._p90 = None
 
     def median(self) -> float:
         """Median (mean of the two middle values when even), 0 when empty."""
@@ -106,24 +110,28 @@ class SampleWindow:
             self._median = median(self._samples) if self._samples else 0.0
         return self._median
 
+    def p90(self) -> float:
+        """The value that nine of ten samples do not exceed (nearest rank), 0 when empty."""
+        if self._p90 is None:
+            ordered = sorted(self._samples)
+            self._p90 = ordered[-(-9 * len(ordered) // 10) - 1] if ordered else 0.0
+        return self._p90
+
 
 class FleetRates:
     """Decode samples of the fleet by model and chip; one writer, the heartbeat.
 
-    Invariant: at most `SAMPLE_KEYS_MAX` windows per kind; the least recently fed one leaves first.
+    Invariant: at most `SAMPLE_KEYS_MAX` windows; the least recently fed one leaves first.
     """
 
     def __init__(self) -> None:
         self._decode: OrderedDict[tuple[str, str], SampleWindow] = OrderedDict()
-        self._solo: OrderedDict[tuple[str, str], SampleWindow] = OrderedDict()
-        self._solo_classes: dict[str, set[str]] = {}
+        self.learned = LearnedRates()
 
     def feed(self, session: Session, before: Mapping[str, Slot]) -> None:
         """Take the samples of a session's fresh slots; an unchanged value is the same sample seen again."""
         hardware = session.caps.hardware
-        in_engine = 0
-        for slot in session.slots.values():
-            in_engine += slot.occupancy
+        machine, now = session.ident.stable_id, session.live.reported_at
         for model, slot in session.slots.items():
             if slot.tps_decode <= 0:
                 continue
@@ -131,50 +139,42 @@ class FleetRates:
             if old is not None and old.tps_decode == slot.tps_decode:
                 continue
             _window(self._decode, (model, hardware.chip_family)).add(slot.tps_decode)
-            if in_engine <= 1 and slot.running > 0:
-                self._add_solo(model, hardware.chip_class, slot.tps_decode)
-
-    def _add_solo(self, model: str, chip_class: str, sample: float) -> None:
-        evicted = _evicted(self._solo, (model, chip_class))
-        if evicted is not None:
-            classes = self._solo_classes[evicted[0]]
-            classes.discard(evicted[1])
-            if not classes:
-                del self._solo_classes[evicted[0]]
-        _window(self._solo, (model, chip_class)).add(sample)
-        self._solo_classes.setdefault(model, set()).add(chip_class)
+            self.learned.feed(machine, model, hardware.chip_class, slot.tps_decode, batch=slot.running, now=now)
 
     def decode_median(self, model: str, chip_family: str) -> float:
         """Median decode rate of the fleet for a model on a chip family, 0 when nothing was seen."""
         window = self._decode.get((model, chip_family))
         return window.median() if window is not None else 0.0
 
-    def solo(self, session: Session, model: str, policy: RoutingPolicy) -> float:
-        """Single-stream rate for the quality cap, 0 when unknown.
+    def load_factor(self, session: Session, model: str, configured: float) -> float:
+        """k for a model on machines of this kind: learned, else as configured."""
+        return self.learned.factor(model, session.caps.hardware.chip_class, configured)
 
-        In order: the median of this chip class with enough samples, the slowest other class with enough samples, an
-        under-sampled median, a configured seed, the registered benchmark. A guess from the bandwidth counts only for
-        models of a dedicated family.
+    def solo(self, session: Session, model: str, policy: RoutingPolicy) -> float:
+        """Single-stream rate in tokens/s, 0 when unknown.
+
+        In order: what was learned of the machine and its kind (never much above its own benchmark), a configured seed,
+        the benchmark. A guess from the bandwidth counts only for models of a dedicated family. Rates that were measured
+        in a batch are taken back to one stream first; without that, load would lower the rate, the rate the caps, and
+        the caps would keep it there.
         """
-        windows = self._solo
-        own = windows.get((model, session.caps.hardware.chip_class)) if windows else None
-        if own is not None and len(own) >= SOLO_SAMPLES_MIN:
-            return own.median()
-        others = [
-            window.median()
-            for chip_class in self._solo_classes.get(model, ())
-            if len(window := windows[model, chip_class]) >= SOLO_SAMPLES_MIN
-        ]
-        if others:
-            return min(others)
-        if own is not None:
-            return own.median()
+        caps = session.caps
+        benchmark = caps.decode_tps
+        learned = self.learned.solo(
+            session.ident.stable_id,
+            model,
+            caps.hardware.chip_class,
+            benchmark=benchmark,
+            now=session.live.reported_at,
+        )
+        if learned > 0:
+            return min(learned, BENCHMARK_TRUST * benchmark) if benchmark > 0 else learned
         seed = policy.solo_seeds.get(model, 0.0)
         if seed > 0:
             return seed
-        if session.caps.decode_tps > 0:
-            return session.caps.decode_tps
-        return static_tps(session.caps) if dedicated_family(model, policy) else 0.0
+        if benchmark > 0:
+            return benchmark
+        return static_tps(caps) if dedicated_family(model, policy) else 0.0
 
 
 def dedicated_family(model: str, policy: RoutingPolicy) -> str | None:
@@ -194,13 +194,6 @@ def _window(windows: OrderedDict[tuple[str, str], SampleWindow], key: tuple[str,
     else:
         windows.move_to_end(key)
     return window
-
-
-def _evicted(windows: OrderedDict[tuple[str, str], SampleWindow], key: tuple[str, str]) -> tuple[str, str] | None:
-    """Return the key that entering `key` pushes out."""
-    if key in windows or len(windows) < SAMPLE_KEYS_MAX:
-        return None
-    return next(iter(windows))
 
 
 class ReleaseRate:
@@ -225,7 +218,7 @@ class ReleaseRate:
     def rate(self, now: float) -> float | None:
         """Releases per second, or None with fewer than 5 in the last 60 s."""
         self._roll(math.floor(now))
-        if sum(count for _, count in self._recent) + self._bin_count < SOLO_SAMPLES_MIN:
+        if sum(count for _, count in self._recent) + self._bin_count < RELEASES_MIN:
             return None
         rate = ewma(self._per_second, float(self._bin_count), self.ALPHA) if self._bin_count else self._per_second
         return rate if rate is not None and rate > 0 else None

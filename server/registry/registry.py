@@ -13,7 +13,7 @@ from server.registry import preflight
 from server.registry.decision import Decision, Dispatch, Refusal, Verdict
 from server.registry.membership import Membership
 from server.registry.request import SelfRoute
-from server.registry.reserve import choose_and_commit, decision
+from server.registry.reserve import looked
 from server.registry.walk import scan
 
 if TYPE_CHECKING:
@@ -30,22 +30,14 @@ class Registry(Membership):
 
     def choose_and_reserve(self, request: RoutedRequest, now: float) -> Decision:
         """Pick the best provider and reserve it in one synchronous step; see `Decision` for why there is none."""
-        found = choose_and_commit(
-            self._index.sessions(request.model),
-            request,
-            self._context,
-            now,
-            random=self._random,
-            releaser=self._on_release,
-        )
+        found = self._chooser.choose(request, self._context, now)
         if found.reservation is not None:
             found.reservation.on_content = self._on_content
         return found
 
     def look(self, request: RoutedRequest, now: float) -> Decision:
-        """Run the same gates without reserving anything."""
-        found = scan(self._index.sessions(request.model), request, self._context, now)
-        return decision(request, found, found.candidates, found.rejections, self._context)
+        """Run the same gates without reserving anything. This walks over the providers of the model."""
+        return looked(scan(self._index.sessions(request.model), request, self._context, now), request)
 
     def decide(self, request: RoutedRequest, now: float) -> Verdict:
         """Dispatch (reserved), enqueue or refuse a new request.
@@ -90,6 +82,7 @@ class Registry(Membership):
         self, request: RoutedRequest, verdict: Decision, *, now: float, wake: Callable[[], None]
     ) -> Waiter | QueueFailure:
         """Append a request that `decide` told to wait; call it without a checkpoint in between."""
+        self.demand.waits(request.model, now)
         return self._room.enqueue(
             request,
             decision=verdict,
@@ -101,6 +94,10 @@ class Registry(Membership):
     def abandon(self, waiter: Waiter) -> None:
         """End a waiter; an assigned reservation that was not taken is released. Idempotent."""
         self._room.abandon(waiter)
+
+    def fail_waiting(self, model: str, failure: QueueFailure) -> int:
+        """Fail the waiters of a model; those who would rather have their own machine wait on."""
+        return self._room.fail_model(model, failure, sparing_owners=True)
 
     def queue_refusal(self, request: RoutedRequest, failure: QueueFailure, verdict: Decision, now: float) -> Refusal:
         """Turn a queue outcome into the client's answer."""

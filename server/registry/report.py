@@ -169,6 +169,20 @@ def _free_for_load(capacity: BackendCapacity | None) -> float | None:
     return value
 
 
+def has_same_figures(one: Live, other: Live) -> bool:
+    """Whether two reports say the same of load, memory, heat and leave."""
+    return (
+        one.cpu_usage == other.cpu_usage
+        and one.memory_pressure == other.memory_pressure
+        and one.gpu_active_gb == other.gpu_active_gb
+        and one.free_for_load_gb == other.free_for_load_gb
+        and one.thermal == other.thermal
+        and one.draining_until == other.draining_until
+        and one.total_memory_gb == other.total_memory_gb
+        and one.has_capacity == other.has_capacity
+    )
+
+
 def is_repeated(message: Heartbeat, before: Live) -> bool:
     """Whether the report is not newer than the last applied one: then it only proves liveness."""
     capacity = message.backend_capacity

@@ -1,121 +1,292 @@
-"""Scan, choose and commit: the one path by which a request gets a place on a provider, free of checkpoints.
+"""Choose and commit: the one path by which a request gets a place on a provider, free of checkpoints.
 
-Invariant: a reservation is entered only after the full gate function passed in the same synchronous call, so caps and
-budgets hold at every commit, whoever proposed the provider.
+Invariant: a reservation is entered in the same synchronous call in which every gate was found to pass on the session's
+present record, so caps and budgets hold at every commit, whoever proposed the provider.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from server.registry.decision import Candidate, ChoicePath, Decision
-from server.registry.gates import GateContext, evaluate
+from server.registry.gates import evaluate, hard_deadline_us
 from server.registry.ledger import Reservation
-from server.registry.price import candidate
+from server.registry.price import candidate, output_tokens, record
+from server.registry.reasons import Reason
+from server.registry.request import SelfRoute
+from server.registry.search import Search
 from server.registry.select import choose, narrow
 from server.registry.state import SlotState
-from server.registry.walk import Priced, Scan, scan
+from server.registry.walk import only_health, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from random import Random
 
+    from server.registry.entry import Entry
+    from server.registry.gates import GateContext
+    from server.registry.index import RoutingIndex
     from server.registry.ledger import ReleaseCause
-    from server.registry.reasons import Reason
+    from server.registry.pool import Pool
     from server.registry.request import RoutedRequest
+    from server.registry.roster import Roster
     from server.registry.state import Session
+    from server.registry.walk import Scan
 
     Releaser = Callable[[Reservation, ReleaseCause, float | None], None]
 
 
-def commit(
-    session: Session, request: RoutedRequest, context: GateContext, now: float, releaser: Releaser
-) -> Reservation | Reason:
-    """Test every gate once more and enter the reservation, or return the reason why not."""
-    reason = evaluate(session, request, context, now)
-    if reason is not None:
-        return reason
-    slot = session.slot(request.model)
-    reservation = Reservation(
-        request_id=request.request_id,
-        logical_id=request.logical_id,
-        attempt=request.attempt,
-        session_id=session.session_id,
-        model=request.model,
-        prompt_tokens=request.prompt_tokens,
-        max_tokens=request.max_tokens,
-        kv_rate=slot.kv_rate,
-        reserved_at=now,
-        cold=slot.state is not SlotState.RESIDENT,
-        releaser=releaser,
-    )
-    session.ledger.add(reservation)
-    session.touch()
-    return reservation
+class Chooser:
+    """Chooses and reserves over the index; `sessions` are the live sessions by id, `releaser` ends a reservation."""
+
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        index: RoutingIndex,
+        roster: Roster,
+        *,
+        random: Random,
+        releaser: Releaser,
+    ) -> None:
+        self._sessions = sessions
+        self._index = index
+        self._roster = roster
+        self._random = random
+        self._releaser = releaser
+
+    def choose(self, request: RoutedRequest, context: GateContext, now: float) -> Decision:
+        """Pick the best provider and reserve it; the decision says why when nothing was reserved."""
+        self._index.advance(now)
+        if request.self_route is not SelfRoute.OFF or request.allowed_serials is not None:
+            named = self._named(request)
+            found = scan(named, request, context, now)
+            if found.candidates or request.self_route is not SelfRoute.PREFER:
+                return self._from_walk(found, request, context, now)
+        pool = self._index.pool(request.model)
+        if pool is None:
+            return Decision(request_id=request.request_id, model=request.model)
+        return self._from_index(pool, request, context, now)
+
+    def commit(
+        self, session: Session, request: RoutedRequest, context: GateContext, now: float
+    ) -> Reservation | Reason:
+        """Test every gate and enter the reservation, or return the reason why not."""
+        self._index.advance(now)
+        reason = evaluate(session, request, context, now)
+        return self._enter(session, request, context, now) if reason is None else reason
+
+    # A few named providers
+
+    def _named(self, request: RoutedRequest) -> list[Session]:
+        """Return the sessions that a personal request may use at all: it names its own machines, or their serials."""
+        if request.self_route is SelfRoute.OFF and request.allowed_serials is not None:
+            named: Iterable[Session] = self._roster.with_serials(request.allowed_serials)
+        else:
+            named = self._roster.owned(request.account_id)
+        return [session for session in named if request.model in session.caps.models]
+
+    def _from_walk(self, found: Scan, request: RoutedRequest, context: GateContext, now: float) -> Decision:
+        if found.fail_open:
+            context = context.without_health()
+        size = self._size(request.model)
+        rejections = dict(found.rejections)
+        if size > found.scanned:
+            rejections[Reason.ALLOWLIST] = rejections.get(Reason.ALLOWLIST, 0) + size - found.scanned
+        narrowed = narrow(found.candidates, request, context.policy)
+        choice = choose(narrowed, self._random, expected=context.policy.cost_model == "v2")
+        if choice is None:
+            return _nothing(request, rejections, size, fail_open=found.fail_open)
+        return self._decided(
+            choice.winner.session, choice.winner, request, context, now, choice.path, choice.equal, found.fail_open
+        )
+
+    # The whole fleet
+
+    def _from_index(self, pool: Pool, request: RoutedRequest, context: GateContext, now: float) -> Decision:
+        withheld = self._withhold(pool, request) if request.excluded_sessions else ()
+        try:
+            decision = self._search(pool, request, context, now, ignore_health=context.ignore_health)
+            if decision.reservation is None and only_health(decision.rejections):
+                decision = self._search(pool, request, context.without_health(), now, ignore_health=True)
+            return decision
+        finally:
+            for entry in withheld:
+                pool.settle(entry, context)
+
+    def _withhold(self, pool: Pool, request: RoutedRequest) -> list[Entry]:
+        """Take the excluded sessions out of the lists for the length of one decision."""
+        found = []
+        for session_id in request.excluded_sessions:
+            session = self._sessions.get(session_id)
+            entry = session.entries.get(request.model) if session is not None else None
+            if entry is not None and pool.withhold(entry):
+                found.append(entry)
+        return found
+
+    def _search(
+        self, pool: Pool, request: RoutedRequest, context: GateContext, now: float, *, ignore_health: bool
+    ) -> Decision:
+        expected = context.policy.cost_model == "v2"
+        search = Search(
+            pool,
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=output_tokens(request, context),
+            need=request.need,
+            deadline_us=hard_deadline_us(request, context.policy),
+            expected=expected,
+        )
+        extra = self._extra(pool, request, context, now)
+        plan = pool.kinds.plan(request.traits, request.avoid_version, ignore_health=ignore_health)
+        for usable, some in zip(plan, _staged(extra, request, context), strict=True):
+            if not usable and not some:
+                continue
+            found = search.choose(usable, some, self._random)
+            if found is None:
+                continue
+            winner, path, equal = found
+            if isinstance(winner, Candidate):
+                return self._decided(winner.session, winner, request, context, now, path, equal, ignore_health)
+            session = winner.session
+            priced = record(session, request, context, price=winner.price, slot=winner.slot, speed=winner.speed)
+            return self._decided(session, priced, request, context, now, path, equal, ignore_health)
+        rejections = self._rejections(pool, request, context, now, ignore_health=ignore_health)
+        late = search.best_ttft_us(request.prompt_tokens) if Reason.TTFT_CEILING in rejections else None
+        nothing = _nothing(request, rejections, pool.size, fail_open=ignore_health)
+        return nothing if late is None else structs.replace(nothing, best_ttft_ms=late / 1000)
+
+    def _extra(self, pool: Pool, request: RoutedRequest, context: GateContext, now: float) -> list[Candidate]:
+        """Price what the lists do not hold: the caller's private machines, and backlogs that depend on the request."""
+        sessions = [entry.session for entry in pool.open_backlogs.values()]
+        sessions += self._private(request)
+        return [
+            candidate(one, request, context, now) for one in sessions if evaluate(one, request, context, now) is None
+        ]
+
+    def _private(self, request: RoutedRequest) -> list[Session]:
+        owned = self._roster.owned(request.account_id)
+        return [one for one in owned if one.caps.private_only and request.model in one.caps.models] if owned else []
+
+    def _rejections(
+        self, pool: Pool, request: RoutedRequest, context: GateContext, now: float, *, ignore_health: bool
+    ) -> dict[Reason, int]:
+        """Count everyone by the first gate against this request, from the running counts."""
+        tally = pool.tally(request.traits, ignore_health=ignore_health)
+        counts = {reason: count for reason, count in tally.items() if reason is not None}
+        short = tally.get(None, 0)
+        personal = {one.session_id: one for one in self._private(request)}
+        personal |= {one: self._sessions[one] for one in request.excluded_sessions if one in self._sessions}
+        for session in personal.values():
+            entry = session.entries.get(request.model)
+            if entry is None or entry.kind is None:
+                continue
+            counted = entry.kind.rejection(request.traits, ignore_health=ignore_health)
+            if counted is None:
+                short -= 1
+            else:
+                counts[counted] -= 1
+            actual = evaluate(session, request, context, now)
+            if actual is not None:
+                counts[actual] = counts.get(actual, 0) + 1
+        if hard_deadline_us(request, context.policy) is not None:
+            late = pool.with_room(request.need, request.traits, ignore_health=ignore_health)
+            counts[Reason.TTFT_CEILING] = late
+            short -= late
+        counts[Reason.FREE_MEMORY] = counts.get(Reason.FREE_MEMORY, 0) + short
+        return {reason: count for reason, count in counts.items() if count}
+
+    # Commit
+
+    def _decided(
+        self,
+        session: Session,
+        winner: Candidate,
+        request: RoutedRequest,
+        context: GateContext,
+        now: float,
+        path: ChoicePath,
+        equal: int,
+        fail_open: bool,
+    ) -> Decision:
+        deadline = context.policy.first_content_deadline_ms(request.prompt_tokens)
+        return Decision(
+            request_id=request.request_id,
+            model=request.model,
+            reservation=self._enter(session, request, context, now),
+            winner=winner,
+            path=path,
+            equal=equal,
+            scanned=self._size(request.model),
+            ttft_miss=winner.ttft_ms is not None and winner.ttft_ms > deadline,
+            fail_open=fail_open,
+        )
+
+    def _size(self, model: str) -> int:
+        pool = self._index.pool(model)
+        return pool.size if pool is not None else 0
+
+    def _enter(self, session: Session, request: RoutedRequest, context: GateContext, now: float) -> Reservation:
+        slot = session.slot(request.model)
+        reservation = Reservation(
+            request_id=request.request_id,
+            logical_id=request.logical_id,
+            attempt=request.attempt,
+            session_id=session.session_id,
+            model=request.model,
+            prompt_tokens=request.prompt_tokens,
+            max_tokens=request.max_tokens,
+            kv_rate=slot.kv_rate,
+            reserved_at=now,
+            cold=slot.state is not SlotState.RESIDENT,
+            releaser=self._releaser,
+        )
+        session.ledger.add(reservation)
+        session.touch()
+        if session.entries[request.model].faults.probe:
+            context.faults.probe_taken(session.ident.stable_id, request.model, now)
+        self._index.refresh(session, now)
+        return reservation
 
 
-def choose_and_commit(
-    sessions: Iterable[Session],
-    request: RoutedRequest,
-    context: GateContext,
-    now: float,
-    *,
-    random: Random,
-    releaser: Releaser,
-) -> Decision:
-    """Scan, narrow, choose and reserve in one synchronous step; the decision says why when nothing was reserved."""
-    found = scan(sessions, request, context, now)
-    if found.fail_open:
-        context = context.without_health()
-    candidates, rejections = found.candidates, dict(found.rejections)
-    while (choice := choose(narrow(candidates, request, context.policy), random)) is not None:
-        # The full record of the choice, from the ledger as it was compared.
-        winner = candidate(choice.winner.session, request, context, now)
-        outcome = commit(choice.winner.session, request, context, now, releaser)
-        if isinstance(outcome, Reservation):
-            return decision(
-                request,
-                found,
-                candidates,
-                rejections,
-                context,
-                reservation=outcome,
-                winner=winner,
-                runner_up=choice.runner_up,
-                path=choice.path,
+def _staged(extra: Sequence[Candidate], request: RoutedRequest, context: GateContext) -> Iterator[Sequence[Candidate]]:
+    """Sort extra candidates into the stages of a plan: other versions first, fast ones first."""
+    floor = context.policy.min_decode_tps
+    for avoided in (False, True):
+        for slow in (False, True):
+            yield (
+                [
+                    one
+                    for one in extra
+                    if (request.avoid_version is not None and one.session.caps.version == request.avoid_version)
+                    is avoided
+                    and (floor > 0 and one.projected_tps < floor) is slow
+                ]
+                if extra
+                else ()
             )
-        rejections[outcome] = rejections.get(outcome, 0) + 1
-        candidates = [one for one in candidates if one is not choice.winner]
-    return decision(request, found, candidates, rejections, context)
 
 
-def decision(
-    request: RoutedRequest,
-    found: Scan,
-    candidates: Sequence[Priced],
-    rejections: dict[Reason, int],
-    context: GateContext,
-    *,
-    reservation: Reservation | None = None,
-    winner: Candidate | None = None,
-    runner_up: Priced | None = None,
-    path: ChoicePath = ChoicePath.NONE,
-) -> Decision:
-    """Build the record of a scan and its outcome."""
-    estimates = [one.ttft_ms for one in candidates if one.ttft_ms is not None]
-    deadline = context.policy.first_content_deadline_ms(request.prompt_tokens)
+def _nothing(request: RoutedRequest, rejections: Mapping[Reason, int], scanned: int, *, fail_open: bool) -> Decision:
     return Decision(
         request_id=request.request_id,
         model=request.model,
-        reservation=reservation,
-        winner=winner,
-        runner_up=runner_up,
-        path=path,
-        candidates=len(candidates),
-        scanned=found.scanned,
+        scanned=scanned,
         rejections=rejections,
+        fail_open=fail_open,
+    )
+
+
+def looked(found: Scan, request: RoutedRequest) -> Decision:
+    """Build the record of a walk that reserved nothing."""
+    estimates = [one.ttft_ms for one in found.candidates if one.ttft_ms is not None]
+    return Decision(
+        request_id=request.request_id,
+        model=request.model,
+        candidates=len(found.candidates),
+        scanned=found.scanned,
+        rejections=found.rejections,
         best_ttft_ms=min(estimates, default=None),
-        has_ttft=bool(candidates) and len(estimates) == len(candidates),
-        ttft_miss=winner is not None and winner.ttft_ms is not None and winner.ttft_ms > deadline,
+        has_ttft=bool(found.candidates) and len(estimates) == len(found.candidates),
         fail_open=found.fail_open,
     )

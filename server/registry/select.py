@@ -1,10 +1,12 @@
-"""Choosing among the providers that passed every gate: narrow the pool, then lowest cost with fair near ties."""
+"""Choosing among the providers that passed every gate: narrow the pool, then lowest cost with fair near ties.
+
+This is the choice over a list; `search` makes the same choice over the routing index.
+"""
 
 from __future__ import annotations
 
-from heapq import nsmallest
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -17,23 +19,30 @@ if TYPE_CHECKING:
 
     from server.registry.policy import RoutingPolicy
     from server.registry.request import RoutedRequest
-    from server.registry.walk import Priced
 
-NEAR_TIE_MS: Final = 3_000.0
+NEAR_TIE_US: Final = 3_000_000
+EXPECTED_TIE_US: Final = 100_000
+EXPECTED_TIE_PERCENT: Final = 3
 
-_One = TypeVar("_One", "Candidate", "Priced")
-_COST: Final = attrgetter("cost")
+_COST: Final = attrgetter("cost_us")
 
 
-class Choice(Struct, Generic[_One], frozen=True):
-    """The winner with the way it was found, and the best of the others."""
+class Choice(Struct, frozen=True):
+    """The winner, the way it was found, and how many were equal to it."""
 
-    winner: _One
-    runner_up: _One | None
+    winner: Candidate
     path: ChoicePath
+    equal: int = 1
 
 
-def narrow(pool: Sequence[_One], request: RoutedRequest, policy: RoutingPolicy) -> Sequence[_One]:
+def near_limit_us(best: int, *, expected: bool) -> int:
+    """Return the highest cost that counts as equal to the best: 3 s above it; for cost v2 3 % and at least 100 ms."""
+    if expected:
+        return best + max(EXPECTED_TIE_US, best * EXPECTED_TIE_PERCENT // 100)
+    return best + NEAR_TIE_US
+
+
+def narrow(pool: Sequence[Candidate], request: RoutedRequest, policy: RoutingPolicy) -> Sequence[Candidate]:
     """Keep owned machines (prefer mode), then other versions than the failed one, then fast enough ones.
 
     A step that would leave nothing is not applied.
@@ -47,29 +56,49 @@ def narrow(pool: Sequence[_One], request: RoutedRequest, policy: RoutingPolicy) 
     return pool
 
 
-def choose(pool: Sequence[_One], random: Random) -> Choice[_One] | None:
-    """Pick from the pool in two passes, so that the order of iteration never matters; None for an empty pool.
+def near_ties(pool: Sequence[Candidate], *, expected: bool = False) -> list[Candidate]:
+    """Return the candidates whose cost counts as equal to the lowest."""
+    limit = near_limit_us(min(pool, key=_COST).cost_us, expected=expected)
+    return [one for one in pool if one.cost_us <= limit]
 
-    Among costs within 3 000 ms of the lowest the least occupied wins, then the fewest reservations; among those equal
-    on both and within 3 000 ms of the cheapest of them the choice is uniformly random.
+
+def equals(near: Sequence[Candidate]) -> tuple[list[Candidate], ChoicePath]:
+    """Return those of the near ties that only chance decides between, and which comparison left them.
+
+    The least occupied win, then those with the fewest reservations.
     """
-    if not pool:
-        return None
-    best = min(pool, key=_COST).cost
-    near = [one for one in pool if one.cost - best <= NEAR_TIE_MS]
     if len(near) == 1:
-        return Choice(near[0], _runner_up(pool, near[0]), ChoicePath.UNIQUE_MIN)
+        return list(near), ChoicePath.UNIQUE_MIN
     occupancy = min(one.occupancy for one in near)
     calm = [one for one in near if one.occupancy == occupancy]
     if len(calm) == 1:
-        return Choice(calm[0], _runner_up(pool, calm[0]), ChoicePath.TIE_QUEUE)
+        return calm, ChoicePath.TIE_QUEUE
     pending = min(one.pending for one in calm)
     equal = [one for one in calm if one.pending == pending]
-    if len(equal) == 1:
-        return Choice(equal[0], _runner_up(pool, equal[0]), ChoicePath.TIE_PENDING)
-    winner = random.choice(equal)
-    return Choice(winner, _runner_up(pool, winner), ChoicePath.RANDOM)
+    return equal, ChoicePath.TIE_PENDING if len(equal) == 1 else ChoicePath.RANDOM
 
 
-def _runner_up(pool: Sequence[_One], winner: _One) -> _One | None:
-    return next((one for one in nsmallest(2, pool, key=_COST) if one is not winner), None)
+def choose(pool: Sequence[Candidate], random: Random, *, expected: bool = False) -> Choice | None:
+    """Pick from the pool in two passes, so that the order of iteration never matters; None for an empty pool.
+
+    `expected` is the choice of cost v2: the less loaded of two random near ties.
+    """
+    if not pool:
+        return None
+    near = near_ties(pool, expected=expected)
+    if expected:
+        return _better_of_two(near, random)
+    equal, path = equals(near)
+    winner = equal[int(random.random() * len(equal))] if len(equal) > 1 else equal[0]
+    return Choice(winner, path, len(equal))
+
+
+def _better_of_two(near: Sequence[Candidate], random: Random) -> Choice:
+    total = len(near)
+    if total == 1:
+        return Choice(near[0], ChoicePath.UNIQUE_MIN)
+    first = int(random.random() * total)
+    second = int(random.random() * (total - 1))
+    one, other = near[first], near[second + (second >= first)]
+    better = one if (one.occupancy, one.share) <= (other.occupancy, other.share) else other
+    return Choice(better, ChoicePath.RANDOM, total)

@@ -3,7 +3,7 @@
 Invariant: `ident`, `caps` and `restoring` are written by registration and model updates, `trust` by attestation, `live`
 and `slots` by heartbeats (`slots` also by load acknowledgements), `ledger` by reserve and release, `loads` by the load
 planner, `content_since` by the first content of an attempt and by attestation.
-Invariant: `version` grows with every change, `slow_version` with every change that the slow gates read.
+Invariant: `version` grows with every change, `slow_version` with every change that gates 3 to 18 read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from protocol.messages.from_provider import Slot as WireSlot
     from protocol.messages.from_provider import Stats
     from server.ports import ProviderChannel, TrustState
-    from server.registry.reasons import Reason
-    from server.registry.standing import Standing
+    from server.registry.entry import Entry
+    from server.registry.speed import Speed
 
 Status = Literal["untrusted", "offline", "draining", "serving", "online"]
 
@@ -102,6 +102,9 @@ class Hardware(Struct, frozen=True):
     chip_tier: str = "Unknown"
     memory_gb: float = 0.0
     memory_bandwidth_gbs: float = 0.0
+    gpu_cores: int = 0
+    cpu_cores: tuple[int, int, int] = (0, 0, 0)
+    """All, performance, efficiency."""
 
     @property
     def chip_class(self) -> str:
@@ -214,10 +217,10 @@ class Session:
     """When a model of the catalogue first delivered content since its weights were last confirmed."""
     version: int = 0
     slow_version: int = 0
-    slow_gates: dict[tuple[object, ...], tuple[int, Reason] | None] = field(default_factory=dict)
-    """Cached verdicts of the slow gates; emptied whenever `slow_version` grows."""
-    standings: dict[str, Standing] = field(default_factory=dict)
-    """What gates and cost of a model depend on besides the request; each is valid for one `version`."""
+    speeds: dict[str, Speed] = field(default_factory=dict)
+    """Rates by model as of the last change; written by the routing index."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """What the routing index holds of this session, by model; written by the index alone."""
 
     @property
     def session_id(self) -> str:
@@ -229,11 +232,10 @@ class Session:
         return self.slots.get(model, NO_SLOT)
 
     def touch(self) -> None:
-        """Note a change that no slow gate reads."""
+        """Note a change that no gate before 19 reads."""
         self.version += 1
 
     def touch_slow(self) -> None:
         """Note a change that may alter eligibility."""
         self.version += 1
         self.slow_version += 1
-        self.slow_gates.clear()

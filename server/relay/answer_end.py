@@ -21,7 +21,7 @@ def billed_usage(complete: InferenceComplete, job: RelayJob) -> BilledUsage:
     than prompt.
     """
     usage = complete.usage
-    prompt = min(usage.prompt_tokens, job.prompt_tokens_hold)
+    prompt = min(usage.prompt_tokens, job.prompt_bound)
     completion = min(usage.completion_tokens, job.max_tokens)
     return BilledUsage(
         prompt_tokens=prompt,

@@ -22,6 +22,7 @@ from protocol.failure import (
     first_content_timeout,
     send_failed,
 )
+from server.ports import WriteFailed, WriterStopped, WriteTimeout
 from server.relay.attempt_state import BEFORE_COMMIT, TERMINAL, Effect, Event, Phase, advance
 from server.relay.chunk_queue import Put
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from protocol.messages.from_provider import InferenceComplete
     from server.ports import ChannelError, ProviderChannel
     from server.relay.chat_sink import ChatSink
-    from server.relay.clocks import FirstContentClock
+    from server.relay.clocks import ContentClock
     from server.relay.timing import AttemptTiming
 
 log = logging.getLogger("darkbloom.relay")
@@ -62,7 +63,11 @@ class CapacityHold(Protocol):
 
 
 class Attempt:
-    """Implements AttemptSink. `wake` tells the owning task that something happened that it must look at."""
+    """Implements AttemptSink. `wake` tells the owning task that something happened that it must look at.
+
+    `on_commit` is called in the same step in which content commits the attempt: a rival ends there, before it can
+    commit as well.
+    """
 
     def __init__(
         self,
@@ -71,9 +76,10 @@ class Attempt:
         channel: ProviderChannel,
         hold: CapacityHold,
         sink: ChatSink,
-        clock: FirstContentClock,
+        clock: ContentClock,
         timing: AttemptTiming,
         wake: Callable[[], None],
+        on_commit: Callable[[Attempt], None] | None = None,
     ) -> None:
         self.request_id = request_id
         self.channel = channel
@@ -85,6 +91,8 @@ class Attempt:
         self.complete: InferenceComplete | None = None
         self.committed = False
         self.accepted = False
+        self.channel_broken = False
+        """The request could not be sent because the provider's connection is closing or gone."""
         self.spilled = False
         """The queue overflowed; the owner takes the flag back and runs the grace window."""
         self.ending = False
@@ -95,6 +103,7 @@ class Attempt:
         self._hold = hold
         self._clock = clock
         self._wake = wake
+        self._on_commit = on_commit
         self._template: SpliceTemplate | None = None
 
     def __repr__(self) -> str:
@@ -217,6 +226,7 @@ class Attempt:
     def not_sent(self, error: ChannelError) -> None:
         """The request did not reach the provider; only a frame that had started says anything about it."""
         failure = send_failed()
+        self.channel_broken = isinstance(error, WriterStopped | WriteFailed | WriteTimeout)
         if self.is_pending():
             self.failure = failure if error.frame_started else replace(failure, health="neutral")
         self.apply(Event.SEND_FAILED)
@@ -252,6 +262,8 @@ class Attempt:
             case Effect.COMMIT:
                 self.committed = True
                 self.timing.content(trio.current_time())
+                if self._on_commit is not None:
+                    self._on_commit(self)
             case Effect.RELEASE:
                 if self.committed:  # a later attempt of the request may still need the way out
                     self.sink.stop()

@@ -44,6 +44,8 @@ class Event(Enum):
     CONSUMER_GONE = "consumer_gone"
     OVERFLOW = "overflow"
     SHUTDOWN = "shutdown"
+    LOST = "lost"
+    """Another attempt of the same request was first with content."""
     PARK_EXPIRED = "park_expired"
 
 
@@ -60,6 +62,8 @@ class Effect(Enum):
     """Over before commit; the request may go elsewhere."""
     ABANDON = "abandon"
     """Over before commit and nobody waits any more."""
+    LOSE = "lose"
+    """Over before commit because a rival committed; nobody's failure."""
     FINISH = "finish"
     """Complete, with usage."""
     BREAK = "break"
@@ -71,7 +75,15 @@ class Effect(Enum):
 
 
 # Tuples: they are searched by identity, while hashing a member of an enum is a call of a Python function.
-TERMINAL: Final = (Effect.RETRY, Effect.ABANDON, Effect.FINISH, Effect.BREAK, Effect.SETTLE_LATE, Effect.EXPIRE)
+TERMINAL: Final = (
+    Effect.RETRY,
+    Effect.ABANDON,
+    Effect.LOSE,
+    Effect.FINISH,
+    Effect.BREAK,
+    Effect.SETTLE_LATE,
+    Effect.EXPIRE,
+)
 
 Step: TypeAlias = tuple[Phase, tuple[Effect, ...]]
 
@@ -89,6 +101,7 @@ _EARLY: Final[dict[Event, Step]] = {
     Event.CUT: (Phase.DONE, (Effect.RELEASE, Effect.DETACH, Effect.CANCEL, Effect.RETRY)),
     Event.CONSUMER_GONE: (Phase.DONE, (Effect.RELEASE, Effect.DETACH, Effect.CANCEL, Effect.ABANDON)),
     Event.SHUTDOWN: (Phase.DONE, (Effect.RELEASE, Effect.DETACH, Effect.CANCEL, Effect.ABANDON)),
+    Event.LOST: (Phase.DONE, (Effect.RELEASE, Effect.DETACH, Effect.CANCEL, Effect.LOSE)),
 }
 _COMMITTED: Final[dict[Event, Step]] = {
     Event.COMPLETED: (Phase.DONE, (Effect.RELEASE, Effect.FINISH)),

@@ -6,26 +6,34 @@ Invariant: between a decision and its reservation there is no checkpoint; whoeve
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 import trio
+from msgspec import structs
 
 from protocol.api.errors import ApiError
 from server.observe.request_id import mint_uuid
 from server.registry.decision import Dispatch, Enqueue, Refusal
 from server.registry.ledger import Reservation
 from server.registry.queue import QueueFailure
-from server.registry.request import RoutedRequest
+from server.registry.request import RoutedRequest, SelfRoute
+from server.registry.views import owned_by
 from server.registry.waiting import wait_in_queue
 from server.relay.classify import FailureKind, classify
 from server.relay.clocks import FirstContentClock
+from server.relay.hedge import LEAST_REMAINING, HedgeVerdict, speculative_offset
 from server.relay.history import RequestHistory
+from server.relay.outcomes import OutcomeRecorder
 from server.relay.timing import AttemptTiming
 
 if TYPE_CHECKING:
     from protocol.failure import AttemptFailure
     from server.registry.state import Session
+    from server.relay.hedge import HedgeTicket
     from server.relay.job import RelayJob
+    from server.relay.racer import Racer
     from server.relay.services import AttemptResult, RelayServices
 
 log = logging.getLogger("darkbloom.relay")
@@ -43,6 +51,16 @@ KIND_RESULTS: Final[dict[FailureKind, AttemptResult]] = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class Backup:
+    """A second machine for a request, reserved; `sent` once an attempt owns the reservation."""
+
+    reservation: Reservation
+    timing: AttemptTiming
+    ticket: HedgeTicket
+    sent: bool = False
+
+
 class ProviderChoice:
     """The routing side of one request; keeps what was tried and tells the registry how it went."""
 
@@ -55,6 +73,12 @@ class ProviderChoice:
         self.history = RequestHistory(limits=services.limits)
         self.timing: AttemptTiming | None = None
         self.clock: FirstContentClock | None = None
+        self.backup_at = math.inf
+        """When the attempt in progress gets a backup, if it has no content by then."""
+        self._outcomes = OutcomeRecorder(services.registry)
+        self._allowance = services.times.allowance(job.prompt_tokens)
+        self._hedging = services.hedging
+        self._hedged = False
 
     @property
     def build(self) -> str:
@@ -78,32 +102,95 @@ class ProviderChoice:
                     raise AssertionError("A dispatch verdict comes with a reservation.")
                 return self._use(decision.reservation, queued_seconds=0.0)
             case Enqueue(decision):
+                self._note_shortage(decided)
                 outcome = await wait_in_queue(self._registry, request, decision)
                 now = trio.current_time()
                 if isinstance(outcome, QueueFailure):
                     return refusal_error(self._registry.queue_refusal(request, outcome, decision, now))
                 return self._use(outcome, queued_seconds=now - decided)
             case Refusal():
+                if verdict.status == 429 and verdict.retryable is not False:
+                    self._note_shortage(decided)
                 return refusal_error(verdict)
             case _:
                 assert_never(verdict)
 
-    def next(self, failure: AttemptFailure, session: Session) -> Reservation | None:
-        """After a failure before content: a reservation at another provider, or None when the request is over.
+    def failed(self, failure: AttemptFailure, racer: Racer) -> bool:
+        """Note a failure before content; True when the request may be tried again."""
+        session, now = racer.session, trio.current_time()
+        kind = self._classify(failure, session)
+        if racer.attempt.channel_broken:
+            # Its teardown waits for its own task: until then every other request would be sent there as well.
+            self._registry.mark_offline(session.session_id)
+        self._outcomes.failed(
+            failure,
+            kind,
+            session,
+            racer.build,
+            self._job.traits.shape,
+            request_id=racer.attempt.request_id,
+            need=self._job.prompt_tokens + self._job.max_tokens,
+            waited=now - racer.opened_at,
+            allowance=self._allowance,
+            now=now,
+        )
+        self.note_attempt(KIND_RESULTS[kind], session, failure.reason)
+        return self.history.note(failure, kind, session_id=session.session_id, version=session.caps.version or None)
+
+    def next(self) -> Reservation | None:
+        """After a failure: a reservation at another provider, or None when there is none or no time is left.
 
         Retries never wait in the queue.
         """
         now = trio.current_time()
-        kind = self._classify(failure, session)
-        self.note_failure(failure, kind, session)
-        again = self.history.note(failure, kind, session_id=session.session_id, version=session.caps.version or None)
-        if not again or self.clock is None or not self.clock.next_attempt(now):
+        if self.clock is None or not self.clock.next_attempt(now):
             return None
         self.timing = AttemptTiming(self._job.stamps, now)
         decision = self._registry.choose_and_reserve(self._request(), now)
         if decision.reservation is None:
             return None
         return self._use(decision.reservation, queued_seconds=0.0)
+
+    def backup(self, racer: Racer) -> Backup | None:
+        """A second machine beside one that is late with its first content; at most one for a request."""
+        now = trio.current_time()
+        hedging, clock = self._hedging, self.clock
+        if hedging is None or self._hedged or clock is None or clock.deadline - now < LEAST_REMAINING:
+            return None
+        own = owned_by(racer.session, self._job.account_id)
+        if own and self._job.self_route is SelfRoute.PREFER:
+            return None  # the caller asked for his own machine, and it works on the request
+        ticket = hedging.claim(racer.build, racer.session, now)
+        self._observer.hedge_decided(
+            racer.build, HedgeVerdict.ALLOW if not isinstance(ticket, HedgeVerdict) else ticket
+        )
+        if isinstance(ticket, HedgeVerdict):
+            return None
+        timing = AttemptTiming(self._job.stamps, now)
+        request = structs.replace(
+            self._request(),
+            previous_build=None,
+            excluded_sessions=frozenset((*self.history.excluded, racer.session.session_id)),
+        )
+        reservation = self._registry.choose_and_reserve(request, now).reservation
+        if reservation is None or reservation.cold:
+            # A machine that must load the model first cannot be faster than one that works already.
+            if reservation is not None:
+                reservation.release()
+            ticket.done(won=None)
+            return None
+        self._hedged = True
+        timing.selected(now, queued_seconds=0.0)
+        self._outcomes.hedged(racer.build, racer.attempt.request_id, reservation.request_id, now)
+        return Backup(reservation, timing, ticket)
+
+    def hedge_ended(self, backup: Backup, *, won: bool | None) -> None:
+        """Give the governor its ticket back; `won` is None when the backup decided nothing."""
+        backup.ticket.done(won=won)
+        if won is not None:
+            self._observer.hedge_ended(backup.reservation.model, won=won)
+        if won:
+            self._outcomes.hedge_won(backup.reservation.model, trio.current_time())
 
     def another(self, session_id: str) -> Reservation | None:
         """A reservation at another machine than this one, which was never dispatched to; no failure is counted."""
@@ -120,39 +207,38 @@ class ProviderChoice:
 
     # --- what the registry learns -----------------------------------------------------------------------------------
 
-    def note_content(self, session: Session) -> None:
+    def note_content(self, racer: Racer) -> None:
         """First content: the provider had room."""
-        self._registry.faults.accepted(session.ident.stable_id, self._build, trio.current_time())
+        attempt, now = racer.attempt, trio.current_time()
+        content_at = attempt.timing.content_at
+        self._outcomes.content(
+            racer.session,
+            racer.build,
+            attempt.request_id,
+            waited=(content_at if content_at is not None else now) - racer.opened_at,
+            allowance=self._allowance,
+            now=now,
+        )
 
-    def note_success(self, session: Session) -> None:
+    def note_success(self, racer: Racer, completion_tokens: int) -> None:
         """A complete answer proves the pair."""
-        shape = self._job.traits.shape
-        self._registry.faults.success(session.ident.stable_id, self._build, shape, trio.current_time())
+        self._outcomes.success(
+            racer.session,
+            racer.build,
+            self._job.traits.shape,
+            account_id=self._job.account_id,
+            completion_tokens=completion_tokens,
+            now=trio.current_time(),
+        )
+        self.note_attempt("success", racer.session)
 
-    def note_failure(self, failure: AttemptFailure, kind: FailureKind, session: Session) -> None:
-        """Strikes, load cooldowns, capacity signals and drains, by the failure's health class."""
-        now = trio.current_time()
-        faults, stable_id = self._registry.faults, session.ident.stable_id
-        if kind is FailureKind.DRAINING:
-            self._registry.mark_draining(session.session_id, now)
-        elif failure.health == "capacity":
-            faults.capacity_rejected(stable_id, self._build, now)
-        elif failure.health == "fault":
-            faults.error(stable_id, self._build, self._job.traits.shape, failure.status, now)
-        if failure.starts_load_cooldown:
-            faults.load_failed(stable_id, self._build, now)
-        self.note_attempt(KIND_RESULTS[kind], session)
-
-    def note_broken(self, failure: AttemptFailure, session: Session) -> None:
+    def note_broken(self, failure: AttemptFailure, racer: Racer) -> None:
         """A stream broke after content."""
-        if failure.health == "fault":
-            shape = self._job.traits.shape
-            now = trio.current_time()
-            self._registry.faults.error(session.ident.stable_id, self._build, shape, failure.status, now)
-        self.note_attempt("broken", session)
+        self._outcomes.broken(failure, racer.session, racer.build, self._job.traits.shape, trio.current_time())
+        self.note_attempt("broken", racer.session, failure.reason)
 
-    def note_attempt(self, result: AttemptResult, session: Session) -> None:
-        """Log and count how one attempt ended."""
+    def note_attempt(self, result: AttemptResult, session: Session, reason: str = "") -> None:
+        """Log and count how one attempt ended; `reason` is of the closed vocabulary of failures."""
         self._observer.attempt_ended(self._build, result)
         if not log.isEnabledFor(logging.INFO):
             return
@@ -164,6 +250,7 @@ class ProviderChoice:
                 "model": self._build,
                 "provider_id": session.session_id,
                 "result": result,
+                "reason": reason,
             },
         )
 
@@ -175,8 +262,20 @@ class ProviderChoice:
         if self.timing is not None:
             self.timing.selected(now, queued_seconds=queued_seconds)
         if self.clock is None:
-            self.clock = FirstContentClock(self._times, prompt_tokens=self._job.prompt_tokens, now=now)
+            allowance = self._registry.first_content.extended(reservation.model, self._allowance)
+            prompt = self._job.prompt_tokens
+            self.clock = FirstContentClock(self._times, prompt_tokens=prompt, now=now, allowance=allowance)
+        self._outcomes.reserved(reservation, now)
+        if self._hedging is not None and not self._hedged:
+            self.backup_at = now + speculative_offset(self.clock.deadline - now, at=self._hedging.at)
+        else:
+            self.backup_at = math.inf
         return reservation
+
+    def _note_shortage(self, now: float) -> None:
+        """Only what the public fleet lacks can be mended by warming machines."""
+        if self._job.self_route is not SelfRoute.EXCLUSIVE:
+            self._outcomes.refused(self._build, now)
 
     def _request(self) -> RoutedRequest:
         job, history = self._job, self.history

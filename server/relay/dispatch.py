@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,20 +15,19 @@ from server.relay.watch import completion_missing
 
 if TYPE_CHECKING:
     from server.relay.attempt import Attempt
-    from server.relay.clocks import FirstContentClock, RelayTimes
+    from server.relay.clocks import ContentClock, RelayTimes
 
 
 async def send_attempt(
     attempt: Attempt,
     body: bytes,
     *,
-    clock: FirstContentClock,
-    woken: Wakeup,
+    clock: ContentClock,
     scope: trio.CancelScope,
     cache_scope: str,
     inline_bytes: int,
 ) -> None:
-    """Seal and send, and wait for a first sign; every failure ends up in the attempt, none is raised.
+    """Seal and send; every failure ends up in the attempt, none is raised.
 
     `scope` surrounds this call and gets the clock's deadline; `await_content` says what its passing means. Cancelled
     while the frame is queued, the frame is withdrawn; the key is wiped on every path on which the channel did not take
@@ -62,27 +62,41 @@ async def send_attempt(
         scope.deadline = clock.deadline
         await attempt.channel.send_request(attempt.request_id, frame)
         attempt.sent()
-        # Most answers begin in time: the same scope does for this wait.
-        if attempt.is_pending():
-            await woken.wait()
     except ChannelError as error:
         attempt.not_sent(error)
 
 
-async def await_content(attempt: Attempt, clock: FirstContentClock, times: RelayTimes, woken: Wakeup) -> None:
-    """Wait until the attempt is committed or over; the clock may grow meanwhile.
+async def await_content(
+    attempt: Attempt, clock: ContentClock, times: RelayTimes, woken: Wakeup, *, until: float = math.inf
+) -> None:
+    """Wait until the attempt is committed or over, or until a moment; the clock may grow meanwhile.
 
     A provider that ended without content owes its completion message at once.
     """
     while attempt.is_pending():
-        due = attempt.last_chunk_at + times.completion if attempt.ending else clock.deadline
-        with trio.move_on_at(min(due, clock.deadline)):
+        with trio.move_on_at(min(next_due(attempt, clock, times), until)):
             await woken.wait()
         now = trio.current_time()
-        if now >= clock.deadline:
-            attempt.late()
-        elif attempt.ending and now >= attempt.last_chunk_at + times.completion:
-            attempt.cut(completion_missing())
+        look_at_clock(attempt, clock, times, now)
+        if now >= until:
+            return
+
+
+def next_due(attempt: Attempt, clock: ContentClock, times: RelayTimes) -> float:
+    """The moment at which a pending attempt has to be looked at."""
+    if attempt.ending:
+        return min(attempt.last_chunk_at + times.completion, clock.deadline)
+    return clock.deadline
+
+
+def look_at_clock(attempt: Attempt, clock: ContentClock, times: RelayTimes, now: float) -> None:
+    """End an attempt that missed its deadline or owes its completion for too long; one that is over hears nothing."""
+    if not attempt.is_pending():
+        return
+    if now >= clock.deadline:
+        attempt.late()
+    elif attempt.ending and now >= attempt.last_chunk_at + times.completion:
+        attempt.cut(completion_missing())
 
 
 async def _seal(body: bytes, public_key: bytes, inline_bytes: int) -> SealedRequest:

@@ -44,6 +44,8 @@ class RequestHistory:
     last_kind: FailureKind | None = None
     excluded: set[str] = field(default_factory=set)
     avoid_version: str | None = None
+    stopped: bool = False
+    """A failure showed that every provider would fail: nothing more is tried, and it is the answer."""
 
     def note(self, failure: AttemptFailure, kind: FailureKind, *, session_id: str, version: str | None) -> bool:
         """Record one failed attempt; True when another provider may be tried.
@@ -51,16 +53,19 @@ class RequestHistory:
         The session is excluded from now on, and its version is avoided if there is a choice.
         """
         self.attempts += 1
+        self.excluded.add(session_id)
+        if self.stopped:
+            return False
         self.last = failure
         self.last_kind = kind
-        self.excluded.add(session_id)
+        self.stopped = kind in STOPS
         self.avoid_version = version or self.avoid_version
         if kind is FailureKind.CAPACITY:
             self.capacity += 1
         elif kind is FailureKind.TIMEOUT:
             self.timeouts += 1
         return (
-            kind not in STOPS
+            not self.stopped
             and self.attempts < self.limits.attempts
             and self.capacity < self.limits.capacity
             and self.timeouts < self.limits.timeouts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from server.answer.writer import AnswerWriter
     from server.relay.settlement import SettlementRecord
     from server.relay.timing import RequestStamps
+
+
+class MediaStep(Protocol):
+    """Fetches the remote images and videos of a request, once its money is reserved."""
+
+    @property
+    def prompt_tokens_hold(self) -> int | None:
+        """Upper bound of the prompt with all media in it; None before `inline` is done."""
+
+    async def inline(self) -> None:
+        """Put the bytes into the bodies that are made from now on; raises ApiError, and then nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,7 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
     provider may cache for that build. Token numbers: the routing estimate, the upper bound of the prompt that the hold
     was taken for, and the clamped output bound. `created` is Unix time. `dialect` shapes the answer.
+    `splits_think` tells for which builds `<think>` blocks are reasoning.
     """
 
     coord_request_id: str
@@ -61,21 +73,28 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     traits: Traits = PLAIN
     self_route: SelfRoute = SelfRoute.OFF
     has_linked_machine: bool = True
-    split_think: bool = False
+    splits_think: Callable[[str], bool] | None = None
+    media: MediaStep | None = None
     asked_for_stop: bool = False
     wants_metadata: bool = False
     cache_scope: Callable[[str], str] | None = None
     dialect: Dialect = CHAT
 
-    def new_stream(self, job_id: str) -> StreamAssembler:
-        """Make the assembler of one streamed attempt, in the dialect of the request."""
-        return self.dialect.new_stream(self._facts(job_id))
+    @property
+    def prompt_bound(self) -> int:
+        """Upper bound of the prompt's tokens as far as it is known by now."""
+        fetched = self.media.prompt_tokens_hold if self.media is not None else None
+        return self.prompt_tokens_hold if fetched is None else fetched
 
-    def new_answer(self, job_id: str) -> WholeAssembler:
+    def new_stream(self, job_id: str, build: str = "") -> StreamAssembler:
+        """Make the assembler of one streamed attempt at a build, in the dialect of the request."""
+        return self.dialect.new_stream(self._facts(job_id, build or self.build))
+
+    def new_answer(self, job_id: str, build: str = "") -> WholeAssembler:
         """Make the assembler of one attempt that is answered in one piece."""
-        return self.dialect.new_answer(self._facts(job_id))
+        return self.dialect.new_answer(self._facts(job_id, build or self.build))
 
-    def _facts(self, job_id: str) -> AnswerFacts:
+    def _facts(self, job_id: str, build: str) -> AnswerFacts:
         return AnswerFacts(
             job_id=job_id,
             public_model=self.public_model,
@@ -83,7 +102,7 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
             requested_max=self.max_tokens,
             prompt_tokens=self.prompt_tokens,
             include_usage=self.include_usage,
-            split_think=self.split_think,
+            split_think=self.splits_think is not None and self.splits_think(build),
         )
 
     def __repr__(self) -> str:
@@ -95,13 +114,15 @@ class Committed:
     """A stream is chosen: send `headers`, then run `produce` in the task that owns the consumer's connection.
 
     Call `abandon` when the answer is over, however it ended: if `produce` was never called, the consumer counts as
-    gone at once. It does so too when `produce` is not called within the head limit.
+    gone at once. It does so too when `produce` is not called within the head limit. `crash_event` gives the last event
+    of an answer that `produce` broke off by a fault of ours.
     """
 
     job_id: str
     headers: Mapping[str, str]
     produce: Callable[[AnswerWriter], Awaitable[None]]
     abandon: Callable[[], None]
+    crash_event: Callable[[], bytes] = bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def clean(value: str) -> str:
 def provider_details(session: Session) -> dict[str, object]:
     """The opt-in `metadata` block's provider part; no serial numbers, no account."""
     hardware, trust = session.caps.hardware, session.trust
-    return {
+    details: dict[str, object] = {
         "provider_id": clean(session.session_id),
         "provider_attested": trust.attested,
         "provider_trust_level": trust.level,
@@ -30,6 +30,10 @@ def provider_details(session: Session) -> dict[str, object]:
         "provider_chip": clean(hardware.chip_name),
         "provider_machine_model": clean(hardware.machine_model),
     }
+    if trust.posture is not None:
+        details["provider_secure_enclave"] = trust.posture.secure_enclave
+        details["attestation_se_public_key"] = clean(trust.posture.se_public_key)
+    return details
 
 
 _HEADERS: Final = {
@@ -39,6 +43,8 @@ _HEADERS: Final = {
     "provider_chip": "X-Provider-Chip",
     "provider_machine_model": "X-Provider-Model",
     "provider_encrypted": "X-Provider-Encrypted",
+    "provider_secure_enclave": "X-Provider-Secure-Enclave",
+    "attestation_se_public_key": "X-Attestation-Se-Public-Key",
 }
 
 
@@ -46,7 +52,7 @@ def provider_headers(details: Mapping[str, object]) -> dict[str, str]:
     """The same as response headers; empty values are left out."""
     found: dict[str, str] = {}
     for key, name in _HEADERS.items():
-        value = details[key]
+        value = details.get(key, "")
         text = ("true" if value else "false") if isinstance(value, bool) else str(value)
         if text:
             found[name] = text

@@ -12,7 +12,9 @@ from server.relay.history import AttemptLimits
 
 if TYPE_CHECKING:
     from server.registry.registry import Registry
+    from server.registry.state import Session
     from server.relay.funds import Funds
+    from server.relay.hedge import HedgeTicket, HedgeVerdict
     from server.relay.settlement import Settlement, SettlementRecord
 
 AttemptResult = Literal[
@@ -30,6 +32,7 @@ AttemptResult = Literal[
     "neutral",
     "fault",
     "abandoned",
+    "hedge_lost",
 ]
 """How one attempt ended; the closed set of its metric label."""
 
@@ -42,6 +45,12 @@ class RelayObserver(Protocol):
 
     def attempt_ended(self, model: str, result: AttemptResult) -> None:
         """One dispatch attempt is over."""
+
+    def hedge_decided(self, model: str, verdict: HedgeVerdict) -> None:
+        """A request waited long for its first content: whether it got a backup."""
+
+    def hedge_ended(self, model: str, *, won: bool) -> None:
+        """A backup that was sent is over: it answered first, or not."""
 
     def request_ended(self, record: SettlementRecord) -> None:
         """One request is over; called when its settlement starts."""
@@ -56,11 +65,28 @@ class SilentObserver:
     def attempt_ended(self, model: str, result: AttemptResult) -> None:
         """Do nothing."""
 
+    def hedge_decided(self, model: str, verdict: HedgeVerdict) -> None:
+        """Do nothing."""
+
+    def hedge_ended(self, model: str, *, won: bool) -> None:
+        """Do nothing."""
+
     def request_ended(self, record: SettlementRecord) -> None:
         """Do nothing."""
 
     def settlement_failed(self) -> None:
         """Do nothing."""
+
+
+class Hedging(Protocol):
+    """Decides about backups; synchronous."""
+
+    @property
+    def at(self) -> float:
+        """The share of the time for the first content after which a backup is considered."""
+
+    def claim(self, model: str, primary: Session, now: float) -> HedgeTicket | HedgeVerdict:
+        """Grant a backup beside `primary`, or say why not; a ticket must be given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +96,8 @@ class RelayServices:
     registry: Registry
     settlement: Settlement
     funds: Funds = field(default_factory=FreeOfCharge)
+    hedging: Hedging | None = None
+    """None: no request gets a backup."""
     observer: RelayObserver = field(default_factory=SilentObserver)
     times: RelayTimes = field(default_factory=RelayTimes)
     limits: AttemptLimits = field(default_factory=AttemptLimits)

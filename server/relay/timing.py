@@ -8,12 +8,16 @@ from __future__ import annotations
 import msgspec
 
 
-class RequestStamps(msgspec.Struct, frozen=True, kw_only=True):
-    """Moments before the first attempt, in seconds of trio's clock."""
+class RequestStamps(msgspec.Struct, kw_only=True):
+    """Moments before the first attempt, in seconds of trio's clock, and how long remote media took (None: no media).
+
+    `reserved` and `media_seconds` are set on the way, before the first attempt begins.
+    """
 
     received: float
     parsed: float
     reserved: float
+    media_seconds: float | None = None
 
 
 class AttemptTiming:
@@ -78,6 +82,7 @@ class AttemptTiming:
         segments = {
             "parse_us": _micros(request.parsed - request.received),
             "reserve_us": _micros(request.reserved - request.parsed),
+            **_media(request),
             "route_us": _micros(selected - self.started_at - self.queued_seconds),
             "queue_us": _micros(self.queued_seconds),
             "encrypt_us": _micros(sealed - selected),
@@ -90,6 +95,10 @@ class AttemptTiming:
     def header(self) -> str:
         """The value of `X-Timing`: compact JSON."""
         return msgspec.json.encode(self.segments()).decode()
+
+
+def _media(request: RequestStamps) -> dict[str, int]:
+    return {} if request.media_seconds is None else {"media_fetch_us": _micros(request.media_seconds)}
 
 
 def _micros(seconds: float) -> int:

@@ -68,7 +68,12 @@ def build_app(
         app.register_blueprint(blueprint)
     inner = cast("AsgiApp", app.asgi_app)
     routed = Endpoints(
-        app, inner, endpoints or {}, max_bytes=settings.max_body_bytes, body_seconds=settings.body_timeout
+        app,
+        inner,
+        endpoints or {},
+        max_bytes=settings.max_body_bytes,
+        max_sealed_bytes=settings.max_sealed_bytes,
+        body_seconds=settings.body_timeout,
     )
     layered: Any = Layers(routed, metrics=metrics, drain=drain, cors_origins=settings.cors_origins)
     app.asgi_app = layered  # type: ignore[method-assign]

@@ -28,10 +28,12 @@ from server.api.stripe_webhooks import StripeWebhookServices, stripe_webhooks_bl
 from server.billing.prices import Tariff
 from server.billing.relay_funds import LedgerFunds
 from server.billing.service import Billing, make_billing
+from server.catalog import ModelBook
 from server.payments.open import Payments, open_payments
 from server.payments.reconciler import run_reconciler
 from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
+from server.serve.records import read_aliases, read_catalog
 from server.serve.rewards import Rewards, make_rewards
 from server.store import Listening
 from server.store.address import Memory, parse_address
@@ -63,6 +65,7 @@ class Books:
     billing: Billing
     payments: Payments
     rewards: Rewards
+    catalog: ModelBook
     door: Door
     funds: LedgerFunds
     instance_id: str
@@ -72,6 +75,7 @@ class Books:
         """Start the background tasks; the nursery must outlive the relay."""
         self.billing.start(nursery, supervisor)
         self.rewards.start(nursery, supervisor)
+        supervisor.start(nursery, "catalogue", self.catalog.run, restart="backoff")
         for name, task in self.accounts.tasks():
             supervisor.start(nursery, name, task, restart="backoff")
         if isinstance(self.store, Listening):
@@ -133,7 +137,7 @@ async def open_books(
 ) -> AsyncGenerator[Books, None]:
     """Open the store and build what works on it; what a crash left open is given back before this yields.
 
-    Raises StoreNotConfigured and StoreCannotOpen.
+    Raises StoreNotConfigured, StoreCannotOpen and CatalogUnusable.
     """
     meter = MoneyMetrics(metrics)
     instance_id = f"coord-{secrets.token_hex(8)}"
@@ -154,13 +158,20 @@ async def open_books(
             tariff_of(settings),
             wall_clock=wall_clock,
             instance_id=instance_id,
-            is_known_model=registry.catalog.knows,
+            is_known_model=lambda model: registry.catalog.knows(model),
             observer=meter,
             reservation_seconds=settings.reservation_ttl,
         )
         await billing.recover()
         rewards = make_rewards(settings, store, FleetFacts(registry), wall_clock=wall_clock, instance_id=instance_id)
         await rewards.recover()
+        catalog = ModelBook(
+            store,
+            file_entries=read_catalog(settings.model_catalog),
+            file_aliases=read_aliases(settings.model_catalog),
+            on_change=lambda entries: registry.set_catalog(entries, trio.current_time()),
+        )
+        await catalog.refresh()
         async with open_payments(
             settings,
             store=store,
@@ -176,6 +187,7 @@ async def open_books(
                 billing=billing,
                 payments=payments,
                 rewards=rewards,
+                catalog=catalog,
                 door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
                 funds=LedgerFunds(billing.desk),
                 instance_id=instance_id,

@@ -18,31 +18,38 @@ from typing import TYPE_CHECKING
 import trio
 
 from server.api import ApiServices, build_blueprints, build_endpoints
+from server.api.model_prices import ModelPrices
 from server.link import LinkContext, ProviderLink
 from server.listener import Listener, server_tls_context
 from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_request_id
 from server.observe.interpreter import collect_garbage, dump_tasks_on_signal
 from server.observe.loop_lag import measure_loop_lag
+from server.pool import FleetHedging, PoolRunner
 from server.registry import Registry, run_maintenance
 from server.relay import InferenceRelay, RelayServices
 from server.serve.app import build_app
-from server.serve.books import Books, open_books
+from server.serve.books import Books, open_books, tariff_of
 from server.serve.crash_log import CrashLog
 from server.serve.drain import Drain
 from server.serve.fleet_facts import key_text
 from server.serve.gauges import declare_gauges, declare_listener_gauges
 from server.serve.metrics_route import metrics_blueprint
 from server.serve.money_metrics import declare_money_gauges
+from server.serve.public import public_blueprints
 from server.serve.records import (
     attempt_limits,
+    hedge_policy,
     link_settings,
     listener_limits,
+    pool_policy,
+    media_fetcher,
     queue_bounds,
     read_catalog,
     relay_times,
     routing_policy,
     trust_policy,
 )
+from server.serve.sealing import key_ring, sealed_endpoints
 from server.serve.version import installed_version
 from server.trust import TrustDesk
 
@@ -96,10 +103,11 @@ async def _serving(
     """Build what serves, over books that are open."""
     supervisor = Supervisor(metrics, strict=settings.strict_tasks)
     drain = Drain()
+    policy = trust_policy(settings)
     link = ProviderLink(
         LinkContext(
             registry=registry,
-            desk=TrustDesk(policy=trust_policy(settings), catalog_hash=_catalog_hash(registry)),
+            desk=TrustDesk(policy=policy, catalog_hash=_catalog_hash(registry)),
             settings=link_settings(settings),
             meter=LinkMetrics(metrics),
             link_account=books.accounts.provider_tokens.link,
@@ -116,6 +124,7 @@ async def _serving(
             times=relay_times(settings),
             limits=attempt_limits(settings),
             bounds=queue_bounds(settings),
+            hedging=_hedging(settings, registry),
         )
     )
     services_of_api = ApiServices(
@@ -127,18 +136,23 @@ async def _serving(
         drain=drain,
         supervisor=supervisor,
         version=installed_version(),
-        build_commit="dev",
+        build_commit=settings.build_commit,
         max_body_bytes=settings.max_body_bytes,
         cache_secret=_cache_secret(settings),
         clock=trio.current_time,
         wall_clock=time.time,
+        media=media_fetcher(settings),
+        aliases=books.catalog,
+        prices=ModelPrices(books.billing.prices, tariff_of(settings), clock=trio.current_time),
     )
+    ring = key_ring(settings)
     blueprints = [
         *build_blueprints(services_of_api),
         *books.blueprints(settings),
+        *public_blueprints(services_of_api, books, settings, ring=ring, manifest=lambda: policy.manifest),
         metrics_blueprint(settings, metrics),
     ]
-    endpoints = build_endpoints(services_of_api)
+    endpoints = sealed_endpoints(build_endpoints(services_of_api), ring, settings)
     app = build_app(settings, metrics=metrics, drain=drain, blueprints=blueprints, endpoints=endpoints)
     listener = Listener(
         app,
@@ -157,6 +171,8 @@ async def _serving(
         await services.start(link.run)
         await services.start(relay.serve)
         supervisor.start(services, "registry_maintenance", run_maintenance, registry, restart="backoff", essential=True)
+        pool = PoolRunner(registry, pool_policy(settings))
+        supervisor.start(services, "warm_pool", pool.run, restart="backoff")
         supervisor.start(services, "loop_lag", measure_loop_lag, metrics, restart="backoff")
         supervisor.start(services, "garbage", collect_garbage, restart="backoff")
         supervisor.start(services, "task_dump", dump_tasks_on_signal, restart="backoff")
@@ -173,6 +189,11 @@ async def _serving(
             listener=listener,
         )
         services.cancel_scope.cancel()
+
+
+def _hedging(settings: CoordinatorSettings, registry: Registry) -> FleetHedging | None:
+    policy = hedge_policy(settings)
+    return None if policy is None else FleetHedging(registry, policy)
 
 
 def _note_machine(books: Books, session_id: str, public_key: bytes, account_id: str | None) -> None:

@@ -14,7 +14,22 @@ HeaderPairs: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 # Answered without a key, and the same for everybody.
 PUBLIC_PATHS: Final = frozenset(
-    {"/health", "/readyz", "/v1/models/capacity", "/v1/leaderboard", "/v1/network/totals", "/v1/pricing"}
+    {
+        "/api/version",
+        "/health",
+        "/openapi.json",
+        "/readyz",
+        "/v1/encryption-key",
+        "/v1/leaderboard",
+        "/v1/models/capacity",
+        "/v1/models/catalog",
+        "/v1/network/totals",
+        "/v1/pricing",
+        "/v1/providers/attestation",
+        "/v1/releases/latest",
+        "/v1/runtime/manifest",
+        "/v1/stats",
+    }
 )
 
 _READS: Final = ("GET", "HEAD")
@@ -26,10 +41,16 @@ _HEADERS: Final = (
 _EXPOSED: Final = (
     b"X-Request-ID, request-id, X-Timing, X-Inference-Job-ID, Retry-After, x-should-retry, "
     b"X-Provider-Id, X-Provider-Attested, X-Provider-Trust-Level, X-Provider-Chip, X-Provider-Model, "
-    b"X-Provider-Encrypted, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"X-Provider-Encrypted, X-Provider-Secure-Enclave, X-Provider-Mda-Verified, X-Attestation-Se-Public-Key, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-input-tokens, x-ratelimit-remaining-input-tokens, x-ratelimit-reset-input-tokens, "
     b"x-ratelimit-limit-output-tokens, x-ratelimit-remaining-output-tokens, x-ratelimit-reset-output-tokens, "
-    b"X-RateLimit-Reset"
+    b"X-RateLimit-Reset, "
+    b"anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, "
+    b"anthropic-ratelimit-input-tokens-limit, anthropic-ratelimit-input-tokens-remaining, "
+    b"anthropic-ratelimit-input-tokens-reset, anthropic-ratelimit-output-tokens-limit, "
+    b"anthropic-ratelimit-output-tokens-remaining, anthropic-ratelimit-output-tokens-reset, "
+    b"X-Eigen-Sealed, X-Eigen-Sealed-Kid"
 )
 _PUBLIC: Final[HeaderPairs] = (
     (b"access-control-allow-origin", b"*"),

@@ -15,6 +15,7 @@ from server.answer import AnswerConnection, StreamingAnswer
 from server.api.call import Call, CallHeaders, WholeAnswer
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 from server.observe import request_notes
+from server.sealed import is_sealed_type
 from server.serve.json_error import send_error
 from server.serve.request_body import RequestBody
 
@@ -29,15 +30,26 @@ _ALLOWED: Final = ("OPTIONS", "POST")
 
 
 class Endpoints:
-    """Serves `routes` (by path); `app` is quart, `inner` its ASGI face for all other paths."""
+    """Serves `routes` (by path); `app` is quart, `inner` its ASGI face for all other paths.
+
+    A body may have `max_bytes`, a sealed one `max_sealed_bytes`, which it has by default too.
+    """
 
     def __init__(
-        self, app: QuartTrio, inner: AsgiApp, routes: Mapping[str, Endpoint], *, max_bytes: int, body_seconds: float
+        self,
+        app: QuartTrio,
+        inner: AsgiApp,
+        routes: Mapping[str, Endpoint],
+        *,
+        max_bytes: int,
+        body_seconds: float,
+        max_sealed_bytes: int | None = None,
     ) -> None:
         self._app = app
         self._inner = inner
         self._routes = routes
         self._max_bytes = max_bytes
+        self._max_sealed_bytes = max_bytes if max_sealed_bytes is None else max_sealed_bytes
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +63,8 @@ class Endpoints:
             await _refuse_method(scope, send)
             return
         headers = CallHeaders(scope["headers"])
-        body = RequestBody(announced_bytes=_announced(headers), limit_bytes=self._max_bytes, seconds=self._body_seconds)
+        limit = self._max_sealed_bytes if is_sealed_type(headers.get("content-type")) else self._max_bytes
+        body = RequestBody(announced_bytes=_announced(headers), limit_bytes=limit, seconds=self._body_seconds)
         with trio.CancelScope() as running:
 
             def take(event: Event) -> None:
@@ -101,7 +114,7 @@ class _StreamConnection(AnswerConnection):
 async def _send_whole(send: Send, answer: WholeAnswer) -> None:
     headers = [(b"content-type", answer.content_type.encode("latin-1")), (b"content-length", b"%d" % len(answer.body))]
     headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 

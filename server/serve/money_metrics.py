@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from server.billing.observer import HoldOutcome
+from server.billing.observer import HoldOutcome, MoneyStep
 from server.limits import Dimension, Tier
 from server.payments.alerts import AlertKind, WebhookEndpoint, WebhookResult
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from server.observe.metrics import Metrics
 
 _OPERATIONS: Final = ("settle", "release")
+_TRANSACTION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class MoneyMetrics:
@@ -52,6 +53,13 @@ class MoneyMetrics:
         self._lost = declare.counter(
             "darkbloom_billing_credit_failed", "Operations that were given up.", op=_OPERATIONS
         )
+        took = declare.histogram(
+            "darkbloom_billing_transaction_seconds",
+            "Time from asking for a transaction on the books to its commit.",
+            _TRANSACTION_BUCKETS,
+            step=get_args(MoneyStep),
+        )
+        self._took = {step: took.series(step) for step in get_args(MoneyStep)}
         self._rejections = declare.counter(
             "darkbloom_ratelimit_rejections", "Refused calls.", tier=get_args(Tier), dimension=get_args(Dimension)
         )
@@ -103,6 +111,10 @@ class MoneyMetrics:
         """See BillingObserver."""
         self._lost.inc(operation)
 
+    def took(self, step: MoneyStep, seconds: float) -> None:
+        """See BillingObserver."""
+        self._took[step].observe(seconds)
+
     # --- payments and limits ----------------------------------------------------------------------------------------
 
     def alert(self, kind: AlertKind) -> None:
@@ -119,8 +131,8 @@ class MoneyMetrics:
 
 
 def declare_money_gauges(metrics: Metrics, billing: Billing) -> None:
-    """Declare what is read whenever metrics are asked for: the open holds, and what waits for the database."""
-    desk, queue = billing.desk, billing.queue
+    """Declare what is read whenever metrics are asked for: open holds, what waits for the database, the last audit."""
+    desk, queue, audit = billing.desk, billing.queue, billing.audit
     metrics.reading("darkbloom_billing_open_holds", "Open holds.", (), lambda: [((), desk.gauge().number)])
     metrics.reading("darkbloom_billing_open_holds_micro_usd", "Money on hold.", (), lambda: [((), desk.gauge().amount)])
     metrics.reading(
@@ -131,4 +143,16 @@ def declare_money_gauges(metrics: Metrics, billing: Billing) -> None:
     )
     metrics.reading(
         "darkbloom_billing_waiting_operations", "Operations that wait for the database.", (), lambda: [((), len(queue))]
+    )
+    metrics.reading(
+        "darkbloom_ledger_sum_micro_usd",
+        "Sum of all entries of the ledger at the last hourly audit; anything but 0 is an error.",
+        (),
+        lambda: [] if audit.report is None else [((), audit.report.total)],
+    )
+    metrics.reading(
+        "darkbloom_ledger_differences",
+        "Differences that the last hourly audit of the books found.",
+        (),
+        lambda: [] if audit.report is None else [((), audit.problems)],
     )

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from server.catalog import Alias
 from server.link import LinkSettings, WriterLimits
 from server.listener import ListenerLimits
+from server.media import MediaFetcher, MediaLimits
+from server.pool import PoolPolicy
 from server.registry import CatalogEntry, RoutingPolicy
 from server.relay.chunk_queue import QueueBounds
 from server.relay.clocks import RelayTimes
+from server.relay.hedge import HedgePolicy
 from server.relay.history import AttemptLimits
 from server.trust import TrustPolicy
 
@@ -24,7 +28,8 @@ class CatalogUnusable(Exception):
 
 
 class _CatalogFile(msgspec.Struct, forbid_unknown_fields=True):
-    models: list[CatalogEntry]
+    models: list[CatalogEntry] | None = None
+    aliases: list[Alias] = []
 
 
 def listener_limits(settings: CoordinatorSettings) -> ListenerLimits:
@@ -118,19 +123,64 @@ def queue_bounds(settings: CoordinatorSettings) -> QueueBounds:
     )
 
 
+def hedge_policy(settings: CoordinatorSettings) -> HedgePolicy | None:
+    """Return the rules for second machines; None: there are none."""
+    return HedgePolicy(at=settings.hedge_at, divisor=settings.hedge_budget_divisor) if settings.hedge else None
+
+
+def pool_policy(settings: CoordinatorSettings) -> PoolPolicy:
+    """Return the numbers of the warm pool."""
+    return PoolPolicy(
+        enabled=settings.warm_pool,
+        observe_only=settings.warm_pool_observe_only,
+        interval=settings.warm_pool_interval,
+        min_dwell=settings.warm_pool_min_dwell,
+        max_loads=settings.warm_pool_max_loads,
+        ceiling=settings.warm_pool_ceiling,
+        gap_fraction=settings.warm_pool_gap_fraction,
+        max_pending=settings.warm_pool_max_pending,
+    )
+
+
 def attempt_limits(settings: CoordinatorSettings) -> AttemptLimits:
     """Return how often one request may be tried."""
     return AttemptLimits(attempts=settings.max_attempts)
 
 
 def read_catalog(path: Path | None) -> list[CatalogEntry] | None:
-    """Read the model catalogue, a TOML file with `[[models]]` entries; None without a path.
+    """Read the model catalogue, a TOML file with `[[models]]` and `[[aliases]]` entries; None without `[[models]]`.
 
     Raises CatalogUnusable.
     """
+    return _catalog_file(path).models
+
+
+def read_aliases(path: Path | None) -> list[Alias]:
+    """Read the aliases of the same file; raises CatalogUnusable."""
+    return _catalog_file(path).aliases
+
+
+def _catalog_file(path: Path | None) -> _CatalogFile:
     if path is None:
-        return None
+        return _CatalogFile()
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=_CatalogFile).models
+        return msgspec.toml.decode(path.read_bytes(), type=_CatalogFile)
     except (OSError, msgspec.MsgspecError) as error:
         raise CatalogUnusable(f"DARKBLOOM_MODEL_CATALOG={path} cannot be used: {error}") from error
+
+
+def media_fetcher(settings: CoordinatorSettings) -> MediaFetcher | None:
+    """Make what fetches remote media; None where it is switched off."""
+    if not settings.media_fetch:
+        return None
+    limits = MediaLimits(
+        file_bytes=settings.media_fetch_max_file_bytes,
+        total_bytes=settings.media_fetch_max_total_bytes,
+        parts=settings.media_fetch_max_parts,
+        fetch_seconds=settings.media_fetch_timeout,
+        total_seconds=settings.media_fetch_total_deadline,
+        concurrency=settings.media_fetch_concurrency,
+        global_concurrency=settings.media_fetch_global_concurrency,
+        megapixels=settings.media_fetch_max_image_megapixels,
+    )
+    return MediaFetcher(limits, blocked_domains=settings.media_blocked_domains)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from protocol.challenge import ChallengePolicy, ChallengeVerdict, Expectation, check_reply
 from protocol.p256 import parse_p256_public
-from server.ports import TrustState
+from server.ports import Posture, TrustState
 from server.trust.effects import Disconnect, Effect, Publish, Send, SendChallenge, Supersede, WithdrawRequests
 from server.trust.gate import PrivacyFacts
 from server.trust.machine import Judgement, Outstanding, TrustMachine
@@ -19,6 +19,7 @@ from server.trust.runtime import compare_runtime
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from protocol.attestation import BlobVerdict
     from protocol.messages.from_provider import AttestationResponse, ModelEntry, Register
     from protocol.messages.to_provider import AttestationChallenge, RuntimeStatus, TrustStatus
     from server.link.meter import LinkEvent
@@ -109,6 +110,7 @@ class SessionTrust:
             runtime_verified=not mismatches,
             runtime_manifest_checked=not mismatches,
             dev=verdict.dev,
+            posture=_posture(verdict),
         )
         self._machine = TrustMachine(desk.policy, privacy, state, now)
 
@@ -242,3 +244,18 @@ class SessionTrust:
         if self._device is not None and self.device_id is not None and self._port.proved(self.device_id):
             for older in self._desk.devices.older(self._device, self):
                 older._port.replaced()  # noqa: SLF001 - another object of this very class
+
+
+def _posture(verdict: BlobVerdict) -> Posture | None:
+    """What a valid blob says of its machine; the public may know it."""
+    blob = verdict.blob
+    if blob is None or not verdict.valid:
+        return None
+    return Posture(
+        se_public_key=verdict.signing_key,
+        secure_enclave=blob.secure_enclave_available,
+        sip_enabled=blob.sip_enabled,
+        secure_boot_enabled=blob.secure_boot_enabled,
+        authenticated_root_enabled=blob.authenticated_root_enabled,
+        system_volume_hash=blob.system_volume_hash,
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import trio
@@ -20,7 +21,7 @@ from tests.testbed.money_people import DOLLAR, LinkedProvider, People, Person
 from tests.testbed.postgres_server import NoServer
 from tests.testbed.shared import SharedCoordinators
 from tests.testbed.sim_provider import MODEL
-from tests.testbed.sim_script import SessionScript
+from tests.testbed.sim_script import Answer, FaultScript, SessionScript
 
 GRACE_SECONDS = 1.0
 SETTINGS = {"DARKBLOOM_SETTLE_GRACE": f"{GRACE_SECONDS:.0f}s"}
@@ -222,6 +223,47 @@ async def test_after_a_failover_only_the_machine_that_answered_is_paid(scene: Sc
     assert await scene.earned(owners[asked[0]]) == 0
     assert await scene.earned(owners[asked[1]]) == COST
     assert await scene.people.reservations(consumer) == [("settled", COST)]
+
+
+async def test_of_two_machines_that_race_only_the_winner_is_paid(scene: Scene) -> None:
+    consumer = await scene.join()
+    owners = [await scene.join(credit=0), await scene.join(credit=0)]
+    machines = [scene.machine(owner) for owner in owners]
+    asked: list[int] = []
+    for index, machine in enumerate(machines):
+
+        def first_stalls(body: Mapping[str, Any], index: int = index) -> tuple[Answer, FaultScript]:
+            asked.append(index)
+            answer, script = answering(body)
+            return answer, FaultScript(stall_at=0, preamble=False) if len(asked) == 1 else script
+
+        machine.answering = first_stalls
+    held: list[int] = []
+    async with (
+        machines[0].session(scene.server.link_url),
+        machines[1].session(scene.server.link_url),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def watch() -> None:
+            while True:
+                held.append((await scene.people.balance(consumer)).held)
+                await trio.sleep(0.02)
+
+        nursery.start_soon(watch)
+        said = await ask(scene.server.port, consumer)
+        nursery.cancel_scope.cancel()
+    assert (said.status, said.text) == (200, "word " * PIECES)
+    assert len(asked) == 2
+    loser, winner = machines[asked[0]], machines[asked[1]]
+    assert loser.heard("cancel") == [("cancel", loser.heard("request")[0][1])]
+    assert said.head.headers["x-inference-job-id"] == winner.heard("request")[0][1]
+    assert await scene.earned(owners[asked[0]]) == 0
+    assert await scene.earned(owners[asked[1]]) == COST
+    assert await scene.people.balance(consumer) == Balance(DOLLAR - COST, 0, 0, 0)
+    assert await scene.people.reservations(consumer) == [("settled", COST)]
+    # One hold carried both: it was never larger than that of one dispatch.
+    assert len(set(held) - {0}) == 1
 
 
 async def test_a_machine_that_is_too_dear_is_passed_over(scene: Scene) -> None:

@@ -52,6 +52,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.health = Health.GOOD
         self.admission_open = True
+        self.trims: list[float] = []
         self.attach_error: Exception | None = None
         self._script = script
         self._limits = limits
@@ -120,6 +121,9 @@ class FakeEngine:
 
     def set_admission(self, *, is_open: bool) -> None:
         self.admission_open = is_open
+
+    def trim_prefixes(self, keep: float) -> None:
+        self.trims.append(keep)
 
     def snapshot(self) -> EngineSnapshot:
         return EngineSnapshot(

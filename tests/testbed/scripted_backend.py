@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from provider.engine import LoadedModel, SamplingParameters
+from provider.engine import GenerationRequest, LoadedModel
 from provider.engine.backend import ProcessorFunction, RowSampling, SamplerFunction
 from tests.testbed.byte_model import EOS
 
@@ -40,6 +40,8 @@ class Token:
     token: int
     finish_reason: str | None
     logprobs: object = None
+    prompt_cache: list[object] | None = None
+    all_tokens: list[int] | None = None
 
 
 @dataclass(slots=True)
@@ -173,8 +175,8 @@ class ScriptedBackend:
         self.generators.append(ScriptedGenerator(self._script, self.faults, self._end))
         return self.generators[-1]
 
-    def make_sampling(self, parameters: SamplingParameters, prompt_length: int) -> RowSampling:
-        return RowSampling(None, (), None)
+    def make_sampling(self, request: GenerationRequest) -> RowSampling:
+        return RowSampling(None, ())
 
     def is_broken(self, response: object) -> bool:
         return self.faults.broken
@@ -184,6 +186,12 @@ class ScriptedBackend:
 
     def drop_last(self, cache: list[object]) -> bool:
         return True
+
+    def copy_prefix(self, cache: list[object], drop: int) -> list[object] | None:
+        return list(cache)
+
+    def cache_bytes(self, cache: list[object]) -> int:
+        return 0
 
     def clear(self) -> None:
         self.cleared += 1

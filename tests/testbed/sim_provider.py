@@ -65,6 +65,8 @@ class SimulatedProvider:
         max_concurrency: int = 24,
         token_budget: int = 4_000_000,
         decode_tps: float = 100.0,
+        reads_images: bool = False,
+        forces_tools: bool = False,
     ) -> None:
         self.models = tuple(models)
         self.answering = answering or say("Hello", ", ", "world")
@@ -74,6 +76,8 @@ class SimulatedProvider:
         self.max_concurrency = max_concurrency
         self.token_budget = token_budget
         self.decode_tps = decode_tps
+        self.reads_images = reads_images
+        self.forces_tools = forces_tools
         self.draining = False
         self.log: list[tuple[Any, ...]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -170,7 +174,10 @@ class SimulatedProvider:
                 cpu_cores=CpuCores(total=8, performance=8),
                 memory_bandwidth_gbs=400.0,
             ),
-            models=tuple(ModelEntry(id=model, size_bytes=2_000_000, model_type="llama") for model in self.models),
+            models=tuple(
+                ModelEntry(id=model, size_bytes=2_000_000, model_type="llama", is_vision=self.reads_images)
+                for model in self.models
+            ),
             backend="mlx-python",
             version="0.1.0",
             public_key=self.keys.public_text,
@@ -179,6 +186,7 @@ class SimulatedProvider:
             prefill_tps=4000.0,
             decode_tps=self.decode_tps,
             privacy_capabilities=ALL_CAPABILITIES,
+            tool_constraint_protocol=int(self.forces_tools),
             platform="linux-x86_64",
         )
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.anthropic.blocks import bad
-from protocol.api.chat_request import MAX_TOOLS
+from protocol.api.tools.declared import MAX_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.api.chat_request import MAX_TOOLS
 from protocol.api.errors import invalid_request
+from protocol.api.tools.declared import MAX_TOOLS
 
 _NOT_A_CHOICE: Final = (
     'tool_choice must be "auto", "none", "required", {"type": "function", "name": …} or {"type": "allowed_tools", …}.'

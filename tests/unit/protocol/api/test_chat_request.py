@@ -84,7 +84,14 @@ def test_parse_unreadable_body_is_400(text: bytes) -> None:
         (body(tool_choice="function", tools=[{"type": "function"}]), "tool_choice"),
         (body(tools=[{"type": "function"}] * 65), "tools"),
         (body(tool_choice="required"), "tool_choice"),
-        (body(tools=[{"type": "function"}], tool_choice="required", stop=["1", "2", "3", "4", "5"]), "stop"),
+        (
+            body(
+                tools=[{"type": "function", "function": {"name": "f"}}],
+                tool_choice="required",
+                stop=["1", "2", "3", "4", "5"],
+            ),
+            "stop",
+        ),
     ],
 )
 def test_parse_bad_member_names_it(text: bytes, param: str) -> None:
@@ -202,7 +209,7 @@ def test_estimates_of_unusual_content() -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"arguments": "x" * 100}}]}
     odd = {"role": "user", "content": {"k": "v" * 100}}
     parts = {"role": "user", "content": ["plain text here", {"type": "input_audio", "data": "y" * 400}]}
-    request = parse_chat_request(body(messages=[message, odd, parts], tools=[{"type": "function", "x": "z" * 400}]))
+    request = parse_chat_request(body(messages=[message, odd, parts], tools=[{"type": "other", "x": "z" * 400}]))
     assert request.prompt_tokens_estimate > 3 * 4 + 25 + 25 + 3 + 100 + 100
     assert request.prompt_tokens_hold > 400 + 64 + 3 * 16
 

@@ -29,11 +29,18 @@ def restarts(monkeypatch):
     return seen
 
 
-def test_background_start_and_start_without_a_model_are_refused(capsys):
+def test_a_start_without_a_model_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DARKBLOOM_HOME", str(tmp_path))
+    monkeypatch.setenv("DARKBLOOM_COORDINATOR_URL", "ws://127.0.0.1:1")
     assert run(["start"]) == 1
-    assert "--foreground" in capsys.readouterr().err
+    assert "fix: darkbloom start --model ID" in capsys.readouterr().err
     assert run(["start", "--foreground"]) == 1
     assert "--model DIRECTORY" in capsys.readouterr().err
+
+
+def test_both_ways_of_the_local_server_at_once_are_refused(capsys):
+    assert run(["start", "--local", "--local-endpoint"]) == 1
+    assert "choose one" in capsys.readouterr().err
 
 
 def test_restart_does_not_search_the_working_directory_where_the_command_did_not(restarts, monkeypatch):

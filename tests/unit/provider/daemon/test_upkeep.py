@@ -1,11 +1,12 @@
 """Idle models and memory pressure, on trio's jumping clock."""
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
-from provider.daemon.upkeep import RECOVERY_SECONDS, Upkeep
+from provider.daemon.upkeep import COOLING_SECONDS, RECOVERY_SECONDS, Upkeep
 from provider.engine import EngineLost, GenerationRequest, Health
 from provider.memory.capacity import measure_capacity
 from provider.memory.gate import MemoryGate
@@ -27,8 +28,15 @@ class Gauge:
     def __init__(self):
         self.now = Pressure.NONE
 
+        self.heat = "nominal"
+        self.readings = 0
+
     def level(self):
         return self.now
+
+    def thermal_state(self):
+        self.readings += 1
+        return self.heat
 
 
 class Bench:
@@ -48,7 +56,7 @@ def open_upkeep():
         gate, gauge = MemoryGate(FakeSystem(64 * GIB), allocator), Gauge()
 
         def locate(model_id):
-            return ModelSource(model_id=model_id, directory=None, disk_bytes=1_000_000)
+            return ModelSource(model_id=model_id, directory=Path(model_id), disk_bytes=1_000_000)
 
         async with (
             FakeEngine.open(script or (lambda _: Script())) as engine,
@@ -64,6 +72,7 @@ def open_upkeep():
                 pressure=gauge,
                 idle_timeout=idle_timeout,
                 pressure_interval=interval,
+                thermal_state=gauge.thermal_state,
             )
             nursery.start_soon(upkeep.run)
             yield Bench(slots, gate, engine, gauge, allocator)
@@ -186,3 +195,47 @@ async def test_engine_that_fails_over_an_unload_does_not_end_the_daemon(
         monkeypatch.setattr(bench.engine, "detach_model", fail)
         await until(lambda: bench.slots.resident == ())
         assert [record.msg for record in caplog.records] == ["the engine failed while it was asked to unload a model"]
+
+
+async def test_critical_heat_closes_the_machine_until_it_was_cool_for_a_minute(open_upkeep, autojump_clock):
+    async with open_upkeep() as bench:
+        await bench.slots.ensure_loaded("a")
+        bench.gauge.heat = "critical"
+        await until(lambda: bench.gate.is_closed)
+        assert not bench.engine.admission_open
+        assert bench.capacity().free_for_load_gb == 0
+        assert bench.slots.resident == ("a",)
+        bench.gauge.heat = "fair"
+        began = trio.current_time()
+        await until(lambda: not bench.gate.is_closed)
+        assert trio.current_time() - began >= COOLING_SECONDS - 2.5
+        assert bench.engine.admission_open
+
+
+async def test_serious_heat_after_critical_heat_is_not_cool_yet(open_upkeep, autojump_clock):
+    async with open_upkeep() as bench:
+        bench.gauge.heat = "critical"
+        await until(lambda: bench.gate.is_closed)
+        bench.gauge.heat = "serious"
+        readings = bench.gauge.readings
+        await until(lambda: bench.gauge.readings > readings + COOLING_SECONDS)
+        assert bench.gate.is_closed
+
+
+async def test_machine_that_is_hot_and_short_of_memory_opens_when_both_are_over(open_upkeep, autojump_clock):
+    async with open_upkeep() as bench:
+        bench.gauge.heat, bench.gauge.now = "critical", Pressure.CRITICAL
+        await until(lambda: bench.gate.is_closed)
+        bench.gauge.heat = "nominal"
+        readings = bench.gauge.readings
+        await until(lambda: bench.gauge.readings > readings + COOLING_SECONDS)
+        assert bench.gate.is_closed
+        bench.gauge.now = Pressure.NONE
+        await until(lambda: not bench.gate.is_closed)
+
+
+async def test_serious_heat_alone_closes_nothing(open_upkeep, autojump_clock):
+    async with open_upkeep() as bench:
+        bench.gauge.heat = "serious"
+        await until(lambda: bench.gauge.readings > 10)
+        assert not bench.gate.is_closed

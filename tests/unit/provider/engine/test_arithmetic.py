@@ -40,7 +40,7 @@ def test_lane_of_length_classes():
     ("speed", "decoding", "rows", "chunk"),
     [
         (None, True, 1, 512),
-        (1000.0, True, 1, 250),
+        (1000.0, True, 1, 150),
         (1000.0, False, 1, 1000),
         (100.0, True, 1, 128),
         (1e6, False, 1, 2048),

@@ -8,8 +8,10 @@ import trio
 from protocol.messages.from_provider import (
     AttestationResponse,
     BackendCapacity,
+    CapacityQuote,
     Heartbeat,
     ModelEntry,
+    PrefetchModelStatus,
     Register,
     Slot,
 )
@@ -60,6 +62,17 @@ class FakePort:
     async def load_model(self, model_id):
         await trio.sleep(self.load_seconds)
         return self.load_error
+
+    async def prefetch_model(self, model_id, report):
+        for status in ("started", "verified"):
+            await trio.lowlevel.checkpoint()
+            report(PrefetchModelStatus(model_id=model_id, status=status))
+
+    def desire_models(self, models):
+        self.desired = models
+
+    def quote(self, probe, capacity_seq):
+        return CapacityQuote(quote_id=probe.quote_id, capacity_seq=capacity_seq, admissible_now=True)
 
     def accept_request(self, message, lane):
         if self.accept_error is not None:

@@ -7,6 +7,7 @@ import trio
 
 from protocol.messages.from_provider import (
     AttestationResponse,
+    CapacityQuote,
     Heartbeat,
     InferenceAccepted,
     InferenceResponseChunk,
@@ -20,6 +21,9 @@ from protocol.messages.from_provider import (
 from protocol.messages.to_provider import (
     AttestationChallenge,
     Cancel,
+    CapacityProbe,
+    CodeAttestationResumeChallenge,
+    DesiredModel,
     DesiredModels,
     InferenceRequest,
     LoadModel,
@@ -31,6 +35,8 @@ from protocol.messages.to_provider import (
 )
 from provider.link.outbox import REQUEST_FRAMES
 from provider.link.session import MAX_CHALLENGES, MAX_LOADS, MAX_UNSENT_REQUESTS, TOO_MANY_LOADS
+
+CODE_CHALLENGE = "code_attestation_resume_challenge"
 
 
 def timed_beats(connection):
@@ -212,12 +218,24 @@ async def test_load_model_reports_its_course(open_bench, autojump_clock):
         ]
 
 
-async def test_prefetch_is_refused_in_words(open_bench, autojump_clock):
+async def test_prefetch_reports_what_comes_of_it(open_bench, autojump_clock):
     async with open_bench() as bench:
         connection = await bench.coordinator.connection()
         await connection.wait(Heartbeat)
         await connection.send(PrefetchModel(model_id="big"))
-        assert (await connection.wait(PrefetchModelStatus)).status == "failed"
+        await connection.wait(PrefetchModelStatus, 2)
+        assert [status.status for status in connection.of(PrefetchModelStatus)] == ["started", "verified"]
+
+
+async def test_desired_models_and_probes_reach_the_provider(open_bench, autojump_clock):
+    async with open_bench() as bench:
+        connection = await bench.coordinator.connection()
+        beat = await connection.wait(Heartbeat)
+        await connection.send(DesiredModels(models=(DesiredModel(model_name="a", desired_build="a-2"),)))
+        await connection.send(CapacityProbe(quote_id="q", model="bytes"))
+        quote = await connection.wait(CapacityQuote)
+        assert (quote.quote_id, quote.capacity_seq) == ("q", beat.backend_capacity.capacity_seq)
+        assert [model.desired_build for model in bench.port.desired] == ["a-2"]
 
 
 async def test_requests_and_cancels_reach_the_desk(open_bench, autojump_clock):
@@ -249,12 +267,12 @@ async def test_unknown_types_are_logged_once_each(open_bench, autojump_clock, ca
             await connection.send_text('{"type":"brand_new","secret":"CANARY"}')
         await connection.send_text('{"type":"cancel","request_id":7}')
         await connection.send_text("not json")
-        await connection.send(DesiredModels(models=()))
+        await connection.send(CodeAttestationResumeChallenge())
         await connection.send(AttestationChallenge(nonce="n", timestamp="2026-07-01T00:00:00Z"))
         await connection.wait(AttestationResponse)
-        assert bench.link.status.frames_ignored == {"brand_new": 3, "cancel": 1, "malformed": 1, "desired_models": 1}
+        assert bench.link.status.frames_ignored == {"brand_new": 3, "cancel": 1, "malformed": 1, CODE_CHALLENGE: 1}
     lines = [record for record in caplog.records if record.msg == "message ignored"]
-    assert [record.type for record in lines] == ["brand_new", "cancel", "malformed", "desired_models"]
+    assert [record.type for record in lines] == ["brand_new", "cancel", "malformed", CODE_CHALLENGE]
     assert "CANARY" not in caplog.text
 
 

@@ -3,6 +3,7 @@
 import functools
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -90,7 +91,7 @@ def open_bench():
         def locate(model_id):
             if model_id not in models:
                 return None
-            return ModelSource(model_id=model_id, directory=None, disk_bytes=1_000_000)
+            return ModelSource(model_id=model_id, directory=Path("/nowhere"), disk_bytes=1_000_000)
 
         async with (
             FakeEngine.open(script, limits=limits) as engine,

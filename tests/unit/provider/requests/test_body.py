@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.requests.body import MAX_STOPS, Order, parse_order, within_vocabulary
+from provider.requests.demands import ANY_TOOL
 from provider.requests.messages import normalise_messages, without_harmony
 from provider.requests.refusal import RequestRefused
 from provider.requests.tool_schema import normalise_schema, normalise_tools
 from tests.testbed.sealed_asker import chat
+
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
 
 def order(**fields):
@@ -62,6 +65,55 @@ def test_parameters_are_taken():
     assert taken.template_arguments == {"enable_thinking": False}
 
 
+@pytest.mark.parametrize(
+    ("choice", "offered", "forced"),
+    [
+        (None, 1, None),
+        ("auto", 1, None),
+        ("none", 0, None),
+        ("required", 1, ANY_TOOL),
+        ({"type": "required"}, 1, ANY_TOOL),
+        ({"type": "function", "function": {"name": "f"}}, 1, "f"),
+        ({"type": "function", "name": "f"}, 1, "f"),
+    ],
+)
+def test_the_choice_of_a_tool(choice, offered, forced):
+    taken = order(tools=TOOLS, tool_choice=choice)
+    assert (len(taken.tools), taken.forced_tool) == (offered, forced)
+
+
+def test_the_form_of_the_answer():
+    taken = order(
+        logprobs=True,
+        top_logprobs=4,
+        parallel_tool_calls=False,
+        tool_call_parser="qwen3_coder",
+        response_format={"type": "json_schema", "json_schema": {"schema": {"type": "array"}, "strict": True}},
+    )
+    assert (taken.logprobs, taken.one_call, taken.tool_parser) == (4, True, "qwen3_coder")
+    assert (taken.structure.text, taken.structure.is_strict) == ('{"type":"array"}', True)
+    assert order(logprobs=True).logprobs == 0
+    assert order(logprobs=False).logprobs is None
+    assert order(response_format={"type": "text"}).structure is None
+    assert order(response_format={"type": "json_object"}).structure.text == '{"type":"object"}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "context"),
+    [
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "none"}, {"reasoning_effort": "none", "enable_thinking": False}),
+        ({"reasoning": {"enabled": True, "effort": "high"}}, {"reasoning_effort": "high", "enable_thinking": True}),
+        (
+            {"chat_template_kwargs": {"enable_thinking": False}, "reasoning": {"enabled": True}},
+            {"enable_thinking": False},
+        ),
+    ],
+)
+def test_reasoning_goes_into_the_template(fields, context):
+    assert order(**fields).template_arguments == context
+
+
 def test_the_newer_name_of_the_bound_is_read():
     assert order(max_completion_tokens=9).max_tokens == 9
     assert order(max_tokens=0).max_tokens == 0
@@ -108,6 +160,18 @@ def test_the_newer_name_of_the_bound_is_read():
         {"endpoint": "/v1/completions"},
         {"endpoint": "/v1/completions", "prompt": ["a", "b"]},
         {"tools": [{"type": "function"}]},
+        {"logprobs": 3},
+        {"tool_choice": "required"},
+        {"tool_choice": "sometimes", "tools": TOOLS},
+        {"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": TOOLS},
+        {"tool_choice": {"type": "function"}, "tools": TOOLS},
+        {"tool_call_parser": "bogus"},
+        {"response_format": {"type": "yaml"}},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"description": "x" * 70_000}}}},
+        {"response_format": {"type": "json_object"}, "tools": TOOLS, "tool_choice": "required"},
+        {"endpoint": "/v1/completions", "prompt": "a", "logprobs": 2},
     ],
 )
 def test_bad_fields_are_invalid_requests(fields):

@@ -27,14 +27,14 @@ class FakeConnection:
         self.raw_socket.close()
 
 
-async def answer(near: socket.socket, produce: Any, abort: Any) -> None:
+async def answer(near: socket.socket, produce: Any, abort: Any, crash_event: Any = None) -> None:
     """Run one streamed answer on the socket, without a server around it."""
     app = QuartTrio(__name__)
     install_streaming(app, write_deadline_seconds=5, body_seconds=5)
 
     @app.get("/")
     async def stream() -> StreamingAnswer:
-        return StreamingAnswer(produce, headers={"Content-Type": "text/event-stream"})
+        return StreamingAnswer(produce, headers={"Content-Type": "text/event-stream"}, crash_event=crash_event)
 
     connection: Any = FakeConnection(near)
     scope: Any = {
@@ -117,3 +117,30 @@ async def test_an_answer_without_a_spare_descriptor_has_no_spout(monkeypatch: py
         await answer(near, produce, None)
         assert far.recv(100) == b"5\r\nhello\r\n"
     assert seen == [None]
+
+
+async def test_a_crash_ends_with_the_event_of_the_dialect(caplog: pytest.LogCaptureFixture) -> None:
+    async def produce(writer: AnswerWriter) -> None:
+        await writer.write(b"hello")
+        raise RuntimeError("a fault of ours")
+
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        await answer(near, produce, None, crash_event=lambda: b"event: error\n\n")
+        assert far.recv(100) == b"5\r\nhello\r\ne\r\nevent: error\n\n\r\n"
+    assert "a streamed answer crashed" in caplog.text
+
+
+async def test_a_crash_without_such_an_event_is_left_to_the_layers_outside() -> None:
+    async def produce(writer: AnswerWriter) -> None:
+        await writer.write(b"hello")
+        raise RuntimeError("a fault of ours")
+
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        with pytest.raises(ExceptionGroup) as caught:
+            await answer(near, produce, None)
+        assert caught.group_contains(RuntimeError, match="a fault of ours")
+        assert far.recv(100) == b"5\r\nhello\r\n"

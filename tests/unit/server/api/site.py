@@ -18,10 +18,11 @@ from server.limits import RequestLimiter, TierRates
 from server.observe import Metrics, Supervisor
 from server.serve.app import build_app
 from server.serve.drain import Drain
+from server.serve.sealing import key_ring, sealed_endpoints
 from tests.unit.server.relay.relay_world import MODEL, World, open_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from server.accounts.callers import HeaderReader
     from server.store import Store
@@ -64,20 +65,18 @@ class HealthyStore:
 
 
 class Site:
-    """`ask` sends a request; `world` holds providers and settlements."""
+    """`ask` sends a request; `world` holds providers and settlements; `services` replace those of the API."""
 
-    def __init__(self, world: World, **changes: Any) -> None:
+    def __init__(self, world: World, services: Mapping[str, Any] | None = None, **changes: Any) -> None:
         settings = CoordinatorSettings(**{"max_body_bytes": 4096, **changes})
         self.world = world
         self.metrics = Metrics()
         self.drain = Drain()
         self.keys = Keys()
         self.supervisor = Supervisor(self.metrics, strict=True)
-        services = ApiServices(
-            door=Door(
-                callers=self.keys,
-                limiter=RequestLimiter(TierRates(), clock=trio.current_time, wall_clock=lambda: 1_780_000_000.5),
-            ),
+        limiter = RequestLimiter(TierRates(), clock=trio.current_time, wall_clock=lambda: 1_780_000_000.5)
+        self.services = ApiServices(
+            door=Door(callers=self.keys, limiter=limiter),
             store=cast("Store", HealthyStore()),
             has_machine=self.keys.has_machine,
             registry=world.registry,
@@ -90,13 +89,14 @@ class Site:
             cache_secret=b"s" * 32,
             clock=trio.current_time,
             wall_clock=lambda: 1_780_000_000.5,
+            **(services or {}),
         )
         self.app = build_app(
             settings,
             metrics=self.metrics,
             drain=self.drain,
-            blueprints=build_blueprints(services),
-            endpoints=build_endpoints(services),
+            blueprints=build_blueprints(self.services),
+            endpoints=sealed_endpoints(build_endpoints(self.services), key_ring(settings), settings),
         )
         self.client = self.app.test_client()
 
@@ -119,9 +119,12 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(**changes: Any) -> AsyncIterator[Site]:
-    async with open_world() as world:
-        yield Site(world, **changes)
+async def open_site(
+    *, limits: Mapping[str, Any] | None = None, services: Mapping[str, Any] | None = None, **changes: Any
+) -> AsyncIterator[Site]:
+    """A site over a fresh world; `limits` are those of `open_world`, `changes` are settings."""
+    async with open_world(**(limits or {})) as world:
+        yield Site(world, services, **changes)
 
 
 def error_of(body: bytes) -> dict[str, Any]:

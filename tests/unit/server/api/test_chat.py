@@ -250,7 +250,7 @@ async def test_exact_numbers_reach_the_provider(autojump_clock: MockClock) -> No
 
     async with open_site() as site:
         site.world.provider("p", script)
-        tools = b'[{"type":"function","const":9007199254740993}]'
+        tools = b'[{"type":"function","function":{"name":"f","parameters":{"const":9007199254740993}}}]'
         raw = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":' + tools + b"}"
         assert (await site.ask("POST", PATH, body=raw))[0] == 200
         assert b"9007199254740993" in bodies[0]

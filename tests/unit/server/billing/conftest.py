@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from server.billing.observer import HoldOutcome
+from server.billing.observer import HoldOutcome, MoneyStep
 from server.billing.prices import Tariff
 from server.billing.service import Billing, make_billing
 from server.billing.settle import Settled
@@ -35,6 +35,7 @@ class Heard:
     zero_usages: int = 0
     depths: list[int] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    steps: list[MoneyStep] = field(default_factory=list)
 
     def hold_taken(self, outcome: HoldOutcome, amount: int) -> None:
         self.holds.append((outcome, amount))
@@ -54,6 +55,10 @@ class Heard:
 
     def lost(self, operation: str) -> None:
         self.losses.append(operation)
+
+    def took(self, step: MoneyStep, seconds: float) -> None:
+        assert seconds >= 0
+        self.steps.append(step)
 
 
 @dataclass

@@ -142,6 +142,45 @@ async def test_a_dearer_provider_raises_the_hold_and_the_next_lowers_it(desk: De
     assert (await desk.books.balance("a")).held == 1838
 
 
+async def test_one_hold_carries_two_machines_and_the_dearer_one_counts(desk: Desk) -> None:
+    await desk.books.grant("a", credit=10_000)
+    await desk.billing.prices.set_own_price("o", "build", DEAR)
+    hold = await desk.billing.desk.open_hold(REQUEST)
+    dear, plain = (Serving(account_id=owner, provider_key="k", model="build") for owner in ("o", "p"))
+    assert await desk.billing.desk.raise_for_provider(hold, plain)
+    choose = await desk.billing.desk.carry_as_well(hold, dear)
+    assert choose is not None
+    # Room for either, not for both; and the first machine is still the one that is paid.
+    assert (await desk.books.balance("a")).held == hold.amount == 5515
+    assert (hold.price.input, hold.serving) == (50_000, plain)
+    choose()
+    assert (hold.price, hold.serving) == (DEAR, dear)
+
+
+async def test_a_cheaper_second_machine_leaves_the_hold_as_it_is(desk: Desk) -> None:
+    await desk.books.grant("a", credit=10_000)
+    await desk.billing.prices.set_own_price("o", "build", DEAR)
+    hold = await desk.billing.desk.open_hold(REQUEST)
+    dear, plain = (Serving(account_id=owner, provider_key="k", model="build") for owner in ("o", "p"))
+    assert await desk.billing.desk.raise_for_provider(hold, dear)
+    choose = await desk.billing.desk.carry_as_well(hold, plain)
+    assert choose is not None
+    assert (await desk.books.balance("a")).held == hold.amount == 5515
+    choose()
+    assert (hold.price.input, hold.serving) == (50_000, plain)
+
+
+async def test_a_second_machine_that_is_too_dear_changes_nothing(desk: Desk) -> None:
+    await desk.books.grant("a", credit=2000)
+    await desk.billing.prices.set_own_price("o", "build", DEAR)
+    hold = await desk.billing.desk.open_hold(REQUEST)
+    plain = Serving(account_id="p", provider_key="k", model="build")
+    assert await desk.billing.desk.raise_for_provider(hold, plain)
+    assert await desk.billing.desk.carry_as_well(hold, Serving(account_id="o", provider_key="k", model="build")) is None
+    assert (hold.amount, hold.serving) == (1838, plain)
+    assert (await desk.books.balance("a")).held == 1838
+
+
 async def test_a_provider_that_is_too_dear_is_left_out(desk: Desk) -> None:
     await desk.books.grant("a", credit=2000)
     await desk.billing.prices.set_own_price("o", "build", DEAR)

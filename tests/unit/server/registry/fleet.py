@@ -32,6 +32,10 @@ class FakeChannel:
         self.public_key = public_key
         self.aborts: list[tuple[int, str]] = []
         self.hastened = 0
+        self.loads: list[str] = []
+
+    def load_model(self, model: str) -> None:
+        self.loads.append(model)
 
     def challenge_soon(self) -> None:
         self.hastened += 1

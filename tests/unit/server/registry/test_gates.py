@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from server.registry import CatalogEntry, Reason, RoutedRequest, RoutingPolicy, SelfRoute, Traits
 from server.registry.catalog import Catalog
 from server.registry.faults import FaultMemory
 from server.registry.gates import GateContext, evaluate
+from server.registry.pair_faults import PairFaults
 from server.registry.rates import FleetRates
+from server.registry.reasons import HEALTH
 from server.registry.state import ModelAd, Session, SlotState
 from server.registry.walk import scan
 from tests.unit.server.registry.fleet import request, session, slot, trusted
@@ -21,21 +21,21 @@ NOW = 1_000.0
 
 
 class Faults:
-    """A fault view with one fixed answer."""
-
-    suspects = None
+    """A fault view with fixed answers."""
 
     def __init__(self, *reasons: Reason) -> None:
-        self.reasons = reasons
+        self.found = PairFaults(
+            load_cooldown=Reason.DISPATCH_LOAD_COOLDOWN in reasons,
+            error_shapes=("base",) if Reason.ERROR_COOLDOWN in reasons else (),
+            capacity_cooldown=Reason.CAPACITY_COOLDOWN in reasons,
+            sick=next((one for one in reasons if one in HEALTH), None),
+        )
 
-    def rejection(
-        self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
-    ) -> Reason | None:
-        health = {Reason.BREAKER, Reason.EJECTION}
-        return next((one for one in self.reasons if not (ignore_health and one in health)), None)
+    def pair(self, stable_id: str, model: str, now: float) -> PairFaults:
+        return self.found
 
-    def capacity_rate(self, stable_id: str, model: str, now: float) -> float:
-        return 0.0
+    def probe_taken(self, stable_id: str, model: str, now: float) -> None:
+        raise AssertionError("Gates reserve nothing.")
 
 
 def context(*faults: Reason, catalog: Catalog | None = None, **policy: object) -> GateContext:
@@ -265,10 +265,8 @@ def test_degraded_only_fleet_still_serves() -> None:
 
 def test_breakers_hold_while_a_healthy_provider_is_only_full() -> None:
     class OneBroken(Faults):
-        def rejection(
-            self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
-        ) -> Reason | None:
-            return Reason.BREAKER if stable_id == "dev-bad" and not ignore_health else None
+        def pair(self, stable_id: str, model: str, now: float) -> PairFaults:
+            return PairFaults(sick=Reason.BREAKER if stable_id == "dev-bad" else None)
 
     shared = context()
     shared.faults = OneBroken()
@@ -276,33 +274,3 @@ def test_breakers_hold_while_a_healthy_provider_is_only_full() -> None:
     found = scan([good(session_id="bad"), full], request(), shared, NOW)
     assert not found.fail_open
     assert found.rejections == {Reason.BREAKER: 1, Reason.NO_HEADROOM: 1}
-
-
-@given(
-    st.lists(
-        st.sampled_from(["trust", "key", "model", "private", "owner", "residency", "hash"]), min_size=1, max_size=12
-    )
-)
-def test_cached_slow_gates_equal_a_fresh_evaluation(changes: list[str]) -> None:
-    one = session(slot(budget=(100_000, 0, 0)), models=(ModelAd(id="m", weight_hash="H"),))
-    shared = context(catalog=HASHED)
-    for change in changes:
-        if change == "trust":
-            one.trust = replace(one.trust, runtime_verified=not one.trust.runtime_verified)
-        elif change == "key":
-            one.caps = session(caps={"public_key": b""}).caps
-        elif change == "model":
-            one.caps = session(models=()).caps
-        elif change == "private":
-            one.caps = session(caps={"private_only": True}, models=(ModelAd(id="m", weight_hash="H"),)).caps
-        elif change == "owner":
-            one.ident = session(ident={"account_id": "consumer"}).ident
-        elif change == "residency":
-            one.slots["m"] = slot(resident_since=NOW - 5)
-        else:
-            one.trust = replace(one.trust, model_hashes={"m": "H"})
-        one.touch_slow()
-        for asked in (request(), request(self_route=SelfRoute.PREFER)):
-            cached = [evaluate(one, asked, shared, NOW) for _ in range(2)]
-            one.slow_gates.clear()
-            assert cached == [evaluate(one, asked, shared, NOW)] * 2

@@ -17,9 +17,8 @@ from server.registry import (
     status,
     warm_models,
 )
-from server.registry.admission import budget_admits, has_concurrency, unaccounted_tokens
+from server.registry.admission import budget_room, has_concurrency, unaccounted_tokens
 from server.registry.queue import WaiterState
-from server.registry.rates import FleetRates
 from server.registry.state import SlotState
 from server.registry.views import in_flight, in_flight_total
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
@@ -70,10 +69,10 @@ class RegistryMachine(RuleBasedStateMachine):
         slot = session.slot(reservation.model)
         without = session.ledger
         without.remove(reservation)
-        assert has_concurrency(session, slot, reservation.model, rates=FleetRates(), policy=POLICY)
+        assert has_concurrency(session, slot, reservation.model, solo=0.0, policy=POLICY)
         if slot.budget is not None and slot.state is SlotState.RESIDENT:
             unaccounted = unaccounted_tokens(session, reservation.model, slot)
-            assert budget_admits(slot.budget, unaccounted, reservation.need)
+            assert reservation.need <= budget_room(slot.budget, unaccounted)
         without.add(reservation)
 
     @rule(name=st.sampled_from(NAMES))
@@ -133,8 +132,9 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.waiters.append(waiter)
         decision = verdict.decision
         if decision is not None:
-            assert decision.candidates + sum(decision.rejections.values()) == decision.scanned
-            if decision.reservation is not None:
+            if decision.reservation is None:
+                assert sum(decision.rejections.values()) == decision.scanned
+            else:
                 self.held[decision.reservation.request_id] = decision.reservation
                 self.check_commit(decision.reservation)
 

@@ -18,7 +18,7 @@ from server.registry.rates import (
     static_tps,
     ttft_ms,
 )
-from server.registry.state import SlotState
+from server.registry.state import Hardware, SlotState
 from tests.unit.server.registry.fleet import session, slot
 
 K = 0.39
@@ -119,27 +119,25 @@ def test_solo_rate_sources_in_order() -> None:
     guess = session(decode_tps=0, bandwidth=400)
     assert rates.solo(guess, "other", policy) == 0
     assert rates.solo(guess, "other", RoutingPolicy(dedicated_models=("oth",))) == 20
-    for value in (40.0, 41.0, 42.0):
+    for value in (57.0, 58.0, 57.5, 57.2, 57.8):
         one.slots = {"m": slot(running=1, tps_decode=value)}
         rates.feed(one, {})
-    assert rates.solo(one, "m", policy) == 41
-    slow = session(decode_tps=0, caps={"hardware": one.caps.hardware.__class__(chip_family="M1", chip_tier="Base")})
-    for value in (10.0, 11.0, 12.0, 13.0, 14.0):
-        slow.slots = {"m": slot(running=1, tps_decode=value)}
-        rates.feed(slow, {})
-    assert rates.solo(one, "m", policy) == 12
-    for value in (50.0, 51.0):
-        one.slots = {"m": slot(running=1, tps_decode=value)}
+    # 57.5 tokens/s beside another request: 80 alone.
+    assert rates.solo(one, "m", policy) == pytest.approx(80, abs=0.5)
+    peer = session(session_id="peer", decode_tps=90)
+    assert rates.solo(peer, "m", policy) == pytest.approx(80, abs=0.5)
+    stranger = session(session_id="stranger", decode_tps=20, caps={"hardware": Hardware(chip_family="M1")})
+    assert rates.solo(stranger, "m", RoutingPolicy()) == 20
+    assert rates.solo(session(session_id="x", decode_tps=20), "m", RoutingPolicy()) == 30
+
+
+def test_load_does_not_lower_the_solo_rate() -> None:
+    rates, policy = FleetRates(), RoutingPolicy()
+    one = session(decode_tps=90)
+    for number in range(30):
+        one.slots = {"m": slot(running=6, tps_decode=90 / (1 + 0.39 * 6) + number % 2)}
         rates.feed(one, {})
-    assert rates.solo(one, "m", policy) == 42
-
-
-def test_solo_samples_come_from_a_box_with_one_request_only() -> None:
-    rates = FleetRates()
-    busy = session(slot(running=1, tps_decode=40), slot(model="n", running=1))
-    rates.feed(busy, {})
-    assert rates.solo(busy, "m", RoutingPolicy()) == 90
-    assert rates.decode_median("m", "M3") == 40
+    assert rates.solo(one, "m", policy) == pytest.approx(90, rel=0.03)
 
 
 def test_release_rate_needs_five_in_a_minute() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.registry import Candidate, CostTerms, RoutingPolicy, SelfRoute
 from server.registry.decision import ChoicePath
-from server.registry.select import NEAR_TIE_MS, choose, narrow
+from server.registry.select import NEAR_TIE_US, choose, narrow
 from tests.unit.server.registry.fleet import request, session
 
 POLICY = RoutingPolicy()
@@ -29,7 +29,7 @@ def candidate(
     return Candidate(
         session=session(caps={"version": version}),
         terms=CostTerms(state=cost),
-        cost=cost,
+        cost_us=round(1000 * cost),
         occupancy=occupancy,
         pending=pending,
         ttft_ms=None,
@@ -44,7 +44,7 @@ def test_near_ties_go_to_the_least_occupied() -> None:
     pool = [candidate(10_000, 2), candidate(12_500, 1), candidate(13_100, 0)]
     choice = choose(pool, Random(1))
     assert choice is not None
-    assert (choice.winner, choice.path, choice.runner_up) == (pool[1], ChoicePath.TIE_QUEUE, pool[0])
+    assert (choice.winner, choice.path) == (pool[1], ChoicePath.TIE_QUEUE)
 
 
 def test_equal_occupancy_and_pending_is_random() -> None:
@@ -84,8 +84,8 @@ def test_choice_is_near_the_minimum_and_independent_of_order(rows: list[tuple[in
     choice = choose(pool, random)
     assert choice is not None
     winner = choice.winner
-    best = min(one.cost for one in pool)
-    near = [one for one in pool if one.cost - best <= NEAR_TIE_MS]
+    best = min(one.cost_us for one in pool)
+    near = [one for one in pool if one.cost_us - best <= NEAR_TIE_US]
     assert winner in near
     assert (winner.occupancy, winner.pending) == min((one.occupancy, one.pending) for one in near)
     again = choose(pool[::-1], Random(3))

@@ -18,6 +18,7 @@ EARLY = {
     E.CUT: (P.DONE, (F.RELEASE, F.DETACH, F.CANCEL, F.RETRY)),
     E.CONSUMER_GONE: (P.DONE, (F.RELEASE, F.DETACH, F.CANCEL, F.ABANDON)),
     E.SHUTDOWN: (P.DONE, (F.RELEASE, F.DETACH, F.CANCEL, F.ABANDON)),
+    E.LOST: (P.DONE, (F.RELEASE, F.DETACH, F.CANCEL, F.LOSE)),
 }
 TABLE: dict[tuple[Phase, Event], tuple[Phase, tuple[Effect, ...]]] = {
     **{(phase, event): step for phase in BEFORE_COMMIT for event, step in EARLY.items()},

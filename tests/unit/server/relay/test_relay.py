@@ -238,11 +238,13 @@ async def test_a_request_that_cannot_be_sent_goes_elsewhere(started: bool, autoj
             world.ledger.records.clear()
             _, consumer = await world.ask()
             assert consumer.text == "ok"
-        strikes = world.registry.faults.rejection("dev-a", MODEL, "base", trio.current_time())
+        strikes = world.registry.faults.events("dev-a")
         assert broken.seen == []
         assert broken.pending == {}
         assert world.reserved() == 0
-        assert (strikes is not None) is started
+        assert bool(strikes) is started
+        # Asked once: a connection that is known to be broken gets nothing more, though its teardown is still to come.
+        assert len(strikes) <= 1
 
 
 async def test_a_channel_that_closes_refuses_the_attachment(autojump_clock: MockClock) -> None:

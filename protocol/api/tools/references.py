@@ -1,0 +1,105 @@
+"""Local references of a schema written out in their place, as generators such as Pydantic make them.
+
+A reference to another document stays as it is. One that leads back to itself, or too deep, reads `{}`: anything.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from protocol.api.tools.schema import Members, encoded, read_items, read_members
+
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 8192
+"""Schemas that one declaration may unfold to; references to references multiply."""
+
+_REF: Final = "$ref"
+_HOMES: Final = ("$defs", "definitions")
+_ANYTHING: Final = msgspec.Raw(b"{}")
+
+
+def inline_references(schema: msgspec.Raw) -> msgspec.Raw:
+    """The schema without local references, and without the definitions that nothing refers to any more."""
+    if b'"$ref"' not in bytes(schema):
+        return schema
+    inliner = _Inliner(schema)
+    members = read_members(inliner.unfold(schema, (), 0))
+    if not inliner.kept:
+        members = {name: value for name, value in members.items() if name not in _HOMES}
+    return encoded(members)
+
+
+class _Inliner:
+    def __init__(self, root: msgspec.Raw) -> None:
+        self._root = root
+        self._nodes = 0
+        self.kept = False
+        """A reference could not be followed and stays."""
+
+    def unfold(self, raw: msgspec.Raw, trail: tuple[str, ...], depth: int) -> msgspec.Raw:
+        """A schema, or any other value below one, with its references replaced; `trail` are those being followed."""
+        text = bytes(raw)
+        if b'"$ref"' not in text:
+            return raw
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            return _ANYTHING
+        members = read_members(raw, or_none=True)
+        if members is not None:
+            return self._object(members, trail, depth)
+        items = read_items(raw)
+        return raw if items is None else encoded([self.unfold(item, trail, depth + 1) for item in items])
+
+    def _object(self, members: Members, trail: tuple[str, ...], depth: int) -> msgspec.Raw:
+        pointer = _pointer(members.get(_REF))
+        if pointer is None:
+            inner = {
+                name: value if name in _HOMES and depth == 0 else self.unfold(value, trail, depth + 1)
+                for name, value in members.items()
+            }
+            return encoded(inner)
+        target = None if pointer in trail else self._find(pointer)
+        beside = {name: value for name, value in members.items() if name != _REF}
+        if pointer in trail:
+            found: Members = {}
+        elif target is None:
+            self.kept = True
+            return encoded(members)
+        else:
+            unfolded = self.unfold(target, (*trail, pointer), depth + 1)
+            if read_members(unfolded, or_none=True) is None:
+                return unfolded  # `true` or `false`: nothing can stand beside it
+            found = read_members(unfolded)
+        kept = {name: self.unfold(value, trail, depth + 1) for name, value in beside.items()}
+        return encoded(found | kept)
+
+    def _find(self, pointer: str) -> msgspec.Raw | None:
+        """What a JSON pointer (RFC 6901) leads to; None if it leads nowhere, or to another document."""
+        if not pointer.startswith("#"):
+            return None
+        place = self._root
+        for step in unquote(pointer[1:]).split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            members = read_members(place, or_none=True)
+            if members is not None:
+                if key not in members:
+                    return None
+                place = members[key]
+                continue
+            items = read_items(place)
+            if items is None or not (key.isascii() and key.isdigit()) or int(key[:9]) >= len(items):
+                return None
+            place = items[int(key[:9])]
+        return place
+
+
+def _pointer(raw: msgspec.Raw | None) -> str | None:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, ValueError):
+        return None

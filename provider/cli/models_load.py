@@ -1,0 +1,24 @@
+"""`darkbloom models load`."""
+
+import click
+
+from provider.cli.examples import examples
+from provider.cli.exits import OK
+from provider.cli.home import open_home, order
+from provider.cli.models_shared import ORDER_SECONDS
+from provider.cli.session import json_option, print_json
+
+
+@click.command(name="load", epilog=examples("darkbloom models load mlx-community/Qwen3-8B-4bit"))
+@click.argument("model_id", metavar="ID")
+@json_option
+def command(model_id: str, as_json: bool) -> int:
+    """Load a model into the memory of the running provider."""
+    from provider.control.orders import Load
+
+    order(open_home(), Load(model=model_id), timeout=ORDER_SECONDS)
+    if as_json:
+        print_json({"id": model_id, "status": "loaded"})
+    else:
+        click.echo(f"{model_id} is loaded.")
+    return OK

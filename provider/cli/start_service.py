@@ -1,0 +1,248 @@
+"""Installing and starting the background service: look first, ask what is open, write it down, start, wait."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from provider.cli.engine_installed import require_engine
+from provider.cli.exits import CONFIGURATION, OK, CommandFailed
+from provider.cli.home import last_log_lines, open_home
+from provider.cli.offered import as_arguments, offered_models
+from provider.cli.session import session
+
+if TYPE_CHECKING:
+    from provider.config import ProviderSettings
+    from provider.daemon import OfferedModel
+    from provider.service.life import Home
+    from provider.service.manager import ServiceManager
+    from provider.service.spec import ServiceSpec
+
+MIN_MEMORY_GB: Final = 8
+
+_FLAGS: Final = {
+    "DARKBLOOM_COORDINATOR_URL": "--coordinator",
+    "DARKBLOOM_MAX_CONCURRENT": "--max-concurrent",
+    "DARKBLOOM_LOCAL_PORT": "--port",
+    "DARKBLOOM_LOCAL_BIND": "--bind",
+}
+"""Options that the service is started with again, as they were given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line said."""
+
+    models: Sequence[str]
+    take_all: bool
+    overrides: Mapping[str, str | None]
+    is_local: bool
+    has_local_endpoint: bool
+    has_idle_choice: bool
+    timeout: float
+    force: bool
+
+
+def start_service(wanted: Wanted) -> int:
+    """Start the provider in the background and wait until it serves; raises `CommandFailed`."""
+    home = open_home(wanted.overrides)
+    settings = home.configuration.settings
+    require_engine()
+    _check_coordinator(wanted, settings)
+    old_pid = home.pid
+    if old_pid is not None and not wanted.force:
+        raise CommandFailed(f"A provider runs already (pid {old_pid}).", fix="darkbloom restart, or darkbloom switch")
+    names, offered = _choose_models(wanted, settings)
+    _check_memory(offered, settings)
+    _ask_idle(wanted, home)
+    _save_models(home, names)
+    if old_pid is not None:
+        from provider.cli.stop import stop
+
+        stop(home, timeout=600, force=False)
+    return install_and_start(home, _arguments(wanted, names, offered), wanted)
+
+
+def install_and_start(home: "Home", arguments: tuple[str, ...], wanted: Wanted) -> int:
+    """Write the service down, start it, and wait until it is ready; raises `CommandFailed`."""
+    from provider.service.choose import choose_manager
+    from provider.service.manager import ServiceFailed
+    from provider.service.spec import record_of, write_record
+
+    places = home.configuration.places
+    manager = choose_manager(home.config_home)
+    spec = make_spec(home, arguments)
+    try:
+        places.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        manager.install(spec)
+        write_record(places.service_file, record_of(manager.kind, spec))
+        start_and_wait(home, manager, spec, timeout=wanted.timeout, needs_link=not wanted.is_local)
+    except ServiceFailed as failed:
+        raise CommandFailed(str(failed), fix="darkbloom start --foreground") from None
+    except OSError as error:
+        raise CommandFailed(f"{places.home} cannot be used ({error.strerror}); set DARKBLOOM_HOME.") from None
+    if manager.hint:
+        click.echo(manager.hint)
+    return OK
+
+
+def start_and_wait(
+    home: "Home", manager: "ServiceManager", spec: "ServiceSpec", *, timeout: float, needs_link: bool
+) -> None:
+    """Start the service and say what came of it; raises `CommandFailed`, with the end of its output."""
+    from provider.service.life import StartFailed, wait_started
+
+    output = spec.output_file
+    before = output.stat().st_size if output.exists() else 0
+    old_pid = home.pid
+    manager.start(spec)
+    click.echo(f"Starting the provider ({manager.kind}) …")
+    try:
+        state = wait_started(home, old_pid=old_pid, timeout=timeout, needs_link=needs_link)
+    except StartFailed as failed:
+        if home.pid is not None and needs_link:
+            raise CommandFailed(
+                f"{failed} It runs and is not registered with the coordinator yet.", fix="darkbloom status"
+            ) from None
+        told = last_log_lines(output, after=before)
+        raise CommandFailed(f"{failed}\n{told}" if told else str(failed), fix="darkbloom logs") from None
+    click.echo(f"The provider runs (pid {state.pid}) and offers {', '.join(state.advertised_models)}.")
+    if state.local is not None:
+        click.echo(f"Programs on this machine: {state.local.base_url}/v1 (see `darkbloom local info`)")
+
+
+def make_spec(home: "Home", arguments: tuple[str, ...]) -> "ServiceSpec":
+    """Describe the service with the environment that it keeps."""
+    from provider.config.service_environment import service_environment
+    from provider.service.spec import ServiceSpec
+
+    places, settings = home.configuration.places, home.configuration.settings
+    environment = service_environment()
+    environment["DARKBLOOM_HOME"] = str(places.home)
+    environment["DARKBLOOM_LOG_FILE"] = str(settings.log_file or places.log_file)
+    if session().config is not None:
+        environment["DARKBLOOM_CONFIG"] = str(home.configuration.file.path.absolute())
+    return ServiceSpec(
+        program=program(),
+        arguments=arguments,
+        environment=environment,
+        home=places.home,
+        output_file=places.output_file,
+        restart=settings.auto_restart,
+    )
+
+
+def program() -> tuple[str, ...]:
+    """The command line that starts this very program; a bundle is started through its link, so that updates count."""
+    from provider.update.place import CURRENT, find_installation
+
+    installation = find_installation()
+    if installation is not None:
+        return (str(installation.base / CURRENT / "bin" / "darkbloom"),)
+    return (sys.executable, "-I", "-m", "provider.cli")
+
+
+def _arguments(wanted: Wanted, names: Sequence[str], offered: "Sequence[OfferedModel]") -> tuple[str, ...]:
+    flags: list[str] = []
+    for name, flag in _FLAGS.items():
+        value = wanted.overrides.get(name)
+        if value is not None:
+            flags += [flag, value]
+    if wanted.overrides.get("DARKBLOOM_ALLOW_INSECURE_LINK"):
+        flags.append("--insecure-link")
+    if wanted.overrides.get("DARKBLOOM_LOCAL_AUTH"):
+        flags.append("--no-auth")
+    idle = wanted.overrides.get("DARKBLOOM_IDLE_TIMEOUT")
+    if idle is not None:
+        flags += ["--idle-timeout", idle.removesuffix("m")]
+    if wanted.is_local:
+        flags.append("--local")
+    if wanted.has_local_endpoint:
+        flags.append("--local-endpoint")
+    models = (
+        ["--all"] if wanted.take_all else [part for name in as_arguments(offered, names) for part in ("--model", name)]
+    )
+    return ("start", "--foreground", "--as-service", *models, *flags)
+
+
+def _check_coordinator(wanted: Wanted, settings: "ProviderSettings") -> None:
+    if wanted.is_local:
+        return
+    from provider.link import AddressRefused, parse_address
+
+    if settings.coordinator_url is None:
+        raise CommandFailed(
+            "No coordinator is named.",
+            fix="darkbloom start --coordinator wss://HOST (or --local without one)",
+            code=CONFIGURATION,
+        )
+    try:
+        parse_address(settings.coordinator_url, allow_insecure=settings.allow_insecure_link)
+    except AddressRefused as refused:
+        raise CommandFailed(str(refused), code=CONFIGURATION) from None
+
+
+def _choose_models(wanted: Wanted, settings: "ProviderSettings") -> "tuple[tuple[str, ...], tuple[OfferedModel, ...]]":
+    names = tuple(wanted.models)
+    if not names and not wanted.take_all:
+        names = settings.enabled_models
+        if not names and sys.stdin.isatty() and sys.stdout.isatty():
+            from provider.cli.picker import pick_models
+
+            names = pick_models(settings)
+    if not names and not wanted.take_all:
+        raise CommandFailed("No model is chosen.", fix="darkbloom start --model ID, or darkbloom start --all")
+    offered = offered_models(names, settings, take_all=wanted.take_all)
+    return (names or tuple(model.model_id for model in offered)), offered
+
+
+def _check_memory(offered: "Sequence[OfferedModel]", settings: "ProviderSettings") -> None:
+    """Refuse machines that are too small for any model but the tiny ones."""
+    from provider.memory.policy import GIB, SMALL_MODEL
+    from provider.memory.system import open_system_memory
+    from provider.models.facts import FolderUnusable, weight_bytes
+
+    if settings.dev:
+        return
+    found = open_system_memory().physical() / GIB
+    try:
+        is_tiny = all(weight_bytes(model.directory) < SMALL_MODEL for model in offered)
+    except FolderUnusable:
+        is_tiny = False
+    # What a machine of 8 GB reports is a little less.
+    if found < MIN_MEMORY_GB * 0.9 and not is_tiny:
+        raise CommandFailed(
+            f"This machine has {found:.1f} GB of memory; {MIN_MEMORY_GB} GB are needed for these models.",
+            fix="darkbloom start --model demo",
+        )
+
+
+def _ask_idle(wanted: Wanted, home: "Home") -> None:
+    """Ask once, on the first interactive start, what is to happen with unused models."""
+    if wanted.models or wanted.take_all or wanted.has_idle_choice or not sys.stdin.isatty():
+        return
+    if home.configuration.loaded.sources.get("DARKBLOOM_IDLE_TIMEOUT") != "default":
+        return
+    click.echo("Unused models: keep them loaded (k), unload after 60 idle minutes (Enter), or after N minutes (N)?")
+    answer = click.prompt("", default="60", show_default=False, prompt_suffix="> ").strip().lower()
+    minutes = 0 if answer in ("k", "keep") else int(answer) if answer.isascii() and answer.isdigit() else 60
+    _change(home.configuration.file.path, {"backend.idle_timeout_mins": minutes})
+
+
+def _save_models(home: "Home", names: Sequence[str]) -> None:
+    """Remember the choice of downloaded models; folders and the demo model are no names of the cache."""
+    plain = [name for name in names if "=" not in name and name != "demo" and not Path(name).expanduser().is_dir()]
+    if plain and plain == list(names) and tuple(plain) != home.configuration.settings.enabled_models:
+        _change(home.configuration.file.path, {"backend.enabled_models": plain})
+
+
+def _change(path: Path, values: Mapping[str, object | None]) -> None:
+    from provider.config.edit import EditRefused, change_config
+
+    try:
+        change_config(path, values)
+    except EditRefused as refused:
+        raise CommandFailed(str(refused)) from None

@@ -1,0 +1,39 @@
+"""`darkbloom watchdog`: one look at the macOS service; run by launchd every minute."""
+
+import sys
+import time
+
+import click
+
+from provider.cli.examples import examples
+from provider.cli.exits import FAILURE, OK, CommandFailed
+from provider.cli.home import open_home
+
+
+@click.command(name="watchdog", hidden=True, epilog=examples("darkbloom watchdog"))
+def command() -> int:
+    """Start a crashed provider again when it stays down."""
+    from provider.service.launchd import Launchd
+    from provider.service.manager import ServiceFailed, run_tool
+    from provider.service.watchdog import decide
+    from provider.service.watchdog_file import read_notes, write_notes
+
+    home = open_home()
+    manager = home.manager
+    if not isinstance(manager, Launchd):
+        raise CommandFailed("The watchdog belongs to launchd; this machine does without.", fix="darkbloom start")
+    path = home.configuration.places.home / "watchdog-state.json"
+    boot = run_tool(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]).output
+    act, notes = decide(
+        read_notes(path), is_loaded=manager.is_loaded(), is_running=home.pid is not None, boot=boot, now=time.time()
+    )
+    write_notes(path, notes)
+    if act == "restart":
+        try:
+            manager.kickstart()
+        except ServiceFailed as failed:
+            raise CommandFailed(str(failed)) from None
+    if act == "give_up":
+        sys.stderr.write("the provider crashed three times in a row; it is not started again\n")
+        return FAILURE
+    return OK

@@ -1,0 +1,20 @@
+"""Where the control socket of a home lies; both sides find it by the same rule."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+SOCKET_NAME: Final = "control.sock"
+MAX_PATH_BYTES: Final = 100
+"""The kernel takes 104 (macOS) or 108 (Linux) bytes with the ending zero."""
+
+
+def socket_path(home: Path) -> Path:
+    """Give the socket's path: in the home, or for a home with a long name in a short private directory."""
+    path = home.absolute() / SOCKET_NAME
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(home.absolute())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"darkbloom-{os.geteuid()}" / f"{digest}.sock"

@@ -1,0 +1,26 @@
+"""The gauges of the metrics, filled from one snapshot when somebody reads them."""
+
+from provider.daemon.control import DaemonControl
+from provider.daemon.parts import Parts
+from provider.engine import Health
+from provider.observe.metrics import ProviderMetrics
+
+
+def fill_gauges(metrics: ProviderMetrics, parts: Parts, control: DaemonControl) -> None:
+    """Write what is true now."""
+    snapshot, reading = parts.engine.snapshot(), parts.gate.read()
+    weights = sum(slot.weight_bytes for slot in snapshot.slots)
+    metrics.set_gauge("weights_bytes", weights)
+    metrics.set_gauge("kv_bytes", max(0, reading.active - weights))
+    metrics.set_gauge("memory_peak_bytes", reading.peak)
+    metrics.set_gauge("inflight_requests", control.in_flight)
+    metrics.set_gauge("connected", control.status.connected)
+    metrics.set_gauge("ws_reconnects", control.status.reconnects)
+    metrics.set_gauge("engine_good", parts.engine.health is Health.GOOD)
+    for name in ("batch_rows", "waiting_rows", "decode_tokens_per_second"):
+        metrics.forget_models(name)
+    for slot in snapshot.slots:
+        metrics.set_gauge("batch_rows", slot.running, slot.model)
+        metrics.set_gauge("waiting_rows", slot.waiting, slot.model)
+        if slot.decode_tps is not None:
+            metrics.set_gauge("decode_tokens_per_second", slot.decode_tps, slot.model)

@@ -1,0 +1,334 @@
+"""A daemon that has its engine: it takes requests, connects, tells about itself, and drains.
+
+Invariant: the control socket and the state exist before anything slow begins, so that a starting daemon can be seen
+and stopped; the local server opens after the models are loaded, and its file after its socket.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from protocol.sealing import ProviderKeyPair
+from provider.account import RegistrationToken, TokenFile, door_address
+from provider.config.terminal import notify_socket, watchdog_seconds
+from provider.control.place import socket_path
+from provider.control.server import ControlPlaceRefused, serve_control
+from provider.daemon.confinement import confine_daemon
+from provider.daemon.control import DaemonControl
+from provider.daemon.control_desk import ControlDesk
+from provider.daemon.doorman import Doorman
+from provider.daemon.gauges import fill_gauges
+from provider.daemon.interpreter import settle_heap
+from provider.daemon.journal import choose_preload, note_loaded, read_loaded
+from provider.daemon.leave import drain
+from provider.daemon.link_keeper import LinkKeeper
+from provider.daemon.load_errors import LoadErrors
+from provider.daemon.parts import Parts
+from provider.daemon.past import last_crash
+from provider.daemon.prefetching import CatalogFetch, Prefetcher
+from provider.daemon.provider import Provider
+from provider.daemon.reporter import Sources, StateReporter
+from provider.daemon.shelf import DaemonShelf
+from provider.daemon.signals import obey_signals
+from provider.daemon.start import DaemonRefused, installed_version, timing_of
+from provider.daemon.stock import Stock
+from provider.engine import Engine, Health
+from provider.hardening.secret_memory import lock_secret
+from provider.host import MetricsSampler
+from provider.link import CoordinatorLink, LinkStatus
+from provider.link.bell import Bell
+from provider.local.app import LocalServices
+from provider.local.asker import LocalAsker
+from provider.local.server import LocalPortRefused, serve_local
+from provider.local.tokens import TokenTools
+from provider.observe.events import ProviderEvent
+from provider.observe.meter import RequestMeter
+from provider.observe.metrics import ProviderMetrics
+from provider.observe.throughput import Throughput
+from provider.requests import RequestCounters, RequestDesk, RequestServices
+from provider.schedule.keeper import ScheduleKeeper
+from provider.service.notify import Notifier, keep_alive
+from provider.update.auto import EXIT_FOR_RESTART, AutoUpdate
+from provider.update.place import find_installation
+
+log = logging.getLogger(__name__)
+
+OPENING_THREADS: Final = 4
+
+
+class Serving:
+    """One run from open engine to drained desk; `run` is called once, in the nursery that owns all its tasks."""
+
+    def __init__(self, parts: Parts, nursery: trio.Nursery) -> None:
+        self._parts = parts
+        self._nursery = nursery
+        self._bell = Bell()
+        settings, seams = parts.settings, parts.seams
+        self._keys = ProviderKeyPair.generate()
+        is_locked = lock_secret(self._keys.private.view())
+        self._services = RequestServices(
+            engine=parts.engine,
+            slots=parts.slots,
+            keys=self._keys,
+            signer=parts.signer,
+            is_advertised=parts.inventory.__contains__,
+            clock=seams.clock,
+            wall_clock=seams.wall_clock,
+            threads=trio.CapacityLimiter(OPENING_THREADS),
+            renderer=trio.CapacityLimiter(1),
+            counters=RequestCounters(),
+        )
+        self._desk = RequestDesk(self._services, nursery, on_change=self._bell.ring)
+        self._doorman = Doorman(self._desk)
+        self._metrics = ProviderMetrics()
+        self._throughput = Throughput()
+        self._meter = RequestMeter(self._metrics, self._throughput, clock=seams.clock)
+        self._provider = self._make_provider()
+        self._provider.note_hardening(replace(self._provider.hardening, secrets_locked=is_locked))
+        self._link = self._make_link()
+        self._control = DaemonControl(self._link.status if self._link else LinkStatus(), self._desk)
+        self._schedule = ScheduleKeeper(
+            settings.schedule if settings.schedule_enabled else (),
+            only_when_idle=settings.only_when_idle,
+            idle_seconds=seams.user_idle_seconds,
+            now=seams.local_now,
+            on_change=self._schedule_changed,
+        )
+        self._asker = LocalAsker(self._desk, self._keys, self._meter, scope=f"local:{secrets.token_hex(16)}")
+        self._notifier = Notifier(notify_socket() if parts.options.owns_process else "")
+        self._state_file = settings.state_file or parts.places.state_file
+        self._reporter = StateReporter(self._state_file, self._make_sources())
+
+    async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
+        """Serve until drained; gives the exit code. Raises `DaemonRefused`."""
+        parts, nursery, control = self._parts, self._nursery, self._control
+        if parts.options.owns_process:
+            await nursery.start(partial(obey_signals, control, reload_level=parts.options.reload_level))
+        await self._open_control()
+        nursery.start_soon(self._reporter.run)
+        nursery.start_soon(parts.hashes.run)
+        nursery.start_soon(self._schedule.run)
+        nursery.start_soon(_ring_on_change, parts.engine, self._bell.ring, self._reporter.note)
+        if parts.options.preload and parts.settings.startup_preload and self._schedule.is_open:
+            self._reporter.note("loading")
+            await self._preload()
+        await self._open_local()
+        if parts.options.owns_process:
+            settle_heap()
+        if parts.options.owns_process:
+            self._provider.note_hardening(confine_daemon(self._provider.hardening, parts.settings))
+        self._start_link()
+        self._start_updates()
+        self._reporter.note("serving")
+        self._notifier.ready()
+        nursery.start_soon(keep_alive, self._notifier, watchdog_seconds(), self._is_engine_good)
+        task_status.started(control)
+        await control.wait_drain()
+        return await self._leave()
+
+    async def _leave(self) -> int:
+        parts = self._parts
+        parts.options.on_event(ProviderEvent(kind="draining"))
+        self._notifier.stopping()
+        self._doorman.close("stopping")
+        self._reporter.note("draining")
+        resident = parts.slots.resident
+        code = await drain(self._control, self._desk, self._link, late_after=parts.settings.drain_timeout)
+        await trio.to_thread.run_sync(note_loaded, self._loaded_file, resident)
+        await self._reporter.write(stopped=True)
+        return EXIT_FOR_RESTART if self._control.wants_restart and code == 0 else code
+
+    def _start_updates(self) -> None:
+        """Update only what a service starts again, and only what lies in a bundle."""
+        parts = self._parts
+        installation = find_installation()
+        if installation is None or parts.address is None:
+            return
+        if not (parts.options.is_service and parts.settings.auto_update):
+            return
+        updates = AutoUpdate(
+            installation=installation,
+            base_url=door_address(parts.address),
+            platform=parts.facts.platform,
+            version=parts.facts.version,
+            home=parts.places.home,
+            state_file=parts.places.update_file,
+            jitter=parts.settings.update_jitter,
+            restart=self._control.restart,
+        )
+        self._nursery.start_soon(updates.run)
+
+    def _start_prefetcher(self, stock: Stock) -> None:
+        parts = self._parts
+        fetch = None
+        if parts.address is not None:
+            physical = parts.gate.read().physical
+            fetch = CatalogFetch(base=door_address(parts.address), settings=parts.settings, physical=physical)
+        prefetcher = Prefetcher(
+            fetch, is_busy=lambda: self._desk.in_flight > 0, is_offered=stock.offers, offer=stock.offer
+        )
+        self._provider.use_prefetcher(prefetcher)
+        self._nursery.start_soon(prefetcher.run)
+
+    async def _open_control(self) -> None:
+        stock = Stock(self._parts.inventory, self._parts.hashes, self._parts.slots)
+        self._start_prefetcher(stock)
+        desk = ControlDesk(self._control, self._provider, stock)
+        try:
+            await self._nursery.start(serve_control, socket_path(self._parts.places.home), desk.handle)
+        except ControlPlaceRefused as refused:
+            raise DaemonRefused(str(refused)) from None
+
+    async def _open_local(self) -> None:
+        options = self._parts.options.local
+        if options is None:
+            return
+        shelf = DaemonShelf(self._parts.inventory, self._parts.slots, self._parts.engine, self._services)
+        self._metrics.before_scrape = partial(fill_gauges, self._metrics, self._parts, self._control)
+        services = LocalServices(
+            options=options,
+            asker=self._asker,
+            shelf=shelf,
+            tokens=TokenTools(shelf.with_model, shelf.only_model),
+            metrics=self._metrics.render,
+            version=installed_version(),
+        )
+        try:
+            self._control.local_url = await self._nursery.start(serve_local, services, self._parts.places.local_file)
+        except LocalPortRefused as refused:
+            if options.is_required:
+                raise DaemonRefused(str(refused)) from None
+            log.error("the local server is not available: %s", refused)
+            return
+        self._parts.options.on_event(ProviderEvent(kind="local_ready", text=self._control.local_url))
+
+    def _start_link(self) -> None:
+        if self._link is None:
+            if not self._schedule.is_open:
+                self._doorman.close("schedule")
+            return
+        keeper = LinkKeeper(self._link, self._doorman, self._desk, self._parts.slots, self._schedule)
+        self._control.on_renew(keeper.renew)
+        if not self._schedule.is_open:
+            self._doorman.close("schedule")
+        self._nursery.start_soon(keeper.run)
+
+    def _schedule_changed(self) -> None:
+        schedule, doorman = self._schedule, self._doorman
+        if schedule.is_user_active:
+            doorman.close("user_active")
+        else:
+            doorman.open("user_active")
+        if self._link is None:
+            (doorman.open if schedule.is_open else doorman.close)("schedule")
+        log.info("schedule", extra={"open": schedule.is_open, "user_active": schedule.is_user_active})
+        self._reporter.note()
+
+    async def _preload(self) -> None:
+        """Load what the slots hold; a load that takes too long goes on behind the registration."""
+        parts = self._parts
+        noted = await trio.to_thread.run_sync(read_loaded, self._loaded_file)
+        wanted = choose_preload(
+            parts.inventory.model_ids,
+            wanted=parts.settings.preload_models,
+            noted=noted,
+            slots=parts.settings.max_model_slots,
+        )
+
+        async def load_all() -> None:
+            for model_id in wanted:
+                await self._provider.load_model(model_id)
+            await parts.hashes.wait_first()
+            waiters.cancel_scope.cancel()
+
+        with trio.move_on_after(parts.settings.preload_timeout) as limit:
+            async with trio.open_nursery() as waiters:
+                waiters.start_soon(load_all)
+                await self._control.wait_drain()
+                waiters.cancel_scope.cancel()
+        if limit.cancelled_caught:
+            log.warning("models still load or are hashed; registering without them")
+
+    @property
+    def _loaded_file(self) -> Path:
+        return self._parts.settings.loaded_models_file or self._parts.places.loaded_models_file
+
+    def _is_engine_good(self) -> bool:
+        return self._parts.engine.health is Health.GOOD
+
+    def _make_provider(self) -> Provider:
+        parts, address = self._parts, self._parts.address
+        home = parts.places.home
+        return Provider(
+            facts=parts.facts,
+            signer=parts.signer,
+            keys=self._keys,
+            posture=parts.seams.posture,
+            inventory=parts.inventory,
+            engine=parts.engine,
+            slots=parts.slots,
+            gate=parts.gate,
+            desk=self._desk,
+            metrics=MetricsSampler(parts.seams.host),
+            on_event=parts.options.on_event,
+            auth_token=RegistrationToken(TokenFile(home), address).read if address is not None else lambda: "",
+            meter=self._meter,
+            is_private=parts.settings.private_only,
+            clock=parts.seams.clock,
+            wall_clock=parts.seams.wall_clock,
+        )
+
+    def _make_link(self) -> CoordinatorLink | None:
+        parts = self._parts
+        if parts.address is None:
+            return None
+        return CoordinatorLink(
+            parts.address,
+            self._provider,
+            self._bell,
+            timing=parts.seams.timing or timing_of(parts.settings),
+            wall_clock=parts.seams.wall_clock,
+            on_event=self._link_event,
+        )
+
+    def _link_event(self, event: ProviderEvent) -> None:
+        self._parts.options.on_event(event)
+        self._reporter.note()
+
+    def _make_sources(self) -> Sources:
+        parts = self._parts
+        errors = LoadErrors(parts.slots, parts.inventory, wall_clock=parts.seams.wall_clock)
+        return Sources(
+            settings=parts.settings,
+            version=installed_version(),
+            config_file=parts.options.config_file,
+            coordinator=None if parts.address is None else str(parts.address),
+            hardware=parts.facts.hardware,
+            public_key=self._keys.public_text,
+            is_linked=lambda: TokenFile(parts.places.home).exists,
+            provider=self._provider,
+            engine=parts.engine,
+            gate=parts.gate,
+            control=self._control,
+            schedule=self._schedule,
+            throughput=self._throughput,
+            last_load_error=errors.last,
+            previous_crash_at=last_crash(self._state_file, now=parts.seams.wall_clock()),
+            local_requests=lambda: self._asker.asked,
+            clock=parts.seams.clock,
+            wall_clock=parts.seams.wall_clock,
+        )
+
+
+async def _ring_on_change(engine: Engine, *listeners: Callable[[], None]) -> None:
+    seen = engine.snapshot().change
+    while True:
+        seen = (await engine.wait_change(seen)).change
+        for listener in listeners:
+            listener()

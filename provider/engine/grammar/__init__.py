@@ -1,0 +1,28 @@
+"""Constraints on generated text: JSON, JSON of a schema, calls of given tools."""
+
+from provider.engine.grammar.compiler import GrammarCompiler, GrammarRefused
+from provider.engine.grammar.plan import AT_ONCE, Begin, Grammar
+from provider.engine.grammar.sources import (
+    JSON_OBJECT,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_DEPTH,
+    GrammarSource,
+    SourceRefused,
+    schema_source,
+    tools_source,
+)
+
+__all__ = [
+    "AT_ONCE",
+    "JSON_OBJECT",
+    "MAX_SCHEMA_BYTES",
+    "MAX_SCHEMA_DEPTH",
+    "Begin",
+    "Grammar",
+    "GrammarCompiler",
+    "GrammarRefused",
+    "GrammarSource",
+    "SourceRefused",
+    "schema_source",
+    "tools_source",
+]

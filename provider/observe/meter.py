@@ -1,0 +1,123 @@
+"""Counting what goes out for each request, seen at the one place where every frame passes: its lane.
+
+The content of frames is sealed and stays so; terminals say in closed words how a request ended.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from protocol.codec import FrameRejected, decode_from_provider
+from protocol.messages.from_provider import InferenceComplete, InferenceError
+from provider.observe.throughput import Throughput
+from provider.requests.ports import FrameLane
+
+_CHUNK: Final = b'{"type":"inference_response_chunk"'
+_ACCEPTED: Final = b'{"type":"inference_accepted"'
+
+
+class RequestRecord(Protocol):
+    """Takes what is known when a request ended; seconds, None for what did not happen."""
+
+    def ended(
+        self,
+        *,
+        outcome: str,
+        source: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        first_seconds: float | None,
+        per_token_seconds: float | None,
+    ) -> None:
+        """Count one request."""
+
+
+class RequestMeter:
+    """Wraps lanes. `source` of a request is `coordinator` or `local`."""
+
+    def __init__(
+        self, record: RequestRecord, throughput: Throughput, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.throughput: Final = throughput
+        self._record = record
+        self._clock = clock
+
+    def lane(self, lane: FrameLane, *, source: str) -> "MeteredLane":
+        """Give a lane that counts and passes on."""
+        return MeteredLane(lane, self._record, self.throughput, source, self._clock)
+
+
+class MeteredLane:
+    """A lane of one request."""
+
+    __slots__ = ("_clock", "_first", "_lane", "_last", "_record", "_source", "_started", "_throughput")
+
+    def __init__(
+        self,
+        lane: FrameLane,
+        record: RequestRecord,
+        throughput: Throughput,
+        source: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._lane = lane
+        self._record = record
+        self._throughput = throughput
+        self._source = source
+        self._clock = clock
+        self._started = clock()
+        self._first = 0.0
+        self._last = 0.0
+
+    @property
+    def owner(self) -> object:
+        """See `FrameLane`."""
+        return self._lane.owner
+
+    def put(self, frame: bytes) -> None:
+        """See `FrameLane`."""
+        if frame.startswith(_CHUNK):
+            self._last = self._clock()
+            self._first = self._first or self._last
+            self._throughput.note(self._last)
+        elif not frame.startswith(_ACCEPTED):
+            self._end(frame)
+        self._lane.put(frame)
+
+    async def room(self) -> None:
+        """See `FrameLane`."""
+        await self._lane.room()
+
+    def hurry(self) -> None:
+        """See `FrameLane`."""
+        self._lane.hurry()
+
+    def _end(self, frame: bytes) -> None:
+        try:
+            message = decode_from_provider(frame)
+        except FrameRejected:
+            return
+        first = self._first - self._started if self._first else None
+        match message:
+            case InferenceComplete():
+                tokens = message.usage.completion_tokens
+                spread = (self._last - self._first) / (tokens - 1) if self._first and tokens > 1 else None
+                self._record.ended(
+                    outcome="complete",
+                    source=self._source,
+                    prompt_tokens=message.usage.prompt_tokens,
+                    completion_tokens=tokens,
+                    first_seconds=first,
+                    per_token_seconds=spread,
+                )
+            case InferenceError():
+                self._record.ended(
+                    outcome=message.failure_code or "internal_failure",
+                    source=self._source,
+                    prompt_tokens=0,
+                    completion_tokens=0,
+                    first_seconds=first,
+                    per_token_seconds=None,
+                )
+            case _:
+                return

@@ -1,0 +1,30 @@
+"""How an answer is to be read and what it must hold; made when its prompt is rendered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from provider.engine import Vocabulary
+from provider.engine.dialect import AnswerReader, Dialect, make_reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPlan:
+    """Reading rules of one answer; `dialect` None means that its text is what it shows.
+
+    `prompt_tail` is the end of the prompt with its marks. `must_call` asks for at least one call, of the tool
+    `only_tool` if that is set; `one_call` permits no second one.
+    """
+
+    vocabulary: Vocabulary = field(repr=False)
+    dialect: Dialect | None = None
+    tools: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
+    prompt_tail: str = field(default="", repr=False)
+    must_call: bool = False
+    only_tool: str | None = None
+    one_call: bool = False
+
+    def reader(self) -> AnswerReader | None:
+        """Return the reader of the answer, or None if it needs none."""
+        if self.dialect is None:
+            return None
+        return make_reader(self.dialect, tools=self.tools, prompt_tail=self.prompt_tail)

@@ -1,0 +1,1 @@
+"""The provider as a background service of this user: systemd, launchd, or a plain background process."""

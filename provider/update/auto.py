@@ -1,0 +1,124 @@
+"""The daemon's own updates: look, stage while serving, wait a random while, then drain and end for a new start.
+
+Invariant: a version is put in place only after it was staged in full; the service manager starts the new one, because
+the process ends with the status for a restart. Owner: the daemon's nursery.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from provider.update.install import put_in_place, roll_back, stage, take_update_lock
+from provider.update.place import Installation
+from provider.update.release import Release, ReleaseRefused, fetch_latest
+from provider.update.state import TRIAL_SECONDS, UpdateState, read_update_state, write_update_state
+from provider.update.verdict import Verdict, compare
+from provider.upstream import Upstream, UpstreamUnreachable
+
+log = logging.getLogger(__name__)
+
+FIRST_CHECK_SECONDS: Final = 300.0
+CHECK_SECONDS: Final = 1800.0
+EXIT_FOR_RESTART: Final = 75
+"""Temporary failure (sysexits): not among the statuses that a supervisor takes for final."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoUpdate:
+    """What the updater works on. `restart` asks the daemon to drain and end with `EXIT_FOR_RESTART`.
+
+    `in_thread` runs what blocks.
+    """
+
+    installation: Installation
+    base_url: str
+    platform: str
+    version: str
+    home: Path
+    state_file: Path
+    jitter: float
+    restart: Callable[[], None]
+    spread: Callable[[], float] = random.random
+    in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
+
+    async def run(self) -> None:
+        """Prove the running version, then look for newer ones until one was put in place."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._prove)
+            await trio.sleep(FIRST_CHECK_SECONDS)
+            while not await self._look():
+                await trio.sleep(CHECK_SECONDS)
+            nursery.cancel_scope.cancel()
+        self.restart()
+
+    async def _prove(self) -> None:
+        state = await self._change(lambda state: state.started(self.version))
+        if state.has_failed:
+            await self._back(state)
+            return
+        await trio.sleep(TRIAL_SECONDS)
+        if state.trial == self.version:
+            await self._change(lambda state: state.survived())
+            log.info("the new version has proven itself", extra={"version": self.version})
+
+    async def _back(self, state: UpdateState) -> None:
+        log.error("the new version did not survive and is put aside", extra={"version": self.version})
+        try:
+            rolled = await self.in_thread(roll_back, self.installation, state)
+        except ReleaseRefused as refused:
+            log.error("the version before cannot be taken again", extra={"why": str(refused)})
+            return
+        await self._change(lambda _state: rolled)
+        self.restart()
+
+    async def _look(self) -> bool:
+        """Look once; True when a new version is in place."""
+        try:
+            release = await self.in_thread(self._newer)
+            if release is None:
+                return False
+            log.info("a new release is staged", extra={"version": release.version})
+            await trio.sleep(self.jitter * self.spread())
+            await self.in_thread(self._install, release)
+        except (ReleaseRefused, UpstreamUnreachable) as refused:
+            text = str(refused)
+            log.warning("no update: %s", text)
+            await self._change(lambda state: msgspec.structs.replace(state, error=text))
+            return False
+        return True
+
+    def _newer(self) -> Release | None:
+        with Upstream(self.base_url) as upstream:
+            release = fetch_latest(upstream, self.platform)
+        if release is None or compare(self.version, release.version, read_update_state(self.state_file)) is not (
+            Verdict.NEWER
+        ):
+            return None
+        with take_update_lock(self.home):
+            stage(release, self.installation)
+        return release
+
+    def _install(self, release: Release) -> None:
+        with take_update_lock(self.home):
+            state = put_in_place(release, self.installation, read_update_state(self.state_file))
+            write_update_state(self.state_file, state)
+
+    async def _change(self, change: Callable[[UpdateState], UpdateState]) -> UpdateState:
+        def apply() -> UpdateState:
+            before = read_update_state(self.state_file)
+            after = change(before)
+            if after != before:
+                try:
+                    write_update_state(self.state_file, after)
+                except OSError as error:
+                    log.warning("the update state cannot be written", extra={"errno": error.errno})
+            return after
+
+        after: UpdateState = await self.in_thread(apply)
+        return after

@@ -1,0 +1,99 @@
+"""Getting a bundle: bytes by hash, then files by rule, beside the place where they will live.
+
+Invariant: nothing is unpacked before the archive's hash was right, nothing leaves the staging folder, and the entry
+file's hash is taken from the unpacked file.
+"""
+
+import hashlib
+import os
+import ssl
+import tarfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import httpx
+
+from provider.update.release import Release, ReleaseRefused
+
+ENTRY: Final = "bin/darkbloom"
+MAX_BUNDLE_BYTES: Final = 2 * 1024**3
+MAX_UNPACKED_BYTES: Final = 8 * 1024**3
+MAX_ENTRIES: Final = 16_384
+TIMEOUT_SECONDS: Final = 120.0
+_PIECE: Final = 1024 * 1024
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all (0: unknown)."""
+
+
+def fetch_bundle(release: Release, target: Path, *, progress: Progress = lambda _done, _total: None) -> None:
+    """Download the archive to `target` and check its hash; blocks. Raises `ReleaseRefused`; `target` is gone then."""
+    digest = hashlib.sha256()
+    done = 0
+    verify = ssl.create_default_context() if release.url.startswith("https:") else False
+    try:
+        with (
+            target.open("wb") as file,
+            httpx.stream("GET", release.url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=verify) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ReleaseRefused(f"The bundle {release.url} cannot be fetched (status {answer.status_code}).")
+            total = int(answer.headers.get("content-length", "0") or 0)
+            for piece in answer.iter_raw(_PIECE):
+                done += len(piece)
+                if done > MAX_BUNDLE_BYTES:
+                    raise ReleaseRefused(f"The bundle {release.url} is larger than 2 GiB; it is not installed.")
+                digest.update(piece)
+                file.write(piece)
+                progress(done, total)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != release.bundle_hash:
+            raise ReleaseRefused(
+                f"The bundle of {release.version} does not have the hash of its release; nothing was installed."
+            )
+    except httpx.HTTPError as error:
+        target.unlink(missing_ok=True)
+        raise ReleaseRefused(f"The bundle {release.url} cannot be fetched ({type(error).__name__}).") from None
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
+    """Unpack into a folder that is not there yet, and check the entry file; blocks. Raises `ReleaseRefused`."""
+    into.mkdir(mode=0o700, parents=True)
+    unpacked = 0
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for number, member in enumerate(tar, 1):
+                unpacked += max(0, member.size)
+                if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
+                    raise ReleaseRefused(f"The bundle of {release.version} holds too much; it is not installed.")
+                _check_member(member, release)
+                tar.extract(member, into, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ReleaseRefused(
+            f"The bundle of {release.version} cannot be unpacked ({type(error).__name__}); nothing was installed."
+        ) from None
+    entry = into / ENTRY
+    if entry.is_symlink() or not entry.is_file():
+        raise ReleaseRefused(f"The bundle of {release.version} holds no {ENTRY}; nothing was installed.")
+    if _file_hash(entry) != release.binary_hash:
+        raise ReleaseRefused(
+            f"The program in the bundle of {release.version} does not have the hash of its release; nothing was "
+            "installed."
+        )
+    entry.chmod(0o755)
+
+
+def _check_member(member: tarfile.TarInfo, release: Release) -> None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or member.isdev():
+        raise ReleaseRefused(f"The bundle of {release.version} holds a file outside of itself; it is not installed.")
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

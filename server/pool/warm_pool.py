@@ -1,0 +1,205 @@
+"""Keeps enough machines warm for what is asked: reads pressure, sets targets, orders loads. Pure; `now` is passed in.
+
+Each round every model gets its target; the models that suffer most choose their machines first, and no machine is
+chosen twice. Nothing is ever unloaded from here: providers let go of what is idle themselves.
+Source: routing, warm-pool controller.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
+
+from server.pool.candidates import ColdSurvey, cold_machines
+from server.pool.sizing import (
+    Load,
+    has_pressure,
+    loads_this_round,
+    offered_load,
+    places_per_machine,
+    service_seconds,
+    target_warm,
+)
+from server.pool.summary import summarise
+from server.pool.swap_planner import LoadOrder, pending_loads
+from server.registry.loads import is_pending
+from server.registry.rates import ewma
+from server.registry.state import LoadCause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from server.pool.fleet_reader import FleetReader
+    from server.registry.demand import Signal
+
+SPILL_ALPHA: Final = 0.3
+NO_SURVEY: Final = ColdSurvey([], Counter())
+
+
+class PoolPolicy(Struct, frozen=True, kw_only=True):
+    """Numbers of the controller; durations in seconds. `floors` are warm machines by model that are always wanted.
+
+    `max_loads` of a small gap are loaded at once, `gap_fraction` of a large one, never more than `ceiling` in a round
+    nor `max_pending` at the same time; 0 for either orders nothing. `observe_only` does all but order.
+    """
+
+    enabled: bool = True
+    observe_only: bool = False
+    interval: float = 10.0
+    min_dwell: float = 300.0
+    max_loads: int = 4
+    ceiling: int = 16
+    gap_fraction: float = 0.5
+    max_pending: int = 16
+    floors: Mapping[str, int] = {}
+
+
+class PoolSnapshot(Struct, frozen=True, kw_only=True):
+    """What one round saw and decided for one model; `wanted` is the target before a higher one is held on to."""
+
+    model: str
+    target: int
+    wanted: int
+    warm: int
+    pending: int
+    eligible_cold: int
+    queued: int
+    oldest_age: float
+    counters: Mapping[Signal, float]
+    load: float
+    service_seconds: float
+    places: int
+    loads: int = 0
+    disqualified: Mapping[str, int] = {}
+
+
+class PoolRound(Struct, frozen=True):
+    """The snapshots of all models, and the loads to order."""
+
+    snapshots: tuple[PoolSnapshot, ...]
+    orders: tuple[LoadOrder, ...]
+
+
+class _Held:
+    """What is remembered of a model between rounds."""
+
+    __slots__ = ("raised_at", "spill", "spilled_at", "target")
+
+    def __init__(self, now: float) -> None:
+        self.target = 0
+        self.raised_at = now
+        self.spill: float | None = None
+        self.spilled_at: float | None = None
+
+
+class _View(Struct):
+    """One model in the making of a round."""
+
+    snapshot: PoolSnapshot
+    cold: ColdSurvey
+    gap: int
+
+
+class WarmPool:
+    """The controller of all models."""
+
+    def __init__(self, policy: PoolPolicy, fleet: FleetReader) -> None:
+        self.policy = policy
+        self._fleet = fleet
+        self._held: dict[str, _Held] = {}
+
+    def tick(self, now: float) -> PoolRound:
+        """Look at every model that somebody asks for, and order loads; nothing is changed in the registry."""
+        names = set(self._fleet.queued_models()) | set(self._fleet.demand.models()) | self.policy.floors.keys()
+        self._held = {name: held for name, held in self._held.items() if name in names}
+        views = [self._view(name, now) for name in sorted(names)]
+        # Whoever waits longest for most machines chooses first.
+        views.sort(key=lambda view: (-view.gap * (1.0 + view.snapshot.oldest_age), view.snapshot.model))
+        orders = self._assign(views, now)
+        chosen = [order.model for order in orders]
+        snapshots = [
+            structs.replace(view.snapshot, loads=chosen.count(view.snapshot.model))
+            for view in sorted(views, key=lambda view: view.snapshot.model)
+        ]
+        return PoolRound(tuple(snapshots), () if self.policy.observe_only else tuple(orders))
+
+    def _view(self, model: str, now: float) -> _View:
+        fleet, policy = self._fleet, self.policy
+        offering, context = fleet.offering(model), fleet.gate_context
+        found = summarise(model, fleet)
+        queued = fleet.queue_depth(model)
+        counts = self._fleet.demand.read(model, now)
+        held = self._held.setdefault(model, _Held(now))
+        load = Load(found.running, found.waiting, queued, self._spill(model, held, now))
+        service = service_seconds(found.prefill_tps, found.decode_tps)
+        places = places_per_machine(found.cap, found.decode_tps, context.policy.load_factor)
+        offered = offered_load(load, service)
+        pressure = has_pressure(counts, queued=queued, saturated=found.saturated, warm=found.warm)
+        floor = policy.floors.get(model, 0)
+        cold = cold_machines(fleet, model, now) if pressure or floor > found.warm else NO_SURVEY
+        wanted = target_warm(
+            offered=offered,
+            places=places,
+            warm=found.warm,
+            eligible_cold=len(cold.machines),
+            pressure=pressure,
+            floor=floor,
+        )
+        target = self._hold_on(held, wanted, now)
+        pending = pending_loads(offering, model, now)
+        snapshot = PoolSnapshot(
+            model=model,
+            target=target,
+            wanted=wanted,
+            warm=found.warm,
+            pending=pending,
+            eligible_cold=len(cold.machines),
+            queued=queued,
+            oldest_age=fleet.queue_oldest_age(model, now),
+            counters=counts,
+            load=offered,
+            service_seconds=service,
+            places=places,
+            disqualified=cold.disqualified,
+        )
+        return _View(snapshot, cold, max(0, target - found.warm - pending))
+
+    def _spill(self, model: str, held: _Held, now: float) -> float:
+        """Arrivals per second that found no warm place, smoothed over the rounds."""
+        spilled = self._fleet.demand.take_spilled(model)
+        before, held.spilled_at = held.spilled_at, now
+        if before is not None and now > before:
+            held.spill = ewma(held.spill, spilled / (now - before), SPILL_ALPHA)
+        return held.spill or 0.0
+
+    def _hold_on(self, held: _Held, wanted: int, now: float) -> int:
+        """Keep a higher target for a while: a lull is no reason to forget what was needed a minute ago."""
+        if wanted >= held.target or now - held.raised_at >= self.policy.min_dwell:
+            held.target, held.raised_at = wanted, now
+        return held.target
+
+    def _assign(self, views: list[_View], now: float) -> list[LoadOrder]:
+        policy = self.policy
+        pending = sum(
+            1
+            for session in self._fleet.sessions()
+            if session.loads and any(is_pending(one, now) for one in session.loads.values())
+        )
+        room = max(0, policy.max_pending - pending) if policy.max_loads > 0 else 0
+        orders: list[LoadOrder] = []
+        taken: set[str] = set()
+        for view in views:
+            share = loads_this_round(
+                view.gap, ceiling=policy.ceiling, at_least=policy.max_loads, share=policy.gap_fraction
+            )
+            for one in view.cold.machines:
+                if share <= 0 or len(orders) >= room:
+                    break
+                if one.session.session_id in taken:
+                    continue
+                taken.add(one.session.session_id)
+                orders.append(LoadOrder(one.session, view.snapshot.model, LoadCause.WARM))
+                share -= 1
+        return orders

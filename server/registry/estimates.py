@@ -1,0 +1,22 @@
+"""What others have learnt from outcomes and routing asks for: all optional, set once when the coordinator is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Estimates:
+    """Questions about a model on a chip family, a model on a chip class, and a model for an account with a bound.
+
+    `ttft_ratio` scales first-token estimates, `load_seconds` is the time that loads took (None: not known),
+    `output_tokens` the output that a request of the account is expected to have.
+    """
+
+    ttft_ratio: Callable[[str, str], float] | None = None
+    load_seconds: Callable[[str, str], float | None] | None = None
+    output_tokens: Callable[[str, str | None, int], float] | None = None

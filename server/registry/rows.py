@@ -1,0 +1,187 @@
+"""The sorted inside of a pool: levels of equal load, rows of equal headroom, groups of equal speed, members by price.
+
+A member stands in exactly one group: that of its level (requests of the model, reservations), its row (kind of gate
+answers, headroom class) and its speed class. Inside a group all members cost a request the same but for their base.
+
+Invariant: `Row.mins[number]` is the smallest base of the group of that speed class, `Row.low` the smallest of the row,
+`Level.low` the smallest of the level; NEVER where there is no member.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from server.registry.entry import Entry
+    from server.registry.kinds import Kind
+
+NEVER: Final = 1 << 62
+ID_BITS: Final = 40
+ID_MASK: Final = (1 << ID_BITS) - 1
+HEADROOM_CLASSES: Final = 8
+_FINEST: Final = 9
+"""Members with less than 2**9 tokens of room share class 0; from there each doubling is a class."""
+
+
+def headroom_class(room: int) -> int:
+    """Return the class of a room in tokens; every member of a higher class has more room than any of a lower one."""
+    return min(HEADROOM_CLASSES - 1, (room >> _FINEST).bit_length())
+
+
+class Group:
+    """Members of one level, row and speed class: by base, and by room; each number ends with the member's id."""
+
+    __slots__ = ("keys", "rooms")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.rooms: list[int] = []
+
+    def add(self, entry: Entry) -> None:
+        """Enter a member."""
+        insort(self.keys, entry.key)
+        insort(self.rooms, entry.room_key)
+
+    def remove(self, entry: Entry) -> None:
+        """Take a member out."""
+        keys, rooms = self.keys, self.rooms
+        del keys[bisect_left(keys, entry.key)]
+        del rooms[bisect_left(rooms, entry.room_key)]
+
+    def fitting(self, need: int) -> int:
+        """Return how many members have room for `need`."""
+        return len(self.rooms) - bisect_left(self.rooms, need << ID_BITS)
+
+    def least(self, members: dict[int, Entry], need: int, below: int) -> int:
+        """Return the smallest base under `below` among the members with room for `need`, else NEVER."""
+        keys, rooms = self.keys, self.rooms
+        first = bisect_left(rooms, need << ID_BITS)
+        fitting = len(rooms) - first
+        if not fitting:
+            return NEVER
+        if fitting <= first:
+            return min(members[room & ID_MASK].base for room in rooms[first:])
+        for key in keys:
+            if key >> ID_BITS >= below:
+                return NEVER
+            if members[key & ID_MASK].room >= need:
+                return key >> ID_BITS
+        return NEVER
+
+    def share(self, members: dict[int, Entry], need: int, highest: int) -> Share | None:
+        """Return the members with room for `need` and a base of at most `highest`; None when there is none."""
+        keys, rooms = self.keys, self.rooms
+        first = bisect_left(rooms, need << ID_BITS)
+        fitting = len(rooms) - first
+        if not fitting:
+            return None
+        end = bisect_left(keys, (highest + 1) << ID_BITS)
+        if not first:
+            return Share(keys, end) if end else None
+        if fitting <= first:
+            found = (members[room & ID_MASK] for room in rooms[first:])
+            chosen = sorted(one.key for one in found if one.base <= highest)
+            return Share(chosen, len(chosen)) if chosen else None
+        short = (members[room & ID_MASK] for room in rooms[:first])
+        holes = sorted(bisect_left(keys, one.key) for one in short if one.base <= highest)
+        return Share(keys, end - len(holes), holes) if end > len(holes) else None
+
+
+class Share:
+    """Some members of one group, in order; `holes` are the positions that do not count."""
+
+    __slots__ = ("_holes", "_keys", "count")
+
+    def __init__(self, keys: list[int], count: int, holes: list[int] | None = None) -> None:
+        self._keys = keys
+        self.count = count
+        self._holes = holes
+
+    def member(self, rank: int) -> int:
+        """Return the id of the member at a rank below `count`."""
+        for hole in self._holes or ():
+            if hole > rank:
+                break
+            rank += 1
+        return self._keys[rank] & ID_MASK
+
+
+class Row:
+    """The groups of one kind and headroom class in a level, by the number of their speed class."""
+
+    __slots__ = ("groups", "headroom", "kind", "low", "mins", "number")
+
+    def __init__(self, kind: Kind, headroom: int, number: int) -> None:
+        self.kind = kind
+        self.headroom = headroom
+        self.number = number
+        self.mins: list[int] = []
+        self.groups: list[Group | None] = []
+        self.low = NEVER
+
+    def add(self, entry: Entry) -> None:
+        """Enter a member."""
+        number, base = entry.speed_number, entry.base
+        groups = self.groups
+        if number >= len(groups):
+            missing = number + 1 - len(groups)
+            groups.extend([None] * missing)
+            self.mins.extend([NEVER] * missing)
+        group = groups[number]
+        if group is None:
+            group = groups[number] = Group()
+        group.add(entry)
+        if base < self.mins[number]:
+            self.mins[number] = base
+            if base < self.low:
+                self.low = base
+
+    def remove(self, entry: Entry) -> None:
+        """Take a member out."""
+        number = entry.speed_number
+        group = self.groups[number]
+        if group is None:
+            raise AssertionError("A member is in the group of its speed class.")
+        group.remove(entry)
+        if entry.base == self.mins[number]:
+            self.mins[number] = group.keys[0] >> ID_BITS if group.keys else NEVER
+            if entry.base == self.low:
+                self.low = min(self.mins)
+
+
+class Level:
+    """All members with the same number of requests of the model and of reservations."""
+
+    __slots__ = ("_rows", "key", "low", "rows")
+
+    def __init__(self, key: tuple[int, int]) -> None:
+        self.key = key
+        self.rows: list[Row] = []
+        self._rows: dict[tuple[Kind, int], Row] = {}
+        self.low = NEVER
+
+    def add(self, entry: Entry, kind: Kind) -> Row:
+        """Enter a member and return its row."""
+        where = (kind, entry.headroom)
+        row = self._rows.get(where)
+        if row is None:
+            row = self._rows[where] = Row(kind, entry.headroom, len(self.rows))
+            self.rows.append(row)
+        row.add(entry)
+        if row.low < self.low:
+            self.low = row.low
+        return row
+
+    def remove(self, entry: Entry, row: Row) -> None:
+        """Take a member out of its row."""
+        row.remove(entry)
+        if entry.base == self.low:
+            self.low = min([one.low for one in self.rows])
+
+    def drop_rows(self, kinds: set[Kind]) -> None:
+        """Forget the rows of kinds that nobody belongs to."""
+        self.rows = [row for row in self.rows if row.kind not in kinds]
+        self._rows = {where: row for where, row in self._rows.items() if where[0] not in kinds}
+        for number, row in enumerate(self.rows):
+            row.number = number

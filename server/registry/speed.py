@@ -1,0 +1,56 @@
+"""The rates of one model on one machine, taken when the session changes and kept until it changes again.
+
+Fleet medians move a little with every report of every machine. A machine's price follows them with its own next report;
+until then it is compared with what it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from server.registry.rates import registered_prefill_tps, static_tps
+
+if TYPE_CHECKING:
+    from server.registry.gates import GateContext
+    from server.registry.state import Session
+
+
+class Speed(Struct, frozen=True, gc=False):
+    """Tokens per second: benchmark or bandwidth (`static`), registered or derived prefill, and what the fleet shows.
+
+    `median` is the fleet's decode rate for the model on this chip family, `solo` the single-stream rate for the quality
+    cap; 0 when nothing is known.
+    """
+
+    static: float
+    prefill: float
+    median: float = 0.0
+    solo: float = 0.0
+    ttft_ratio: float = 1.0
+    """What first tokens really took, by what was estimated."""
+    load_seconds: float | None = None
+    """What loads of the model took on such machines; None when none was seen."""
+
+
+def take_speed(session: Session, model: str, context: GateContext) -> Speed:
+    """Work the rates out anew."""
+    caps, policy, rates = session.caps, context.policy, context.rates
+    static = static_tps(caps)
+    estimates, family = context.estimates, caps.hardware.chip_family
+    ratio, load = estimates.ttft_ratio, estimates.load_seconds
+    return Speed(
+        static,
+        registered_prefill_tps(caps, static, policy),
+        rates.decode_median(model, family),
+        rates.solo(session, model, policy) if policy.quality_cap else 0.0,
+        ratio(model, family) if ratio is not None else 1.0,
+        load(model, caps.hardware.chip_class) if load is not None else None,
+    )
+
+
+def speed_of(session: Session, model: str, context: GateContext) -> Speed:
+    """Return the rates taken at the session's last change; worked out now for a session that no registry holds."""
+    kept = session.speeds.get(model)
+    return kept if kept is not None else take_speed(session, model, context)

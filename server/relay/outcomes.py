@@ -1,0 +1,144 @@
+"""What the registry learns from the fate of attempts: faults, speeds, lengths, shortages. Pure; `now` is passed in.
+
+Invariant: an attempt that lost a race, and one that nobody waited for, teaches nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from server.registry.calibration import TtftCalibration
+from server.registry.demand import Signal
+from server.registry.rates import decode_tps, prefill_tps, registered_prefill_tps, static_tps, ttft_ms
+from server.relay.classify import FailureKind
+
+if TYPE_CHECKING:
+    from protocol.failure import AttemptFailure
+    from server.registry.ledger import Reservation
+    from server.registry.registry import Registry
+    from server.registry.state import Session
+
+DISCONNECTED: Final = "provider_disconnected"
+_NOT_LOADED: Final = "model_load"
+
+
+class OutcomeRecorder:
+    """Tells the registry how attempts fare; times are seconds of the monotonic clock."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def reserved(self, reservation: Reservation, now: float) -> None:
+        """An attempt got a machine: note what is predicted of it, and that its model is asked for."""
+        registry, model = self._registry, reservation.model
+        registry.demand.asked(model, now)
+        if reservation.cold:
+            registry.demand.note(model, Signal.COLD_DISPATCH, now)
+            return
+        session = registry.session(reservation.session_id)
+        raw = None if session is None else self._raw_ttft(session, reservation)
+        if session is not None and raw is not None:
+            family = session.caps.hardware.chip_family
+            registry.calibration.predicted(reservation.request_id, model, family, raw, now)
+
+    def refused(self, model: str, now: float) -> None:
+        """A request found no place: it waits, or was told to come back."""
+        self._registry.demand.note(model, Signal.CAPACITY_REJECT, now)
+
+    def hedged(self, model: str, primary_id: str, backup_id: str, now: float) -> None:
+        """Two machines race: the time of the faster one says too little of either."""
+        self.calibration.forget(primary_id)
+        self.calibration.forget(backup_id)
+        self._registry.demand.note(model, Signal.SPECULATIVE_STARTED, now)
+
+    def hedge_won(self, model: str, now: float) -> None:
+        """The backup was faster."""
+        self._registry.demand.note(model, Signal.SPECULATIVE_WON, now)
+
+    def content(
+        self, session: Session, model: str, request_id: str, *, waited: float, allowance: float, now: float
+    ) -> None:
+        """First content, `waited` seconds after the dispatch, of an attempt that was allowed `allowance`."""
+        registry, stable_id = self._registry, session.ident.stable_id
+        budget = session.slot(model).budget
+        registry.faults.accepted(stable_id, model, now, advertised=budget.max if budget is not None else 0)
+        self.calibration.content(request_id, now)
+        registry.first_content.delivered(model, stable_id, waited, allowance, now)
+        if waited > allowance:
+            registry.demand.note(model, Signal.TTFT_MISS, now)
+
+    def success(
+        self, session: Session, model: str, shape: str, *, account_id: str | None, completion_tokens: int, now: float
+    ) -> None:
+        """A complete answer proves the pair."""
+        self._registry.faults.success(session.ident.stable_id, model, shape, now)
+        self._registry.output_lengths.note(model, account_id, completion_tokens)
+
+    def failed(
+        self,
+        failure: AttemptFailure,
+        kind: FailureKind,
+        session: Session,
+        model: str,
+        shape: str,
+        *,
+        request_id: str,
+        need: int,
+        waited: float,
+        allowance: float,
+        now: float,
+    ) -> None:
+        """A failure before content: strikes, cooldowns, capacity signals and drains, by its health class."""
+        registry, stable_id = self._registry, session.ident.stable_id
+        faults = registry.faults
+        self.calibration.forget(request_id)
+        if kind is FailureKind.TIMEOUT:
+            registry.demand.note(model, Signal.TTFT_MISS, now)
+            if not registry.first_content.missed(model, stable_id, waited, allowance, now):
+                return
+        if kind is FailureKind.DRAINING:
+            registry.mark_draining(session.session_id, now)
+        elif failure.health == "capacity":
+            self._capacity(failure, session, model, need, now)
+        elif failure.health == "fault":
+            gone = failure.reason == DISCONNECTED
+            faults.error(stable_id, model, shape, failure.status, now, disconnect=gone)
+        if failure.starts_load_cooldown:
+            faults.load_failed(stable_id, model, now)
+
+    def broken(self, failure: AttemptFailure, session: Session, model: str, shape: str, now: float) -> None:
+        """A stream broke after content; a connection that was merely lost then is no fault."""
+        if failure.health == "fault" and failure.reason != DISCONNECTED:
+            self._registry.faults.error(session.ident.stable_id, model, shape, failure.status, now)
+
+    @property
+    def calibration(self) -> TtftCalibration:
+        """Predicted against actual times to first content."""
+        return self._registry.calibration
+
+    def _capacity(self, failure: AttemptFailure, session: Session, model: str, need: int, now: float) -> None:
+        budget = session.slot(model).budget
+        self._registry.demand.note(model, Signal.CAPACITY_REJECT, now)
+        self._registry.faults.capacity_rejected(
+            session.ident.stable_id,
+            model,
+            now,
+            need=need,
+            committed=None if budget is None else budget.used + budget.queued,
+            advertised=None if budget is None else budget.max,
+            not_loaded=failure.reason == _NOT_LOADED,
+        )
+
+    def _raw_ttft(self, session: Session, reservation: Reservation) -> float | None:
+        """The uncalibrated estimate in ms, as of before this reservation."""
+        model, policy = reservation.model, self._registry.policy
+        slot, static = session.slot(model), static_tps(session.caps)
+        median = self._registry.rates.decode_median(model, session.caps.hardware.chip_family)
+        return ttft_ms(
+            slot,
+            prompt_tokens=reservation.prompt_tokens,
+            ledger_count=max(0, session.ledger.sums(model).count - 1),
+            prefill=prefill_tps(slot, registered_prefill_tps(session.caps, static, policy)),
+            tps=decode_tps(slot, static, median, policy.load_factor),
+            has_capacity=session.live.has_capacity,
+        )

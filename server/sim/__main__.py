@@ -1,0 +1,5 @@
+"""Entry point of `python -m server.sim`."""
+
+from server.sim.cli import main
+
+main()

@@ -1,0 +1,346 @@
+"""The index and a walk by the full functions always make the same choice, through every change of a session."""
+
+from __future__ import annotations
+
+from operator import add
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.messages.from_provider import LoadModelStatus, ModelEntry, ModelsUpdate, SystemMetrics
+from server.registry import CatalogEntry, LoadCause, Reason, RoutingPolicy, SelfRoute, Traits
+from server.registry.rows import ID_BITS, ID_MASK, NEVER
+from server.registry.select import equals, narrow, near_ties
+from server.registry.sums import NOTHING, Part
+from server.registry.walk import scan
+from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
+
+if TYPE_CHECKING:
+    from server.registry import Candidate, RoutedRequest
+    from server.registry.entry import Entry
+
+MODELS = ("m", "n")
+NAMES = tuple(f"s{number}" for number in range(5))
+THERMAL = ("nominal", "fair", "serious", "critical")
+STATES = ("running", "idle", "idle_shutdown", "reloading", "crashed", "odd")
+
+slots = st.builds(
+    lambda model, state, running, waiting, budget, used, queued, potential, kv, tps, prefill, cap: wire_slot(
+        model,
+        state,
+        num_running=running,
+        num_waiting=waiting,
+        active_token_budget_max=budget,
+        active_token_budget_used=used,
+        queued_token_budget=queued,
+        max_tokens_potential=potential,
+        kv_bytes_per_token=kv,
+        observed_decode_tps=tps,
+        observed_prefill_tps=prefill,
+        max_concurrency=cap,
+    ),
+    st.sampled_from(MODELS),
+    st.sampled_from(STATES),
+    st.integers(0, 4),
+    st.integers(0, 2),
+    st.sampled_from((0, 300, 100_000)),
+    st.integers(0, 300),
+    st.integers(0, 100),
+    st.integers(0, 500),
+    st.sampled_from((0, 20_480)),
+    st.sampled_from((None, 12.0, 55.5)),
+    st.sampled_from((None, 700.0)),
+    st.sampled_from((0, 1, 4)),
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(
+            (
+                "beat",
+                "beat",
+                "legacy",
+                "repeat",
+                "reserve",
+                "reserve",
+                "release",
+                "sign",
+                "trust",
+                "untrust",
+                "drain",
+                "load",
+                "update",
+                "fault",
+                "refuse",
+                "serve",
+                "wait",
+                "gone",
+            )
+        ),
+        st.integers(0, 2),
+        st.lists(slots, max_size=3),
+        st.integers(0, 3),
+    ),
+    max_size=25,
+)
+asks = st.builds(
+    request,
+    st.just(10_000),
+    model=st.sampled_from(MODELS),
+    prompt_tokens=st.sampled_from((1, 90, 5_000)),
+    max_tokens=st.sampled_from((1, 110, 90_000)),
+    account_id=st.sampled_from((None, "consumer", "owner-1", "owner-4")),
+    traits=st.sampled_from((Traits(), Traits(has_tools=True), Traits(requires_vision=True))),
+    self_route=st.sampled_from((SelfRoute.OFF, SelfRoute.OFF, SelfRoute.PREFER)),
+    excluded_sessions=st.sampled_from((frozenset[str](), frozenset({"s0"}), frozenset({"s0", "s3"}))),
+    avoid_version=st.sampled_from((None, "0.6.30")),
+)
+policies = st.builds(
+    lambda cost, quality, hard, base, dedicated: RoutingPolicy(
+        cost_model=cost,
+        quality_cap=quality,
+        ttft_hard_reject=hard,
+        first_content_base_ms=base,
+        dedicated_models=dedicated,
+    ),
+    st.sampled_from(("v1", "v1", "v2")),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from((500.0, 5_000.0)),
+    st.sampled_from(((), ("m",))),
+)
+
+
+class Play:
+    """A small fleet to which things happen."""
+
+    def __init__(self, policy: RoutingPolicy) -> None:
+        self.fleet = Fleet(policy=policy)
+        self.held: list[Any] = []
+        self.number = 0
+        self.seq = 0
+        for index in range(5):
+            self._connect(index)
+
+    def _connect(self, index: int) -> None:
+        entries = [ModelEntry(id=model, size_bytes=int(4e9)) for model in MODELS[: 1 + index % 2]]
+        message = register_message(
+            *entries,
+            decode_tps=(90.0, 14.0, 0.0, 91.0, 60.0)[index],
+            version=f"0.6.3{index % 3}",
+            private_only=index == 4,
+        )
+        self.fleet.connect(f"s{index}", message=message, account_id=f"owner-{index}")
+
+    def step(self, what: str, index: int, report: list[Any], number: int) -> None:
+        fleet, registry = self.fleet, self.fleet.registry
+        name, now = f"s{index}", fleet.now
+        if registry.session(name) is None:
+            self._connect(index)
+        self.seq += 1
+        match what:
+            case "beat":
+                metrics = SystemMetrics(memory_pressure=number / 4, cpu_usage=0.3, thermal_state=THERMAL[number])
+                memory = (0.0, 8.0, 64.0, 192.0)[number]
+                fleet.beat(name, *report, seq=self.seq * (number % 2), memory_gb=memory, system_metrics=metrics)
+            case "legacy":
+                fleet.beat(name, capacity=False, warm_models=MODELS[: number % 3], active_model="m", status="serving")
+            case "repeat":
+                fleet.beat(name, *report, seq=1)
+            case "reserve":
+                self.number += 1
+                asked = request(self.number, prompt_tokens=50 * (1 + number), max_tokens=100, model=MODELS[number % 2])
+                reservation = registry.choose_and_reserve(asked, now).reservation
+                if reservation is not None:
+                    self.held.append(reservation)
+            case "release" if self.held:
+                self.held.pop(number % len(self.held)).release(now)
+            case "sign" if self.held:
+                self.held[number % len(self.held)].mark_streaming(now)
+            case "trust":
+                registry.set_trust(name, trusted(now), now)
+            case "untrust":
+                registry.set_trust(name, trusted(now, untrusted="hard"), now)
+            case "drain":
+                registry.mark_draining(name, now)
+            case "load":
+                registry.request_load(name, "m", LoadCause.MANUAL, now)
+                registry.load_model_status(name, LoadModelStatus(model_id="m", status="succeeded"), now)
+            case "update":
+                entries = tuple(ModelEntry(id=model, size_bytes=int(4e9)) for model in MODELS[:number])
+                registry.models_update(name, ModelsUpdate(models=entries), now)
+            case "fault":
+                for _ in range(1 + 3 * (number == 3)):
+                    registry.faults.error(f"dev-{name}", "m", "base", 502, now)
+            case "refuse":
+                for _ in range(4):
+                    registry.faults.capacity_rejected(f"dev-{name}", "m", now)
+            case "serve":
+                registry.faults.accepted(f"dev-{name}", "m", now)
+                registry.faults.success(f"dev-{name}", "m", "base", now)
+            case "wait":
+                fleet.clock.now += (0.5, 61.0, 151.0, 500.0)[number]
+            case "gone":
+                registry.disconnect(name, now, graceful=True)
+
+
+class Draws(Random):
+    """A source of randomness that gives what it is told."""
+
+    def __init__(self, *draws: float) -> None:
+        super().__init__(0)
+        self.draws = list(draws)
+
+    def random(self) -> float:
+        return self.draws.pop(0)
+
+
+def brute(fleet: Fleet, asked: RoutedRequest) -> tuple[list[Candidate], dict[Reason, int], bool]:
+    """Everyone that the full functions let pass, and why the others do not."""
+    found = scan(fleet.registry._index.sessions(asked.model), asked, fleet.registry._context, fleet.now)
+    return found.candidates, found.rejections, found.fail_open
+
+
+def rank_order(one: Candidate, asked: RoutedRequest) -> tuple[int, int, int, int]:
+    """Where the index has a candidate among equals; extra ones come last, in their own order."""
+    entry = one.session.entries[asked.model]
+    return (0, *entry.rank_order()) if entry.row is not None else (1, 0, 0, 0)
+
+
+def agrees(fleet: Fleet, asked: RoutedRequest, draw: float = 0.0) -> None:
+    """Let the index choose and compare with a walk: the same tie set, and the same choice for the same random rank."""
+    registry = fleet.registry
+    expected = registry.policy.cost_model == "v2"
+    registry._index.advance(fleet.now)
+    passed, rejections, fail_open = brute(fleet, asked)
+    size = len(registry._index.sessions(asked.model))
+    assert len(passed) + sum(rejections.values()) == size
+    if asked.self_route is SelfRoute.PREFER and any(one.owned for one in passed):
+        equal = None
+    elif passed:
+        near = near_ties(narrow(passed, asked, registry.policy), expected=expected)
+        equal = near if expected else equals(near)[0]
+        equal = sorted(equal, key=lambda one: rank_order(one, asked))
+        path = equals(near)[1]
+    registry._chooser._random = Draws(draw, draw)
+    decision = registry.choose_and_reserve(asked, fleet.now)
+    if not passed:
+        assert decision.reservation is None
+        assert (decision.rejections, decision.scanned) == (rejections, size)
+        return
+    assert decision.fail_open == fail_open
+    assert decision.reservation is not None
+    assert decision.winner is not None
+    if equal is None:
+        assert decision.winner.owned
+    else:
+        assert decision.equal == len(equal)
+        if not expected:
+            assert decision.path is path
+            assert decision.winner.session is equal[int(draw * len(equal))].session
+        else:
+            assert decision.winner.session in [one.session for one in equal]
+    (same,) = [one for one in passed if one.session is decision.winner.session]
+    assert decision.winner == same
+    assert abs(same.terms.total - same.cost) < 1e-6
+    decision.reservation.release(fleet.now)
+
+
+def holds(fleet: Fleet) -> None:
+    """Every derived view of the index equals a recount."""
+    registry = fleet.registry
+    registry._index.advance(fleet.now)
+    listed = {(session.session_id, model) for session in registry.sessions() for model in session.caps.models}
+    members = set()
+    for model in registry._index.models():
+        pool = registry.pool(model)
+        assert pool is not None
+        counts: dict[object, int] = {}
+        total = NOTHING
+        standing: dict[int, Entry] = {}
+        for level in pool.levels:
+            for row in level.rows:
+                for number, group in enumerate(row.groups):
+                    keys = group.keys if group is not None else []
+                    assert row.mins[number] == (keys[0] >> ID_BITS if keys else NEVER)
+                    assert keys == sorted(keys)
+                    standing |= {key & ID_MASK: pool.members[key & ID_MASK] for key in keys}
+                assert row.low == min(row.mins, default=NEVER)
+            assert level.low == min((row.low for row in level.rows), default=NEVER)
+        for epoch, entry in pool.members.items():
+            session = entry.session
+            members.add((session.session_id, model))
+            assert registry.session(session.session_id) is session
+            assert entry.version == session.version
+            counts[entry.kind] = counts.get(entry.kind, 0) + 1
+            total = Part(*map(add, total, entry.part))
+            assert (epoch in standing) == (entry.row is not None)
+        assert {kind: kind.count for kind in pool.kinds if kind.count} == counts
+        assert pool.sums.total == total
+        assert sum(entry.session.trust.admitted for entry in pool.members.values()) == pool.admitted
+    assert members == listed
+
+
+def play_through(policy: RoutingPolicy, happenings: list[Any], asked: list[RoutedRequest], draws: list[float]) -> int:
+    play = Play(policy)
+    compared = 0
+    for number, happening in enumerate(happenings):
+        play.step(*happening)
+        agrees(play.fleet, asked[number % len(asked)], draws[number % len(draws)])
+        compared += 1
+    for one in asked:
+        agrees(play.fleet, one, draws[0])
+    holds(play.fleet)
+    for name in NAMES:
+        play.fleet.registry.disconnect(name, play.fleet.now, graceful=True)
+    assert list(play.fleet.registry._index.models()) == []
+    return compared + len(asked)
+
+
+@settings(max_examples=150, deadline=None)
+@given(policies, steps, st.lists(asks, min_size=1, max_size=3), st.lists(st.floats(0, 0.999), min_size=1, max_size=3))
+def test_the_index_chooses_as_a_walk_does(
+    policy: RoutingPolicy, happenings: list[Any], asked: list[RoutedRequest], draws: list[float]
+) -> None:
+    play_through(policy, happenings, asked, draws)
+
+
+@pytest.mark.parametrize(("running", "rejections"), [(1, {}), (2, {Reason.NO_HEADROOM: 1})])
+def test_a_busy_model_keeps_the_quality_cap(running: int, rejections: dict[Reason, int]) -> None:
+    fleet = Fleet(policy=RoutingPolicy())
+    fleet.connect("slow", message=register_message(decode_tps=14.0))
+    fleet.beat("slow", wire_slot(active_token_budget_max=100_000, num_running=running))
+    agrees(fleet, request())
+    assert fleet.registry.look(request(), fleet.now).rejections == rejections
+
+
+def test_the_price_holds_the_state_of_the_machine(fleet: Fleet) -> None:
+    metrics = SystemMetrics(memory_pressure=0.5, cpu_usage=0.2, thermal_state="fair")
+    fleet.connect("a")
+    fleet.beat("a", wire_slot(active_token_budget_max=100_000), system_metrics=metrics)
+    agrees(fleet, request())
+
+
+def test_a_new_catalogue_voids_what_was_worked_out_with_the_old_one(fleet: Fleet) -> None:
+    fleet.connect("a")
+    fleet.beat("a", wire_slot(state="idle_shutdown"))
+    assert fleet.registry.look(request(), fleet.now).candidates == 1
+    fleet.registry.set_catalog([CatalogEntry(id="m", min_ram_gb=65.0)], fleet.now)
+    assert fleet.registry.look(request(2), fleet.now).rejections == {Reason.MODEL_TOO_LARGE: 1}
+
+
+def test_a_session_that_is_gone_keeps_no_entry(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    fleet.registry.look(request(), fleet.now)
+    assert list(session.entries) == ["m"]
+    fleet.registry.disconnect("a", fleet.now, graceful=True)
+    assert not session.entries
+
+
+def test_a_model_that_is_offered_no_more_leaves_no_entry(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    fleet.registry.look(request(), fleet.now)
+    fleet.registry.models_update("a", ModelsUpdate(models=(ModelEntry(id="n"),)), fleet.now)
+    assert list(session.entries) == ["n"]

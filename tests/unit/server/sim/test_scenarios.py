@@ -1,0 +1,107 @@
+"""The scenarios that routing must do well in: thresholds, and the figures that were committed last.
+
+A change that makes one of them worse fails here. One that is meant to writes the figures anew:
+`python -m server.sim --write-baseline tests/unit/server/sim/baseline.json`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from server.sim import Report, Run, make_report, simulate
+from server.sim.baseline import figures, read_baseline, steps_back
+from server.sim.scenarios import SCENARIOS, build
+
+COMMITTED = read_baseline(Path(__file__).with_name("baseline.json"))
+
+
+def run(name: str, seed: int = 1) -> tuple[Run, Report]:
+    """Run a scenario; with the seed of its committed figures it must not be worse than they are."""
+    scenario = build(name, seed)
+    done = simulate(scenario.setup, scenario.policy)
+    report = make_report(done)
+    before = COMMITTED.get(name)
+    if before is not None and before.seed == seed:
+        assert steps_back(before, figures(report)) == []
+    return done, report
+
+
+def test_every_scenario_can_be_built_and_is_within_its_size() -> None:
+    for name in SCENARIOS:
+        if name != "day":
+            setup = build(name, 1).setup
+            assert 500 <= len(setup.arrivals) <= 12_000, name
+
+
+def test_steady_load_is_served() -> None:
+    _, report = run("steady")
+    assert report.served_share >= 0.99
+    assert report.perfect_share >= 0.97
+    assert report.fairness is not None
+    assert report.fairness >= 0.98
+
+
+def test_a_burst_is_ridden_out() -> None:
+    _, report = run("burst")
+    assert report.served_share >= 0.90
+    assert report.perfect_share >= 0.80
+
+
+def test_a_herd_is_spread_evenly_over_equal_machines() -> None:
+    done, report = run("herd")
+    assert report.served_share == 1.0
+    counts = Counter(job.number for job in done.tally.jobs)
+    assert len(counts) == 1_000
+    served = [provider.engine.served for provider in done.providers]
+    assert max(served) - min(served) <= 2
+
+
+def test_overload_keeps_every_place_busy_and_nobody_waiting_too_long() -> None:
+    _, report = run("overload")
+    assert report.utilisation >= 0.95
+    for waits in (report.queue_wait_seconds, report.queue_wait_in_vain_seconds):
+        assert waits.highest is None or waits.highest <= 120.0 + 1e-6
+    assert set(report.statuses) <= {"429"}
+
+
+def test_one_hot_model_gets_machines_from_five_cold_ones() -> None:
+    _, report = run("hot")
+    assert report.served_share >= 0.90
+
+
+def test_black_holes_are_found_and_avoided() -> None:
+    done, _ = run("black_holes")
+    begin = done.setup.warm_up
+    late = [job for job in done.tally.jobs if job.started_at - begin >= 120.0]
+    errors = [job for job in late if not job.served and job.why != "left"]
+    assert len(late) > 1_000
+    assert len(errors) / len(late) < 0.01
+
+
+def test_the_loss_of_a_fifth_of_the_machines_costs_their_answers_alone() -> None:
+    _, report = run("disconnect")
+    assert report.served_share >= 0.97
+    assert report.unfinished == 0
+
+
+def test_mixed_machines_and_liars_are_used_according_to_what_they_do() -> None:
+    _, report = run("chips")
+    assert report.served_share >= 0.97
+    assert report.perfect_share >= 0.90
+
+
+def test_conversations_are_served() -> None:
+    _, report = run("turns")
+    assert report.served_share >= 0.98
+    assert report.prefix_hit_share is not None
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_the_thresholds_hold_for_other_seeds(seed: int) -> None:
+    assert run("steady", seed)[1].perfect_share >= 0.95
+    assert run("burst", seed)[1].served_share >= 0.85
+    assert run("cutoff", seed)[1].perfect_share >= 0.9
