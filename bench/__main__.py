@@ -12,7 +12,7 @@ from typing import cast
 
 from bench.page import render
 
-NAMES = ("relay", "native", "connections", "api", "dialects", "engine", "store", "routing")
+NAMES = ("relay", "native", "connections", "api", "dialects", "engine", "grammar", "store", "routing")
 
 
 def _module(name: str) -> ModuleType:

@@ -257,7 +257,11 @@ def table(result: dict[str, Any]) -> str:
     """Render the figures."""
     lines = ["| figure | value |", "|---|---|"]
     lines += [f"| {key} | {value} |" for key, value in result.items() if key != "growth"]
-    lines += ["", "| providers | decision µs | per log2 n | 99 % full µs | per log2 n | heartbeat µs |", "|" + "---|" * 6]
+    lines += [
+        "",
+        "| providers | decision µs | per log2 n | 99 % full µs | per log2 n | heartbeat µs |",
+        "|" + "---|" * 6,
+    ]
     lines += [
         f"| {row['providers']:.0f} | {row['decision_us']} | {row['decision_per_log']} | {row['full_us']} "
         f"| {row['full_per_log']} | {row['heartbeat_us']} |"

@@ -11,6 +11,7 @@ from provider.cli.exits import OK, CommandFailed
 
 if TYPE_CHECKING:
     from provider.account import CoordinatorDoor, Linked, TokenFile, UserCode
+    from provider.config import ProviderSettings
 
 
 @click.command(name="login", epilog=examples("darkbloom login --coordinator https://HOST"))
@@ -20,7 +21,7 @@ def command(coordinator: str | None, as_json: bool) -> int:
     """Link this machine to your account: shows a code and where to approve it, and waits until you did.
 
     The token is kept in the file auth_token of the provider's home, for you alone. A provider that runs already
-    sends it when it next connects.
+    registers with it as soon as no request runs.
     """
     import trio
 
@@ -36,12 +37,24 @@ def command(coordinator: str | None, as_json: bool) -> int:
     except TokenFileRefused as refused:
         raise CommandFailed(str(refused)) from None
     linked = trio.run(_log_in, base, file, as_json)
+    told = _tell_daemon(settings)
     if as_json:
         print_json({"status": "linked", "account_id": linked.account_id, "token_file": file.path})
     else:
         click.echo(f"This machine is linked to the account {linked.account_id}.")
-        click.echo("A provider that runs already must be restarted once to register with it.")
+        if told:
+            click.echo("The running provider registers with it as soon as no request runs.")
     return OK
+
+
+def _tell_daemon(settings: "ProviderSettings") -> bool:
+    """Let a provider that runs take the new token; False when none runs."""
+    from provider.control import ControlFailed, NotRunning, ReloadAuth, ask
+
+    try:
+        return ask(settings.state_directory, ReloadAuth()).done
+    except (ControlFailed, NotRunning):
+        return False
 
 
 async def _log_in(base: str, file: "TokenFile", as_json: bool) -> "Linked":

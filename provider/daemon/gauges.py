@@ -17,10 +17,11 @@ def fill_gauges(metrics: ProviderMetrics, parts: Parts, control: DaemonControl) 
     metrics.set_gauge("connected", control.status.connected)
     metrics.set_gauge("ws_reconnects", control.status.reconnects)
     metrics.set_gauge("engine_good", parts.engine.health is Health.GOOD)
-    for name in ("batch_rows", "waiting_rows", "decode_tokens_per_second"):
+    for name in ("batch_rows", "waiting_rows", "decode_tokens_per_second", "model_load_seconds"):
         metrics.forget_models(name)
     for slot in snapshot.slots:
         metrics.set_gauge("batch_rows", slot.running, slot.model)
         metrics.set_gauge("waiting_rows", slot.waiting, slot.model)
+        metrics.set_gauge("model_load_seconds", slot.load_time_ms / 1000, slot.model)
         if slot.decode_tps is not None:
             metrics.set_gauge("decode_tokens_per_second", slot.decode_tps, slot.model)

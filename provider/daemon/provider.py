@@ -21,6 +21,7 @@ from protocol.messages.to_provider import AttestationChallenge, CapacityProbe, D
 from protocol.rfc3339 import format_rfc3339
 from protocol.sealing import ProviderKeyPair
 from protocol.vocabulary import DRAINING_TEXT
+from provider.benchmark.saved import SavedSpeeds
 from provider.daemon.inventory import Inventory
 from provider.daemon.prefetching import Prefetcher
 from provider.daemon.reports import build_heartbeat
@@ -35,7 +36,7 @@ from provider.models.slots import SlotManager
 from provider.models.source import LoadRefused
 from provider.observe.events import ProviderEvent
 from provider.observe.meter import RequestMeter
-from provider.requests import FrameLane, RequestDesk
+from provider.requests import FrameLane, RequestDesk, enforces_tools
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class MachineFacts:
     runtime_hash: str
     hardening: Hardening
     is_software_key: bool = True
+    speeds: SavedSpeeds | None = None
 
 
 class Provider:
@@ -128,6 +130,8 @@ class Provider:
             encryption_public_key=self._keys.public_text,
             timestamp=format_rfc3339(self._wall_clock()),
         )
+        constrained = self.constrained_models()
+        speeds = facts.speeds
         return Register(
             hardware=facts.hardware,
             models=self._inventory.entries(),
@@ -141,6 +145,10 @@ class Provider:
             privacy_capabilities=facts.hardening.capabilities(sip_enabled=posture.sip_enabled),
             platform=facts.platform,
             private_only=self._is_private,
+            prefill_tps=None if speeds is None else speeds.prefill_tps,
+            decode_tps=None if speeds is None else speeds.decode_tps,
+            tool_constraint_protocol=int(bool(constrained)),
+            tool_constraint_models=constrained,
         )
 
     async def challenge_reply(self, challenge: AttestationChallenge) -> AttestationResponse:
@@ -188,6 +196,11 @@ class Provider:
         """Give all offered models."""
         return self._inventory.entries()
 
+    def constrained_models(self) -> tuple[str, ...]:
+        """Give the resident models whose forced tool calls are enforced."""
+        resident = ((name, self._slots.get(name)) for name in self._slots.resident)
+        return tuple(sorted(name for name, model in resident if model is not None and enforces_tools(model)))
+
     @property
     def models_version(self) -> int:
         """Grows whenever `models` changes."""
@@ -216,6 +229,8 @@ class Provider:
         finally:
             self._desk.note_load()
         self._on_event(ProviderEvent(kind="model_loaded", model=model_id))
+        if model_id in self.constrained_models():
+            self._inventory.note_change()
         return None
 
     def use_prefetcher(self, prefetcher: Prefetcher) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import trio
 
+from provider.benchmark.saved import saved_speeds
 from provider.config import Places, ProviderSettings
 from provider.daemon.control import DaemonControl
 from provider.daemon.hashing import HashKeeper
@@ -163,4 +164,5 @@ class _Daemon:
             runtime_hash=runtime_hash(code_roots()),
             hardening=self._hardening,
             is_software_key=identity.is_software,
+            speeds=saved_speeds(self._settings.state_directory, [model.model_id for model in self._options.models]),
         )

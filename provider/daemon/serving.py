@@ -38,6 +38,7 @@ from provider.daemon.shelf import DaemonShelf
 from provider.daemon.signals import obey_signals
 from provider.daemon.start import DaemonRefused, installed_version, timing_of
 from provider.daemon.stock import Stock
+from provider.daemon.telling import Telling
 from provider.engine import Engine, Health
 from provider.hardening.secret_memory import lock_secret
 from provider.host import MetricsSampler
@@ -50,6 +51,7 @@ from provider.local.tokens import TokenTools
 from provider.observe.events import ProviderEvent
 from provider.observe.meter import RequestMeter
 from provider.observe.metrics import ProviderMetrics
+from provider.observe.telemetry import TelemetryQueue
 from provider.observe.throughput import Throughput
 from provider.requests import RequestCounters, RequestDesk, RequestServices
 from provider.schedule.keeper import ScheduleKeeper
@@ -103,7 +105,12 @@ class Serving:
         self._asker = LocalAsker(self._desk, self._keys, self._meter, scope=f"local:{secrets.token_hex(16)}")
         self._notifier = Notifier(notify_socket() if parts.options.owns_process else "")
         self._state_file = settings.state_file or parts.places.state_file
-        self._reporter = StateReporter(self._state_file, self._make_sources())
+        queue = TelemetryQueue(parts.places.telemetry_queue, version=parts.facts.version, wall_clock=seams.wall_clock)
+        self._telling = Telling(queue, is_on=settings.telemetry and parts.address is not None)
+        sources = self._make_sources()
+        if sources.previous_crash_at is not None:
+            self._telling.note_crash()
+        self._reporter = StateReporter(self._state_file, sources)
 
     async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
         """Serve until drained; gives the exit code. Raises `DaemonRefused`."""
@@ -114,6 +121,7 @@ class Serving:
         nursery.start_soon(self._reporter.run)
         nursery.start_soon(parts.hashes.run)
         nursery.start_soon(self._schedule.run)
+        nursery.start_soon(self._telling.watch_engine, parts.engine)
         nursery.start_soon(_ring_on_change, parts.engine, self._bell.ring, self._reporter.note)
         if parts.options.preload and parts.settings.startup_preload and self._schedule.is_open:
             self._reporter.note("loading")
@@ -213,6 +221,8 @@ class Serving:
             if not self._schedule.is_open:
                 self._doorman.close("schedule")
             return
+        assert self._parts.address is not None
+        self._nursery.start_soon(self._telling.send, door_address(self._parts.address), self._read_token)
         keeper = LinkKeeper(self._link, self._doorman, self._desk, self._parts.slots, self._schedule)
         self._control.on_renew(keeper.renew)
         if not self._schedule.is_open:
@@ -263,8 +273,7 @@ class Serving:
         return self._parts.engine.health is Health.GOOD
 
     def _make_provider(self) -> Provider:
-        parts, address = self._parts, self._parts.address
-        home = parts.places.home
+        parts = self._parts
         return Provider(
             facts=parts.facts,
             signer=parts.signer,
@@ -276,13 +285,18 @@ class Serving:
             gate=parts.gate,
             desk=self._desk,
             metrics=MetricsSampler(parts.seams.host),
-            on_event=parts.options.on_event,
-            auth_token=RegistrationToken(TokenFile(home), address).read if address is not None else lambda: "",
+            on_event=self._happened,
+            auth_token=self._read_token,
             meter=self._meter,
             is_private=parts.settings.private_only,
             clock=parts.seams.clock,
             wall_clock=parts.seams.wall_clock,
         )
+
+    def _read_token(self) -> str:
+        """Read this machine's token for this coordinator; blocks."""
+        parts = self._parts
+        return "" if parts.address is None else RegistrationToken(TokenFile(parts.places.home), parts.address).read()
 
     def _make_link(self) -> CoordinatorLink | None:
         parts = self._parts
@@ -294,11 +308,12 @@ class Serving:
             self._bell,
             timing=parts.seams.timing or timing_of(parts.settings),
             wall_clock=parts.seams.wall_clock,
-            on_event=self._link_event,
+            on_event=self._happened,
         )
 
-    def _link_event(self, event: ProviderEvent) -> None:
+    def _happened(self, event: ProviderEvent) -> None:
         self._parts.options.on_event(event)
+        self._telling.note_event(event, self._control.status)
         self._reporter.note()
 
     def _make_sources(self) -> Sources:

@@ -24,6 +24,9 @@ RECOVERY_SECONDS: Final = 10.0
 COOLING_SECONDS: Final = 60.0
 """How long the machine must be at most fairly warm, after critical heat, before requests are taken again."""
 
+KEPT_PREFIXES: Final = {Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.0}
+"""Part of the cached prompts that stays when the pressure has changed to a level."""
+
 COOL_STATES: Final = ("nominal", "fair")
 Trouble = Literal["memory", "heat"]
 
@@ -90,6 +93,8 @@ class Upkeep:
                 "memory pressure",
                 extra={"pressure": level.name.lower()},
             )
+            if level is not Pressure.NONE:
+                self._engine.trim_prefixes(KEPT_PREFIXES[level])
         self._seen = level
         self._judge("memory", is_bad=level is Pressure.CRITICAL, recovery_seconds=RECOVERY_SECONDS)
         if level is not Pressure.NONE:

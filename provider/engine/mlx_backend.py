@@ -1,6 +1,7 @@
 """The backend on MLX and mlx-lm; made and used on the engine thread, because MLX streams belong to a thread."""
 
 import copy
+import threading
 from typing import Protocol, cast
 
 import mlx.core as mx
@@ -17,6 +18,8 @@ from provider.engine.sampling import SamplingFactory
 PREFILL_ROWS = 8
 """Prompts that the library processes together, padded to the longest."""
 
+_STREAMS = threading.local()
+
 HALF_MAGNITUDE = 0x7FFF
 BFLOAT16_INFINITY = 0x7F80
 FLOAT16_INFINITY = 0x7C00
@@ -29,6 +32,14 @@ class CacheLayer(Protocol):
     nbytes: int
 
 
+def own_stream() -> mx.Stream:
+    """Give the calling thread's one stream; each new one would cost a native thread that never ends."""
+    stream = getattr(_STREAMS, "stream", None)
+    if stream is None:
+        stream = _STREAMS.stream = mx.new_stream(mx.default_device())
+    return cast(mx.Stream, stream)
+
+
 class MlxBackend:
     """Generators and samplers of one loaded model."""
 
@@ -36,7 +47,7 @@ class MlxBackend:
         self._network = model.network
         self._stop_tokens = [[token] for token in sorted(model.eos_ids)]
         self._sampling = SamplingFactory(model.logits_size, model.eos_ids)
-        self._stream = mx.new_stream(mx.default_device())
+        self._stream = own_stream()
 
     def make_generator(self, rows: int) -> Generator:
         """Return a fresh batch generator on this thread's stream."""

@@ -30,6 +30,9 @@ class ProviderPort(Protocol):
     def models(self) -> tuple[ModelEntry, ...]:
         """All offered models."""
 
+    def constrained_models(self) -> tuple[str, ...]:
+        """Offered models whose forced tool calls are enforced."""
+
     @property
     def models_version(self) -> int:
         """Grows whenever `models` changes."""

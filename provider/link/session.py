@@ -221,7 +221,13 @@ class LinkSession:
     async def _announce_models(self, seen: int) -> None:
         while True:
             seen = await self._port.wait_models(seen)
-            self._send(encode(ModelsUpdate(models=self._port.models())))
+            constrained = self._port.constrained_models()
+            update = ModelsUpdate(
+                models=self._port.models(),
+                tool_constraint_protocol=int(bool(constrained)),
+                tool_constraint_models=constrained,
+            )
+            self._send(encode(update))
 
     async def _beat(self) -> None:
         """Send heartbeats: at once, every interval, and when the load moved, these at most one in a window."""

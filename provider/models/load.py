@@ -50,7 +50,10 @@ def load_model(model_id: str, directory: Path, *, max_context_tokens: int | None
         raise LoadFailed(f"{directory} is not a directory; download the model {model_id} first.")
     began = time.monotonic()
     try:
-        network, wrapper, config = load(str(directory), lazy=False, return_config=True)
+        # Said outright: left open, a folder with program code of its own would lead to a question on the terminal.
+        network, wrapper, config = load(
+            str(directory), lazy=False, return_config=True, tokenizer_config={"trust_remote_code": False}
+        )
         parameters = [value for _, value in tree_flatten(network.parameters())]
         mx.eval(parameters)
         size = measure_cache(network)

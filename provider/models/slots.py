@@ -14,11 +14,11 @@ from typing import Self
 import trio
 
 from provider.engine import Engine, EngineLost, Finished, FinishReason, GenerationRequest, LoadedModel, SlotState
-from provider.engine.own_thread import run_in_own_thread
 from provider.memory.gate import MemoryGate, MemoryPromise
 from provider.memory.policy import padded_weights
 from provider.models.in_use import SnapshotHold
 from provider.models.load import LoadFailed
+from provider.models.loader_thread import LoaderThread
 from provider.models.pins import Pin, Pins
 from provider.models.source import LoadRefused, ModelSource, load_from_source
 
@@ -53,6 +53,7 @@ class SlotManager:
         load: Callable[[ModelSource], LoadedModel],
         clock: Callable[[], float],
         nursery: trio.Nursery,
+        loader: LoaderThread,
     ) -> None:
         self.last_load_error: str | None = None
         self._engine = engine
@@ -61,6 +62,7 @@ class SlotManager:
         self._max_slots = max_slots
         self._load_source = load
         self._nursery = nursery
+        self._loader = loader
         self._lock = trio.Lock()
         self._resident: dict[str, LoadedModel] = {}
         self._holds: dict[str, SnapshotHold] = {}
@@ -80,7 +82,7 @@ class SlotManager:
         clock: Callable[[], float] = time.monotonic,
     ) -> AsyncIterator[Self]:
         """Manage at most `max_slots` models. `locate` finds a model on disk, `load` reads it on a worker thread."""
-        async with trio.open_nursery() as nursery:
+        async with LoaderThread.open() as loader, trio.open_nursery() as nursery:
             yield cls(
                 engine,
                 gate,
@@ -89,6 +91,7 @@ class SlotManager:
                 load=load or load_from_source,
                 clock=clock,
                 nursery=nursery,
+                loader=loader,
             )
             nursery.cancel_scope.cancel()
 
@@ -188,7 +191,7 @@ class SlotManager:
         """Read the model, give it to the engine and try it; the promise ends when its weights are in the allocator."""
         model_id = source.model_id
         try:
-            model = await run_in_own_thread(partial(self._load_source, source), name="loader")
+            model = await self._loader.run(partial(self._load_source, source))
         except LoadFailed as error:
             raise LoadRefused("broken", str(error)) from error
         except Exception as error:  # model code raises anything; a model that cannot be loaded must not end the daemon

@@ -43,7 +43,6 @@ class ProviderMetrics:
         self._each = Histogram(
             f"{PREFIX}_tpot_seconds", "Per token after the first.", registry=registry, buckets=_TOKEN_SECONDS
         )
-        self.loads = Histogram(f"{PREFIX}_model_load_seconds", "Loading a model.", registry=registry, buckets=_SECONDS)
         self._gauges: dict[str, Gauge] = {}
         for name, text, labels in _GAUGES:
             self._gauges[name] = Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
@@ -86,6 +85,7 @@ _GAUGES: Final[Iterable[tuple[str, str, tuple[str, ...]]]] = (
     ("batch_rows", "Rows that run together.", ("model",)),
     ("waiting_rows", "Requests that wait for a row.", ("model",)),
     ("decode_tokens_per_second", "Measured decode speed of one request.", ("model",)),
+    ("model_load_seconds", "How long the last load of a resident model took.", ("model",)),
     ("kv_bytes", "Memory of the caches, as the allocator sees it.", ()),
     ("weights_bytes", "Memory of the resident weights.", ()),
     ("memory_peak_bytes", "Most memory that the allocator held.", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ENUM_VALUE: Final = re.compile(r"Invalid enum value .*(?= - at )", re.DOTALL)
 PUBLISHING_HEADER: Final = "X-Darkbloom-Publishing-Key"
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 """A manifest of a megabyte, and room for it to be written with more white space."""
@@ -155,8 +157,9 @@ async def _body(kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        # The texts of this library name members, types and bounds, and never a value.
-        raise invalid_request(f"The body cannot be used: {error}.") from None
+        # The texts of this library name members, types and bounds; of values only those that are not in a list.
+        text = _ENUM_VALUE.sub("Unknown value", str(error))
+        raise invalid_request(f"The body cannot be used: {text}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid_request("The body is not JSON; send a JSON object in UTF-8.") from None
 

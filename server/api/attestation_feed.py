@@ -35,7 +35,9 @@ def attestation_blueprint(services: ApiServices) -> Blueprint:
     async def feed() -> Response:
         now = services.clock()
         shown = [
-            _machine(one, now) for one in services.registry.sessions() if one.trust.admitted and not one.caps.private_only
+            _machine(one, now)
+            for one in services.registry.sessions()
+            if one.trust.admitted and not one.caps.private_only
         ]
         answer = {"providers": shown, "verification_instructions": HOW_TO_VERIFY}
         return public_answer(answer, seconds=FRESH_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.api.capacity import capacity_blueprint
 from server.api.chat import CHAT_PATH, chat_endpoint
 from server.api.completions import COMPLETIONS_PATH, completions_endpoint
 from server.api.count_tokens import COUNT_TOKENS_PATH, count_tokens_endpoint
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 def build_blueprints(services: ApiServices) -> list[Blueprint]:
     """Give the endpoints that answer a question about the coordinator."""
-    return [models_blueprint(services), health_blueprint(services), reference_blueprint(services.version)]
+    return [
+        models_blueprint(services),
+        capacity_blueprint(services),
+        health_blueprint(services),
+        reference_blueprint(services.version),
+    ]
 
 
 def build_endpoints(services: ApiServices) -> dict[str, Endpoint]:

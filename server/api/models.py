@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: what can be asked for, for OpenAI's, Anthropic's and resellers' clients."""
+"""`GET /v1/models` and `GET /v1/models/{id}`: what can be asked for, in the shapes that clients and resellers read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from quart import Blueprint, request
 from protocol.api.errors import model_not_found
 from protocol.api.models import anthropic_entry, anthropic_list, model_entry, model_list
 from server.api.browser_call import caller_of
-from server.api.fleet_view import FleetView
 from server.api.inference import SELF_ROUTE_HEADER
 from server.api.json_answer import json_answer
 from server.api.model_list import ModelList
@@ -32,7 +31,6 @@ _BUILDS_TOO: Final = ("1", "true")
 def models_blueprint(services: ApiServices) -> Blueprint:
     """Serve the model list; a key sees only the models that it may use, one for own machines only what those serve."""
     blueprint = Blueprint("models", __name__)
-    fleet = FleetView(services.registry, services.clock)
     models = ModelList(services.registry, services.aliases, services.clock)
 
     def visible(identity: Identity) -> dict[str, Listed]:
@@ -67,9 +65,5 @@ def models_blueprint(services: ApiServices) -> Blueprint:
         table = await prices()
         shown = [one.priced(table) for name, one in models.offered().items() if identity.may_use(name)]
         return json_answer(openrouter_list(shown))
-
-    @blueprint.get("/v1/models/capacity")
-    async def capacity() -> Response:
-        return json_answer({"models": fleet.capacity()})
 
     return blueprint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec import UNSET, structs
 
-from protocol.manifest import Manifest, ManifestRefused, parse_manifest, prefix_of
+from protocol.manifest import Manifest, ManifestRefused, encode_manifest, parse_manifest, prefix_of
 from server.administration.operator import Deed
 from server.billing.ledger import PLATFORM
 from server.billing.price_book import write_price
@@ -168,12 +168,15 @@ class CatalogActs:
     async def _manifest(self, wish: Registration) -> Manifest:
         model_id = checked_name(wish.model_id, "model_id")
         prefix = wish.r2_prefix or prefix_of(model_id, wish.version)
-        if self._files is None and not bytes(wish.manifest):
+        if self._files is not None:
+            content = await self._files.manifest(prefix)
+        elif wish.manifest is not UNSET:
+            content = encode_manifest(wish.manifest)
+        else:
             raise NotPublished(
                 "No download server is configured (DARKBLOOM_MODEL_CDN_URL); send the manifest in the body."
             )
         try:
-            content = bytes(wish.manifest) if self._files is None else await self._files.manifest(prefix)
             found = parse_manifest(content, model_id=model_id, r2_prefix=prefix if self._files is not None else "")
         except ManifestRefused as refused:
             raise NotPublished(str(refused)) from None

@@ -194,7 +194,8 @@ def _json(value: object) -> str:
 
 def _model(row: Row) -> CatalogModel:
     more: dict[str, object] = msgspec.json.decode(cast(str, row["metadata"]))
-    facts: dict[str, object] = {name: row[name] for name in ModelFacts.__struct_fields__ if name in row and name not in _IN_METADATA}
+    columns = [name for name in ModelFacts.__struct_fields__ if name in row and name not in _IN_METADATA]
+    facts: dict[str, object] = {name: row[name] for name in columns}
     facts |= {name: more[name] for name in _IN_METADATA if name in more}
     facts["capabilities"] = msgspec.json.decode(cast(str, row["capabilities"]))
     facts["runtime_parameters"] = msgspec.json.decode(cast(str, row["runtime_parameters"]))

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType, structs
 
-from protocol.manifest import is_model_id
+from protocol.manifest import Manifest, is_model_id
 from server.billing.amounts import MAX_MONEY
 from server.catalog.records import (
     MAX_PARAMETERS,
@@ -65,7 +65,7 @@ class Registration(FactsWish, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     version: Line
     r2_prefix: Line = ""
-    manifest: msgspec.Raw = msgspec.Raw(b"")
+    manifest: Manifest | UnsetType = UNSET
     input_price: MicroUsd | None = None
     output_price: MicroUsd | None = None
     activate: bool = True

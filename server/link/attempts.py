@@ -281,6 +281,7 @@ class Attempts:
 
     def _send_cancel(self, request_id: str) -> None:
         self._strays.note(request_id, trio.current_time())
+        self._meter.count("cancel_sent")
         self._submit_cancel(request_id)
 
     def _submit_cancel(self, request_id: str) -> None:
@@ -294,6 +295,9 @@ class Attempts:
         if attempt is None:
             self._released.pop(request_id, None)
             self._meter.count("unknown_request")
+        cancelled_at = self._strays.answered(request_id)
+        if cancelled_at is not None:
+            self._meter.cancel_answered(trio.current_time() - cancelled_at)
         return attempt
 
     def _tell(self, attempt: Attempt, terminal: Callable[[AttemptSink], None]) -> None:

@@ -22,6 +22,7 @@ LinkEvent: TypeAlias = Literal[
     "unknown_request",
     "stray_chunk",
     "stray_cancel",
+    "cancel_sent",
     "cancel_dropped",
     "control_dropped",
     "violation",
@@ -55,6 +56,9 @@ class LinkMeter(Protocol):
     def wire_time(self, size_bytes: int, seconds: float) -> None:
         """Record how long one frame that did not fit the kernel's buffer was on its way there."""
 
+    def cancel_answered(self, seconds: float) -> None:
+        """Record how long after its cancel a provider sent the terminal of a request."""
+
 
 class CountingMeter:
     """Counts in memory: the default, and what tests read."""
@@ -71,3 +75,8 @@ class CountingMeter:
         """Count the frame; its time is of no use in memory."""
         del size_bytes, seconds
         self.events["wire_frames"] += 1
+
+    def cancel_answered(self, seconds: float) -> None:
+        """Count the answer; its time is of no use in memory."""
+        del seconds
+        self.events["cancel_answered"] += 1

@@ -35,6 +35,10 @@ class StrayMemo:
         self.note(request_id, now)
         return True
 
+    def answered(self, request_id: str) -> float | None:
+        """Forget a cancel whose request has ended; returns when the last one went out, None without one."""
+        return None if self._sent_at is None else self._sent_at.pop(request_id, None)
+
     def note(self, request_id: str, now: float) -> None:
         """Remember that a cancel for this id goes out now; forgets the expired ids, then the oldest."""
         memo = self._sent_at

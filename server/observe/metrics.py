@@ -106,6 +106,11 @@ class Metrics:
             _REQUEST_BUCKETS,
             size=FRAME_SIZES,
         )
+        self.cancel_answer_seconds = declare.histogram(
+            "darkbloom_cancel_answer_seconds",
+            "From a cancel to the provider's terminal of that request; those it never sends are missing here.",
+            _REQUEST_BUCKETS,
+        )
         self.loop_lag_seconds = declare.histogram(
             "darkbloom_loop_lag_seconds", "How late a 100 ms timer of the event loop fires.", _SHORT_BUCKETS
         )

@@ -46,6 +46,10 @@ class LinkMetrics:
         size = next((name for bound, name in _SIZE_CLASSES if size_bytes <= bound), "larger")
         self._metrics.ws_write_seconds.observe(size, amount=seconds)
 
+    def cancel_answered(self, seconds: float) -> None:
+        """Record how long a provider took to end a cancelled request."""
+        self._metrics.cancel_answer_seconds.observe(amount=seconds)
+
 
 class _ModelSeries:
     """The series of one model, looked up once."""

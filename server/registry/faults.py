@@ -14,10 +14,9 @@ from server.registry.fault_state import NEVER, FaultEvent, MachineFaults, Strike
 from server.registry.pair_faults import NO_FAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from server.registry.pair_faults import PairFaults
-    from server.registry.reasons import Reason
 
 LOAD_COOLDOWN: Final = 120.0
 ERROR_STATUSES: Final = frozenset({500, 502, 504})
@@ -31,23 +30,11 @@ PAIRS_MAX: Final = 256
 class FaultView(Protocol):
     """What gates and cost ask; no answer changes another one."""
 
-    @property
-    def suspects(self) -> Collection[str] | None:
-        """Identities of which there is anything to ask; all others are free of faults. None: ask of everyone."""
-
     def pair(self, stable_id: str, model: str, now: float) -> PairFaults:
         """All that is held against a model on a machine."""
 
     def probe_taken(self, stable_id: str, model: str, now: float) -> None:
         """The one request that tries a machine after a cooldown was reserved."""
-
-    def rejection(
-        self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
-    ) -> Reason | None:
-        """Return the first open fault gate of the pair in gate order, or None; `ignore_health` skips breakers."""
-
-    def capacity_rate(self, stable_id: str, model: str, now: float) -> float:
-        """Share of capacity refusals that costs something, else 0."""
 
 
 class FaultMemory:
@@ -59,12 +46,8 @@ class FaultMemory:
     def __init__(self) -> None:
         self._identities: OrderedDict[str, MachineFaults] = OrderedDict()
         self._suspects: set[str] = set()
-        self.on_change: Callable[[str], None] | None = None
-
-    @property
-    def suspects(self) -> Collection[str]:
         """Identities with a closed gate or a refusal in the window, and some whose last one expired."""
-        return self._suspects
+        self.on_change: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
         return len(self._identities)
@@ -76,16 +59,6 @@ class FaultMemory:
         if stable_id not in self._suspects:
             return NO_FAULTS
         return self._identities[stable_id].view(model, now)
-
-    def rejection(
-        self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
-    ) -> Reason | None:
-        """See FaultView."""
-        return self.pair(stable_id, model, now).rejection(shape, ignore_health=ignore_health)
-
-    def capacity_rate(self, stable_id: str, model: str, now: float) -> float:
-        """Share of refusals in 5 minutes when it is above 0.25 over at least 8 outcomes, else 0."""
-        return self.pair(stable_id, model, now).rate
 
     def events(self, stable_id: str) -> tuple[FaultEvent, ...]:
         """The last things that went wrong with a machine, oldest first."""

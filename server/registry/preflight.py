@@ -6,19 +6,18 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from server.registry.decision import Decision, Enqueue, Refusal
-from server.registry.gates import estimate_ttft, evaluate
 from server.registry.queue import QueueFailure
-from server.registry.reasons import CAPACITY, Reason
+from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
 from server.registry.retry_after import MAX_SECONDS, MIN_SECONDS, ttft_seconds
-from server.registry.servability import exceeds_context, exceeds_every_budget
-from server.registry.views import owned_by
+from server.registry.servability import exceeds_context
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection
 
     from server.registry.gates import GateContext
-    from server.registry.request import RoutedRequest
+    from server.registry.pool import Pool
+    from server.registry.request import RoutedRequest, Traits
     from server.registry.state import Session
 
 OFFLINE_RETRY_MS: Final = 30_000
@@ -67,27 +66,27 @@ def judge(
     request: RoutedRequest,
     decision: Decision,
     *,
-    sessions: Collection[Session],
-    owned: Sequence[Session],
+    pool: Pool | None,
+    owned: Collection[Session],
     context: GateContext,
     retry_ms: int,
-    now: float,
 ) -> Enqueue | Refusal:
     """Say what happens to a request that got no reservation; the first rule that matches wins.
 
-    `sessions` are the providers that advertise the model, `owned` all live machines of the caller (looked at only when
-    it asked for these alone). Only a first attempt
-    may wait: later ones are refused and the caller returns its last real error instead.
+    `pool` sums up the providers that advertise the model, `owned` are all live machines of the caller (looked at only
+    when it asked for these alone). Only a first attempt may wait: later ones are refused and the caller returns its
+    last real error instead. Nothing here looks at every provider.
     """
     if request.self_route is SelfRoute.EXCLUSIVE:
         return _judge_own_machines(request, decision, owned=owned, retry_ms=retry_ms)
-    missing = _missing_capability(request, sessions)
+    missing = _missing_capability(request.traits, pool)
     if missing is not None:
         return _unavailable(
             f"No connected machine can serve this model with {missing}; choose another model.", decision
         )
     capacity = decision.capacity_rejections
-    if context.policy.servability_gate and capacity and _never_fits(request, sessions, context, now):
+    may_wait = context.policy.queue_before_shed and request.attempt == 1
+    if context.policy.servability_gate and capacity and _never_fits(request, pool):
         return rate_limited(
             "prompt_too_long",
             f"The request needs {request.need} tokens, more than any connected machine can hold; shorten the prompt or "
@@ -97,12 +96,14 @@ def judge(
             retryable=False,
         )
     if decision.rejected(Reason.TTFT_CEILING) and not capacity:
-        return _too_slow(request, decision, sessions, context, retry_ms, now)
+        if may_wait and pool is not None and not pool.warm:
+            return Enqueue(decision=decision, model=request.model)  # for a machine that loads the model first
+        return _too_slow(request, decision, context, retry_ms)
     if decision.rejected(Reason.MODEL_TOO_LARGE) and not capacity:
         return _unavailable("This model fits no connected machine; choose a smaller one.", decision)
     # A machine that is loading the model right now is as good as one without room: waiting for it is worth it.
     if capacity or decision.rejected(Reason.SLOT_RELOADING):
-        if context.policy.queue_before_shed and request.attempt == 1:
+        if may_wait:
             return Enqueue(decision=decision, model=request.model)
         return rate_limited(
             "machine_busy", "All machines that serve this model are busy; try again.", retry_ms, decision=decision
@@ -113,7 +114,7 @@ def judge(
 
 
 def _judge_own_machines(
-    request: RoutedRequest, decision: Decision, *, owned: Sequence[Session], retry_ms: int
+    request: RoutedRequest, decision: Decision, *, owned: Collection[Session], retry_ms: int
 ) -> Enqueue | Refusal:
     if not request.has_linked_machine and not owned:
         return _own(
@@ -146,42 +147,30 @@ def _judge_own_machines(
     return _own(503, "machine_offline", text, decision, OFFLINE_RETRY_MS)
 
 
-def _missing_capability(request: RoutedRequest, sessions: Iterable[Session]) -> str | None:
+def _missing_capability(traits: Traits, pool: Pool | None) -> str | None:
     """Name the capability that no connected provider of the model has; nobody connected is not a missing capability."""
-    traits, model = request.traits, request.model
-    if not (traits.requires_vision or traits.requires_tool_constraint or traits.has_tools):
+    if pool is None:
         return None
-    connected = [one for one in sessions if one.connected]
-    if not connected:
-        return None
-    if traits.requires_vision and not any(one.caps.models[model].is_vision for one in connected):
+    if traits.requires_vision and not pool.offers(vision=True):
         return "image input"
-    if traits.requires_tool_constraint and not any(one.caps.models[model].tool_constraint for one in connected):
+    if traits.requires_tool_constraint and not pool.offers(constraint=True):
         return "a forced tool choice"
-    if traits.has_tools and not any(one.caps.tools_ok for one in connected):
+    if traits.has_tools and not pool.offers(tools=True):
         return "tools"
     return None
 
 
-def _never_fits(request: RoutedRequest, sessions: Iterable[Session], context: GateContext, now: float) -> bool:
+def _never_fits(request: RoutedRequest, pool: Pool | None) -> bool:
     """Whether the request is larger than what any eligible provider, now merely full, could ever hold."""
-    # Lazily: one provider with a budget that is large enough, or unknown, settles it.
-    eligible = (one for one in sessions if evaluate(one, request, context, now) in CAPACITY)
-    return exceeds_every_budget(eligible, request.model, request.need, context.catalog)
+    largest = pool.largest_budget() if pool is not None else None
+    # 0: nobody is eligible, which says nothing of the request.
+    return largest is not None and 0 < largest < request.need
 
 
-def _too_slow(
-    request: RoutedRequest,
-    decision: Decision,
-    sessions: Iterable[Session],
-    context: GateContext,
-    retry_ms: int,
-    now: float,
-) -> Refusal:
-    late = [one for one in sessions if evaluate(one, request, context, now) is Reason.TTFT_CEILING]
-    estimates = [value for one in late if (value := estimate_ttft(one, request, context)) is not None]
+def _too_slow(request: RoutedRequest, decision: Decision, context: GateContext, retry_ms: int) -> Refusal:
     deadline = context.policy.first_content_deadline_ms(request.prompt_tokens)
-    seconds = ttft_seconds(min(estimates, default=deadline) / 1000, deadline / 1000, math.ceil(retry_ms / 1000))
+    best = decision.best_ttft_ms if decision.best_ttft_ms is not None else deadline
+    seconds = ttft_seconds(best / 1000, deadline / 1000, math.ceil(retry_ms / 1000))
     return rate_limited(
         "ttft_too_slow", "No machine can start answering in time; try again.", seconds * 1000, decision=decision
     )
@@ -257,11 +246,6 @@ def _own(status: int, code: str, message: str, decision: Decision | None, retry_
         retryable=False if retry_after_ms is None else None,
         decision=decision,
     )
-
-
-def owned_sessions(sessions: Iterable[Session], account_id: str | None) -> list[Session]:
-    """Live machines of an account."""
-    return [one for one in sessions if one.connected and owned_by(one, account_id)]
 
 
 def _shown(name: str) -> str:

@@ -61,11 +61,10 @@ class Registry(Membership):
         return preflight.judge(
             request,
             found,
-            sessions=self._index.sessions(request.model),
-            owned=preflight.owned_sessions(self._sessions.values(), request.account_id) if exclusive else (),
+            pool=self.pool(request.model),
+            owned=self.owned(request.account_id) if exclusive else (),
             context=self._context,
             retry_ms=self.retry_after_ms(request.model, now),
-            now=now,
         )
 
     def retry_after_ms(self, model: str, now: float) -> int:

@@ -32,7 +32,7 @@ from server.serve.books import Books, open_books, tariff_of
 from server.serve.crash_log import CrashLog
 from server.serve.drain import Drain
 from server.serve.fleet_facts import key_text
-from server.serve.gauges import declare_gauges, declare_listener_gauges
+from server.serve.gauges import declare_gauges, declare_listener_gauges, declare_pool_gauges
 from server.serve.metrics_route import metrics_blueprint
 from server.serve.money_metrics import declare_money_gauges
 from server.serve.public import public_blueprints
@@ -172,6 +172,7 @@ async def _serving(
         await services.start(relay.serve)
         supervisor.start(services, "registry_maintenance", run_maintenance, registry, restart="backoff", essential=True)
         pool = PoolRunner(registry, pool_policy(settings))
+        declare_pool_gauges(metrics, pool)
         supervisor.start(services, "warm_pool", pool.run, restart="backoff")
         supervisor.start(services, "loop_lag", measure_loop_lag, metrics, restart="backoff")
         supervisor.start(services, "garbage", collect_garbage, restart="backoff")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
@@ -13,10 +13,23 @@ from server.registry import status
 if TYPE_CHECKING:
     from server.listener import Listener
     from server.observe import Metrics, QueueingHandler
+    from server.pool import PoolRunner, PoolSnapshot
     from server.registry import Registry
     from server.serve.drain import Drain
 
 Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], float]]"
+
+
+_POOL: Final[tuple[tuple[str, str, Callable[[PoolSnapshot], int]], ...]] = (
+    ("warm_machines", "Machines with the model loaded that may serve it.", lambda one: one.warm),
+    ("target_machines", "Machines that the model should have loaded.", lambda one: one.target),
+    ("pending_loads", "Loads of the model under way.", lambda one: one.pending),
+    (
+        "cold_machines",
+        "Machines that may load the model now; looked at under pressure only.",
+        lambda one: one.eligible_cold,
+    ),
+)
 
 
 def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: QueueingHandler | None) -> None:
@@ -70,6 +83,16 @@ def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: Q
             ("level",),
             lambda: [((level,), count) for level, count in sorted(log.dropped.items())],
         )
+
+
+def declare_pool_gauges(metrics: Metrics, pool: PoolRunner) -> None:
+    """Declare what the warm pool's last round saw of each model that is asked for."""
+
+    def of_each(read: Callable[[PoolSnapshot], int]) -> Callable[[], Samples]:
+        return lambda: [((one.model,), float(read(one))) for one in pool.snapshots]
+
+    for name, meaning, read in _POOL:
+        metrics.reading(f"darkbloom_pool_{name}", meaning, ("model",), of_each(read))
 
 
 def declare_listener_gauges(metrics: Metrics, listener: Listener) -> None:

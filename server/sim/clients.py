@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from server.sim.tally import Tally
     from server.sim.trace import Arrival
 
-RESEND_SECONDS: Final = 0.05
+RESEND_SECONDS: Final = 0.1
 """A round trip: what a client needs to send the same again at once."""
 
 

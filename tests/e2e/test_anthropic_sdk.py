@@ -172,6 +172,28 @@ async def test_tool_loop(streamed: bool, running: Coordinator) -> None:
     assert [call["id"] for call in assistant["tool_calls"]] == ["c1", "c2"]
 
 
+async def test_tool_loop_and_token_count_without_async(running: Coordinator) -> None:
+    def ask() -> Message:
+        messages: list[Any] = list(ASKED["messages"])
+        with sync_client(running) as client:
+            counted = client.messages.count_tokens(model=MODEL, messages=messages, tools=TOOLS)  # type: ignore[arg-type]
+            assert counted.input_tokens > 5
+            with client.messages.stream(**ASKED | {"tools": TOOLS}) as stream:
+                first = stream.get_final_message()
+            check_thoughtful(first)
+            results = [
+                {"type": "tool_result", "tool_use_id": block.id, "content": str(sum(block.input.values()))}  # type: ignore[arg-type]
+                for block in first.content
+                if block.type == "tool_use"
+            ]
+            messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
+            return client.messages.create(**ASKED | {"tools": TOOLS, "messages": messages})
+
+    async with SimulatedProvider(answering=adding).session(running.link_url):
+        last = await trio.to_thread.run_sync(ask)
+    assert blocks_of(last) == [("text", "The sums are 3 and 7.")]
+
+
 async def test_count_tokens(running: Coordinator) -> None:
     async with SimulatedProvider().session(running.link_url), async_client(running) as client:
         asked = {"model": MODEL, "messages": [{"role": "user", "content": "hello world"}]}

@@ -157,7 +157,17 @@ async def test_a_loop_of_tools_ends_with_their_results(running: Coordinator) -> 
                     messages.append({"role": "tool", "tool_call_id": call.id, "content": f"{city.city}: 21°."})
 
         assert await in_thread(running, ask) == 'Zürich: 21°."Málaga": 21°.'
-    first, second = provider.bodies
+        async with async_client(running) as client:
+            called = (await client.chat.completions.create(model=MODEL, messages=MESSAGES, tools=[TOOL])).choices[0]
+            told = [
+                {"role": "tool", "tool_call_id": call.id, "content": call.id}
+                for call in called.message.tool_calls or []
+            ]
+            again: Any = [*MESSAGES, called.message, *told]
+            async with client.chat.completions.stream(model=MODEL, messages=again, tools=[TOOL]) as stream:
+                last = await stream.get_final_completion()
+            assert last.choices[0].message.content == "call_acall_b"
+    first, second, *_ = provider.bodies
     assert first["tools"][0]["function"]["strict"] is True
     assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool", "tool"]
     assert [call["function"]["arguments"] for call in second["messages"][1]["tool_calls"]] == list(ARGUMENTS)
@@ -202,56 +212,70 @@ async def test_structured_answers_are_parsed(running: Coordinator) -> None:
 # --- reasoning, log probabilities, refusals -------------------------------------------------------------------------
 
 
-async def test_reasoning_models_think_apart_from_what_they_say(tmp_path: Path) -> None:
+CATALOG = f"""
+[[models]]
+id = "{MODEL}"
+features = ["reasoning"]
+
+[[models]]
+id = "plain"
+
+[[models]]
+id = "modest"
+features = ["json_mode"]
+max_output = 50
+defaults = {{ temperature = 0.7 }}
+"""
+
+
+async def test_the_catalogue_says_what_a_model_is(tmp_path: Path) -> None:
     catalog = tmp_path / "models.toml"
-    catalog.write_text(f'[[models]]\nid = "{MODEL}"\nfeatures = ["reasoning"]\n[[models]]\nid = "plain"\n')
+    catalog.write_text(CATALOG)
     pieces = ("<th", "ink>two ", "and two</thi", "nk>\n\nFour", ", <b", "> I think")
-    provider = SimulatedProvider(models=(MODEL, "plain"), answering=say(*pieces))
+    provider = SimulatedProvider(models=(MODEL, "plain", "modest"), answering=say(*pieces))
     async with (
         coordinator(tmp_path, {"DARKBLOOM_MODEL_CATALOG": str(catalog)}) as server,
         provider.session(server.link_url),
         async_client(server) as client,
     ):
-        asked: Any = {"messages": MESSAGES}
-        whole = (await client.chat.completions.create(model=MODEL, **asked)).choices[0].message
-        async with client.chat.completions.stream(model=MODEL, **asked) as stream:
-            streamed = (await stream.get_final_completion()).choices[0].message
-        plain = (await client.chat.completions.create(model="plain", **asked)).choices[0].message
-        response = await client.responses.create(model=MODEL, input="x")
-        async with client.responses.stream(model=MODEL, input="x") as events:
-            final = await events.get_final_response()
+        await check_thoughts(client, "".join(pieces))
+        provider.bodies.clear()
+        await check_abilities(client)
+    assert [(body["max_tokens"], body["temperature"]) for body in provider.bodies] == [(50, 0.7), (50, 0.1)]
+
+
+async def check_thoughts(client: openai.AsyncOpenAI, said: str) -> None:
+    """Reasoning models think apart from what they say; others may print the tag."""
+    asked: Any = {"messages": MESSAGES}
+    whole = (await client.chat.completions.create(model=MODEL, **asked)).choices[0].message
+    async with client.chat.completions.stream(model=MODEL, **asked) as stream:
+        streamed = (await stream.get_final_completion()).choices[0].message
     for message in (whole, streamed):
         assert message.content == "Four, <b> I think"
         assert message.to_dict()["reasoning"] == "two and two"
-    assert plain.content == "".join(pieces)
+    plain = (await client.chat.completions.create(model="plain", **asked)).choices[0].message
+    assert plain.content == said
     assert "reasoning" not in plain.to_dict()
+    response = await client.responses.create(model=MODEL, input="x")
+    async with client.responses.stream(model=MODEL, input="x") as events:
+        final = await events.get_final_response()
     for found in (response, final):
         assert [item.type for item in found.output] == ["reasoning", "message"]
         assert found.output_text == "Four, <b> I think"
 
 
-async def test_what_a_model_cannot_do_is_a_bad_request(tmp_path: Path) -> None:
-    catalog = tmp_path / "models.toml"
-    catalog.write_text(
-        f'[[models]]\nid = "{MODEL}"\nfeatures = ["json_mode"]\nmax_output = 50\n[models.defaults]\ntemperature = 0.7\n'
-    )
-    provider = SimulatedProvider(answering=say("{}"))
-    async with (
-        coordinator(tmp_path, {"DARKBLOOM_MODEL_CATALOG": str(catalog)}) as server,
-        provider.session(server.link_url),
-        async_client(server) as client,
-    ):
-        asked: Any = {"model": MODEL, "messages": MESSAGES}
-        with pytest.raises(openai.BadRequestError) as schema:
-            await client.chat.completions.parse(**asked, response_format=Weather)
-        with pytest.raises(openai.BadRequestError) as tools:
-            await client.chat.completions.create(**asked, tools=[TOOL])
-        with pytest.raises(openai.BadRequestError) as logprobs:
-            await client.chat.completions.create(**asked, logprobs=True)
-        await client.chat.completions.create(**asked, response_format={"type": "json_object"}, max_tokens=70)
-        await client.chat.completions.create(**asked, temperature=0.1)
+async def check_abilities(client: openai.AsyncOpenAI) -> None:
+    """What a model cannot do is a bad request; what it does by default is in the body."""
+    asked: Any = {"model": "modest", "messages": MESSAGES}
+    with pytest.raises(openai.BadRequestError) as schema:
+        await client.chat.completions.parse(**asked, response_format=Weather)
+    with pytest.raises(openai.BadRequestError) as tools:
+        await client.chat.completions.create(**asked, tools=[TOOL])
+    with pytest.raises(openai.BadRequestError) as logprobs:
+        await client.chat.completions.create(**asked, logprobs=True)
     assert (schema.value.param, tools.value.param, logprobs.value.param) == ("response_format", "tools", "logprobs")
-    assert [(body["max_tokens"], body["temperature"]) for body in provider.bodies] == [(50, 0.7), (50, 0.1)]
+    await client.chat.completions.create(**asked, response_format={"type": "json_object"}, max_tokens=70)
+    await client.chat.completions.create(**asked, temperature=0.1)
 
 
 async def test_refusals_are_kept_apart(running: Coordinator) -> None:
@@ -267,7 +291,6 @@ async def test_refusals_are_kept_apart(running: Coordinator) -> None:
 # --- long answers and faults ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.twin_scenario
 async def test_a_long_answer_arrives_byte_for_byte(running: Coordinator) -> None:
     pieces = [f'{index} é🌍"\\\n<b>&\u2028' for index in range(400)]
     # The SDK's accumulator takes a millisecond for each chunk: a faster machine would be held back, then cut.
@@ -286,6 +309,18 @@ async def test_a_long_answer_arrives_byte_for_byte(running: Coordinator) -> None
         async with async_client(running) as client:
             whole = await client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert whole.choices[0].message.content == "".join(pieces)
+
+
+async def test_a_huge_chunk_and_empty_ones(running: Coordinator) -> None:
+    pieces = ("", "x" * 1_000_000 + "é", "", "<script>", "")
+    provider = SimulatedProvider(answering=say(*pieces))
+    async with provider.session(running.link_url), async_client(running) as client:
+        whole = await client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        heard = ""
+        asked: Any = {"model": MODEL, "messages": MESSAGES, "stream": True}
+        async for chunk in await client.chat.completions.create(**asked):
+            heard += chunk.choices[0].delta.content or ""
+    assert whole.choices[0].message.content == heard == "".join(pieces)
 
 
 @pytest.mark.parametrize("streamed_by", ["sync", "async"])

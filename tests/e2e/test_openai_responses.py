@@ -267,10 +267,19 @@ async def test_completions(running: Coordinator) -> None:
                 model=MODEL, prompt=["Say hi"], stream=True, stream_options={"include_usage": True}
             )
             chunks = [chunk async for chunk in stream]
+            other = await client.completions.create(model=MODEL, prompt="Say hi")
+            assert other.choices[0].text == "".join(PIECES)
             with pytest.raises(openai.BadRequestError) as tokens:
                 await client.completions.create(model=MODEL, prompt=[1, 2, 3])
             with pytest.raises(openai.BadRequestError) as echo:
                 await client.completions.create(model=MODEL, prompt="x", echo=True)
+        heard = await in_thread(
+            running,
+            lambda client: [
+                one.choices[0].text for one in client.completions.create(model=MODEL, prompt="Say hi", stream=True)
+            ],
+        )
+    assert "".join(heard) == "".join(PIECES)
     assert answer.choices[0].text == "".join(PIECES)
     assert answer.choices[0].finish_reason == "stop"
     assert answer.id.startswith("cmpl-")

@@ -82,6 +82,12 @@ class ModelServer:
         self.documents[f"v1/models/catalog/manifest/{model_id}"] = (200, encode_manifest(manifest))
         return manifest
 
+    def serve_folder(self, root: Path) -> None:
+        """Serve all files below a folder, as `darkbloom models publish --to` leaves them."""
+        for path in root.rglob("*"):
+            if path.is_file():
+                self.files[path.relative_to(root).as_posix()] = path.read_bytes()
+
     async def _serve(self, stream: trio.SocketStream) -> None:
         stream.setsockopt(SOL_SOCKET, SO_SNDBUF, PIECE)
         buffer = b""
@@ -99,15 +105,23 @@ class ModelServer:
                 while len(buffer) < length:
                     buffer += await stream.receive_some(65536)
                 body, buffer = buffer[:length], buffer[length:]
-                path = unquote(urlsplit(lines[0].split()[1]).path).lstrip("/")
+                method, target, _version = lines[0].split()
+                path = unquote(urlsplit(target).path).lstrip("/")
                 if body:
                     self.received.append((path, bytes(body)))
-                if not await self._answer(stream, path, headers.get("range", "")):
+                if method == "HEAD":
+                    await self._tell_size(stream, path)
+                elif not await self._answer(stream, path, headers.get("range", "")):
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         finally:
             await trio.aclose_forcefully(stream)
+
+    async def _tell_size(self, stream: trio.SocketStream, path: str) -> None:
+        found = self.files.get(path)
+        status, size = (404, 0) if found is None else (200, len(found))
+        await stream.send_all(f"HTTP/1.1 {status} X\r\nContent-Length: {size}\r\n\r\n".encode())
 
     async def _answer(self, stream: trio.SocketStream, path: str, wanted: str) -> bool:
         if path in self.documents:

@@ -141,6 +141,8 @@ class ScriptedGenerator:
     def remove(self, uids: list[int], return_prompt_caches: bool = False) -> dict[int, tuple[list[object], list[int]]]:
         if return_prompt_caches and "pause" in self._faults.raise_in:
             raise ValueError("pause")
+        if "remove" in self._faults.raise_in:
+            raise ValueError("remove")
         removed: dict[int, tuple[list[object], list[int]]] = {}
         for rows in (self._prefilling, self._decoding):
             for row in [row for row in rows if row.uid in uids]:

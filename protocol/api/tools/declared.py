@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from protocol.api.errors import invalid_request
-from protocol.api.tools.enforcement import check_enforceable
-from protocol.api.tools.references import inline_references
+from protocol.api.tools.enforcement import Enforceable, too_complex
+from protocol.api.tools.references import Unfolding, inline_references
 from protocol.api.tools.schema import MARKER, Members, is_marked, read_members
 from protocol.api.tools.typed import complete_types
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from protocol.api.tools.choice import ToolChoice
 
 MAX_TOOLS: Final = 64
-MAX_REWRITTEN_BYTES: Final = 4 * 1024 * 1024
+MAX_REWRITTEN_BYTES: Final = 512 * 1024
 """Larger declarations are forwarded as they are: rewriting them would hold everybody else up."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,7 +53,11 @@ def check_tools(raw: msgspec.Raw, listed: object, choice: ToolChoice) -> Checked
         raise invalid_request("tool_choice forces a tool, but tools declares none.", param="tool_choice")
     if choice.mode == "named" and choice.name not in functions:
         raise invalid_request("tool_choice names a function that tools does not declare.", param="tool_choice")
-    if not functions or len(memoryview(raw)) > MAX_REWRITTEN_BYTES:
+    if not functions:
+        return CheckedTools(raw, functions)
+    if len(memoryview(raw)) > MAX_REWRITTEN_BYTES:
+        if choice.forced:
+            raise too_complex(f"they are larger than {MAX_REWRITTEN_BYTES} bytes")
         return CheckedTools(raw, functions)
     if MARKER.encode() in bytes(raw) and any(is_marked(tool) for tool in listed):
         raise invalid_request(f"{MARKER} is a reserved word of tool schemas; leave it out.", param="tools")
@@ -86,7 +90,8 @@ def _functions(listed: Sequence[object], choice: ToolChoice) -> tuple[str, ...]:
 
 def _rewritten(raw: msgspec.Raw, choice: ToolChoice) -> msgspec.Raw:
     tools = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    budget = check_enforceable() if choice.forced else None
+    budget = Enforceable() if choice.forced else None
+    unfolding = Unfolding()
     changed = False
     for index, tool in enumerate(tools):
         members = read_members(tool)
@@ -98,7 +103,7 @@ def _rewritten(raw: msgspec.Raw, choice: ToolChoice) -> msgspec.Raw:
             schema = function.get(home)
             if schema is None or read_members(schema, or_none=True) is None:
                 continue
-            inlined = inline_references(schema)
+            inlined = inline_references(schema, unfolding)
             if budget is not None and (choice.mode == "required" or name == choice.name):
                 budget.check(inlined)
             fixed[home] = complete_types(inlined)

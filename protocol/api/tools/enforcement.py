@@ -49,19 +49,19 @@ class Enforceable:
     def _node(self, raw: msgspec.Raw, depth: int) -> None:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _refused(f"the tools hold more than {MAX_NODES} schemas together")
+            raise too_complex(f"the tools hold more than {MAX_NODES} schemas together")
         if depth > MAX_DEPTH:
-            raise _refused(f"schemas are nested deeper than {MAX_DEPTH} levels")
+            raise too_complex(f"schemas are nested deeper than {MAX_DEPTH} levels")
         members = read_members(raw)
         for name in _UNSUPPORTED:
             if name in members:
-                raise _refused(f"{name} is used")
+                raise too_complex(f"{name} is used")
         _check_types(members)
         _check_pattern(members)
         for name in MAPS_OF_SCHEMAS:
             inner = read_members(members[name]) if name in members else {}
             if name == "patternProperties" and len(inner) > MAX_PATTERN_PROPERTIES:
-                raise _refused(f"there are more than {MAX_PATTERN_PROPERTIES} patternProperties")
+                raise too_complex(f"there are more than {MAX_PATTERN_PROPERTIES} patternProperties")
             for value in inner.values():
                 self._node(value, depth + 1)
         for name in LISTS_OF_SCHEMAS:
@@ -73,15 +73,10 @@ class Enforceable:
                     self._node(item, depth + 1)
 
 
-def check_enforceable() -> Enforceable:
-    """A fresh budget."""
-    return Enforceable()
-
-
 def _check_types(members: Members) -> None:
     kinds = msgspec.json.decode(members["type"]) if "type" in members else None
     if isinstance(kinds, list) and len({kind for kind in kinds if kind != "null"}) > 1:
-        raise _refused("a type is a list of several types")
+        raise too_complex("a type is a list of several types")
     for name in ("anyOf", "oneOf"):
         parts = (read_items(members[name]) if name in members else None) or []
         found: set[object] = set()
@@ -89,14 +84,14 @@ def _check_types(members: Members) -> None:
             stated = read_members(part).get("type")
             kind = msgspec.json.decode(stated) if stated is not None else None
             if not isinstance(kind, str):
-                raise _refused(f"a member of {name} has no type")
+                raise too_complex(f"a member of {name} has no type")
             found.add(kind)
         if len(found - {"null"}) > 1:
-            raise _refused(f"{name} joins several types")
+            raise too_complex(f"{name} joins several types")
     if kinds is None and "enum" in members:
         values = msgspec.json.decode(members["enum"])
         if isinstance(values, list) and len({type(value) for value in values if value is not None}) > 1:
-            raise _refused("an enum without a type mixes several types")
+            raise too_complex("an enum without a type mixes several types")
 
 
 def _check_pattern(members: Members) -> None:
@@ -104,10 +99,11 @@ def _check_pattern(members: Members) -> None:
         return
     pattern = msgspec.json.decode(members["pattern"])
     if not isinstance(pattern, str) or len(pattern.encode()) > MAX_PATTERN_BYTES or _LITERAL.fullmatch(pattern) is None:
-        raise _refused("a pattern is not a plain text")
+        raise too_complex("a pattern is not a plain text")
 
 
-def _refused(reason: str) -> ApiError:
+def too_complex(reason: str) -> ApiError:
+    """422: a forced call with these tools cannot be enforced."""
     return invalid_request(
         f"A forced call cannot be enforced with these tools: {reason}. Simplify it, or let tool_choice be auto.",
         param="tools",

@@ -13,19 +13,31 @@ import msgspec
 from protocol.api.tools.schema import Members, encoded, read_items, read_members
 
 MAX_DEPTH: Final = 64
-MAX_NODES: Final = 8192
-"""Schemas that one declaration may unfold to; references to references multiply."""
+MAX_NODES: Final = 4096
+"""Schemas that the tools of one request may unfold to; references to references multiply."""
 
 _REF: Final = "$ref"
 _HOMES: Final = ("$defs", "definitions")
 _ANYTHING: Final = msgspec.Raw(b"{}")
 
 
-def inline_references(schema: msgspec.Raw) -> msgspec.Raw:
+class Unfolding:
+    """What is left of the bound of one request."""
+
+    def __init__(self) -> None:
+        self._left = MAX_NODES
+
+    def take(self) -> bool:
+        """Count one schema; False when there may be no more."""
+        self._left -= 1
+        return self._left >= 0
+
+
+def inline_references(schema: msgspec.Raw, unfolding: Unfolding | None = None) -> msgspec.Raw:
     """The schema without local references, and without the definitions that nothing refers to any more."""
     if b'"$ref"' not in bytes(schema):
         return schema
-    inliner = _Inliner(schema)
+    inliner = _Inliner(schema, unfolding or Unfolding())
     members = read_members(inliner.unfold(schema, (), 0))
     if not inliner.kept:
         members = {name: value for name, value in members.items() if name not in _HOMES}
@@ -33,9 +45,9 @@ def inline_references(schema: msgspec.Raw) -> msgspec.Raw:
 
 
 class _Inliner:
-    def __init__(self, root: msgspec.Raw) -> None:
+    def __init__(self, root: msgspec.Raw, unfolding: Unfolding) -> None:
         self._root = root
-        self._nodes = 0
+        self._unfolding = unfolding
         self.kept = False
         """A reference could not be followed and stays."""
 
@@ -44,8 +56,7 @@ class _Inliner:
         text = bytes(raw)
         if b'"$ref"' not in text:
             return raw
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+        if not self._unfolding.take() or depth > MAX_DEPTH:
             return _ANYTHING
         members = read_members(raw, or_none=True)
         if members is not None:

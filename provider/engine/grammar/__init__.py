@@ -1,6 +1,6 @@
 """Constraints on generated text: JSON, JSON of a schema, calls of given tools."""
 
-from provider.engine.grammar.compiler import GrammarCompiler, GrammarRefused
+from provider.engine.grammar.compiler import GrammarCompiler, GrammarRefused, is_available
 from provider.engine.grammar.plan import AT_ONCE, Begin, Grammar
 from provider.engine.grammar.sources import (
     JSON_OBJECT,
@@ -23,6 +23,7 @@ __all__ = [
     "GrammarRefused",
     "GrammarSource",
     "SourceRefused",
+    "is_available",
     "schema_source",
     "tools_source",
 ]

@@ -1,4 +1,4 @@
-"""Every operation of the HTTP API, declared family by family beside the endpoints; a test compares it with the routes."""
+"""Every operation of the HTTP API, declared by family beside the endpoints; a test compares it with the routes."""
 
 from __future__ import annotations
 

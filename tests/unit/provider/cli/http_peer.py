@@ -18,8 +18,12 @@ class HttpPeer:
         self.url = ""
 
     def answer(self, method: str, path: str, authorization: str, body: bytes) -> Reply:
-        self.asked.append((method, path, authorization, json.loads(body or b"{}")))
-        replies = self.replies[f"{method} {path}"]
+        try:
+            content = json.loads(body or b"{}")
+        except ValueError:
+            content = {"text": body.decode()}
+        self.asked.append((method, path, authorization, content))
+        replies = self.replies[f"{method} {path.partition('?')[0]}"]
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
     def count(self, method: str) -> int:
@@ -41,7 +45,7 @@ def http_peer() -> Iterator[HttpPeer]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_POST = do_DELETE = _reply  # noqa: N815
+        do_GET = do_POST = do_DELETE = _reply  # noqa: N815
 
         def log_message(self, *_what: object) -> None:
             pass

@@ -59,9 +59,7 @@ windows = [{days = ["mon", "Friday"], start = "20:00", end = "07:00"}, {days = "
 
 def test_the_environment_wins_over_the_file_and_an_option_over_both(tmp_path):
     text = "[backend]\nmax_concurrent = 3\nmax_model_slots = 2\n"
-    found = configuration(
-        tmp_path, text, {"DARKBLOOM_MAX_CONCURRENT": "5"}, {"DARKBLOOM_MAX_MODEL_SLOTS": "1"}
-    )
+    found = configuration(tmp_path, text, {"DARKBLOOM_MAX_CONCURRENT": "5"}, {"DARKBLOOM_MAX_MODEL_SLOTS": "1"})
     assert (found.settings.max_concurrent, found.settings.max_model_slots) == (5, 1)
     assert found.loaded.sources["DARKBLOOM_MAX_CONCURRENT"] == "environment"
 

@@ -239,3 +239,12 @@ async def test_serious_heat_alone_closes_nothing(open_upkeep, autojump_clock):
         bench.gauge.heat = "serious"
         await until(lambda: bench.gauge.readings > 10)
         assert not bench.gate.is_closed
+
+
+async def test_pressure_halves_the_cached_prompts_and_then_forgets_them(open_upkeep, autojump_clock):
+    async with open_upkeep(idle_timeout=0) as bench:
+        for level in (Pressure.WARNING, Pressure.CRITICAL, Pressure.WARNING, Pressure.NONE):
+            bench.gauge.now = level
+            readings = bench.gauge.readings
+            await until(lambda readings=readings: bench.gauge.readings > readings + 3)
+        assert bench.engine.trims == [0.5, 0.0, 0.5]

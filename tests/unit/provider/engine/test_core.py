@@ -275,6 +275,52 @@ def test_cancel_ends_with_the_usage_so_far_and_a_late_cancel_is_ignored():
     assert other.end.reason is FinishReason.LENGTH
 
 
+def test_cancel_ten_tokens_into_two_thousand_ends_within_the_step():
+    bench = Bench()
+    sink = bench.submit("z", max_tokens=2000)
+    while len(sink.events) < 10:
+        bench.turn()
+    bench.core.apply(Cancel(1))
+    bench.flush()
+    assert sink.end.reason is FinishReason.CANCELLED
+    assert 10 <= sink.end.usage.completion_tokens <= 12
+    bench.turn()
+    assert bench.slot.budget_used == 0
+    assert bench.backends[0].generators[0].rows == 0
+
+
+@pytest.mark.parametrize("moment", ["cancel", "stop string", "timeout", "broken numbers"])
+def test_fault_while_a_row_is_removed_ends_every_row_once(moment):
+    bench = Bench(limits=EngineLimits(decode_timeout=50.0))
+    stop = ("c",) if moment == "stop string" else ()
+    first, second = bench.submit("z", max_tokens=50, stop=stop), bench.submit("m", max_tokens=50)
+    bench.turn(2)
+    bench.faults.raise_in = {"remove"}
+    match moment:
+        case "cancel":
+            bench.core.apply(Cancel(1))
+            bench.flush()
+        case "timeout":
+            bench.now += 200
+            bench.core.turn()
+            bench.flush()
+        case "broken numbers":
+            bench.faults.broken = True
+            bench.turn(20)
+        case "stop string":
+            bench.turn(4)
+    bench.faults.raise_in, bench.faults.broken = set(), False
+    bench.turn(3)
+    assert first.end is not None
+    assert second.end is not None
+    if moment == "stop string":
+        assert (first.end.reason, first.end.stop_sequence) == (FinishReason.STOP, "c")
+    assert bench.slot.running == bench.slot.budget_used == 0
+    third = bench.submit("z", max_tokens=2)
+    bench.turn(4)
+    assert third.end.reason is FinishReason.LENGTH
+
+
 def test_cancel_of_a_waiting_row():
     bench = Bench(limits=EngineLimits(max_concurrent=1))
     bench.submit(max_tokens=50)

@@ -1,6 +1,7 @@
 """The engine on a tiny random model: batch invariance, pause, seeds, penalties, faults, fuzz."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import trio
@@ -201,6 +202,34 @@ async def test_exception_in_a_step_ends_its_rows_and_the_next_request_works(tiny
             _, end = await run(engine, request(tiny))
         assert end.failure.cause is Cause.ENGINE_ERROR
         assert await run(engine, request(tiny)) == expected
+
+
+async def test_exception_in_a_logits_processor_ends_the_rows_of_its_model_alone(tiny, monkeypatch):
+    from provider.engine import sampling
+
+    twin = replace(tiny, model_id="twin")
+    wanted = request(tiny, max_tokens=30)
+    async with open_engine() as engine:
+        await engine.attach_model(tiny)
+        await engine.attach_model(twin)
+        expected = await run(engine, wanted)
+
+        def faulty(*_):
+            def processor(_context, _logits):
+                raise RuntimeError("secret")
+
+            return processor
+
+        monkeypatch.setattr(sampling, "make_bias", faulty)
+        biased = SamplingParameters(logit_bias=((5, 1.0),))
+        bad = GenerationRequest(model="twin", prompt_tokens=wanted.prompt_tokens, max_tokens=30, sampling=biased)
+        beside = GenerationRequest(model="twin", prompt_tokens=wanted.prompt_tokens, max_tokens=400)
+        good, hurt, victim = await run_all(engine, [wanted, bad, beside])
+        monkeypatch.undo()
+        again = await run(engine, GenerationRequest(model="twin", prompt_tokens=wanted.prompt_tokens, max_tokens=30))
+    assert good == again == expected
+    assert hurt[1].failure.cause is victim[1].failure.cause is Cause.ENGINE_ERROR
+    assert "secret" not in hurt[1].failure.text
 
 
 async def test_sixteen_streams_and_random_cancels_leave_nothing(tiny):

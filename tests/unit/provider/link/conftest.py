@@ -25,6 +25,7 @@ class FakePort:
 
     def __init__(self):
         self.entries = (ModelEntry(id="bytes", size_bytes=1),)
+        self.constrained = ()
         self.models_version = 1
         self.changed = trio.Event()
         self.slots = (Slot(model="bytes", state="idle", max_concurrency=8),)
@@ -53,6 +54,9 @@ class FakePort:
 
     def models(self):
         return self.entries
+
+    def constrained_models(self):
+        return self.constrained
 
     async def wait_models(self, seen):
         while self.models_version == seen:

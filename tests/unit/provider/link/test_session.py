@@ -300,9 +300,12 @@ async def test_new_hashes_are_announced(open_bench, autojump_clock):
         connection = await bench.coordinator.connection()
         await connection.wait(Heartbeat)
         bench.port.entries = (ModelEntry(id="bytes", size_bytes=1, weight_hash="ab" * 32),)
+        bench.port.constrained = ("bytes",)
         bench.port.models_version += 1
         bench.port.changed.set()
-        assert (await connection.wait(ModelsUpdate)).models == bench.port.entries
+        update = await connection.wait(ModelsUpdate)
+        assert update.models == bench.port.entries
+        assert (update.tool_constraint_protocol, update.tool_constraint_models) == (1, ("bytes",))
 
 
 async def test_drain_waits_for_the_word_of_the_coordinator_and_leaves_with_1001(open_bench, autojump_clock):

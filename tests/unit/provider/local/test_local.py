@@ -80,7 +80,9 @@ async def test_ollama_clients_are_answered(open_local):
         whole = (await local.http.post("/api/generate", json=ask_once)).json()
         assert (whole["response"], whole["done"]) == ("Hello", True)
         assert local.engine.snapshot().slots == ()
-        refused = await local.http.post("/api/chat", json={"model": "other", "messages": [{"role": "user", "content": "x"}]})
+        refused = await local.http.post(
+            "/api/chat", json={"model": "other", "messages": [{"role": "user", "content": "x"}]}
+        )
         assert refused.status_code == 404
         assert "there is: bytes" in refused.json()["error"]
 
@@ -120,7 +122,9 @@ async def test_without_the_token_nothing_is_told(open_local, authorization):
         assert found.status_code == 401
         assert found.json()["error"]["code"] == "invalid_api_key"
         assert found.headers["access-control-allow-origin"] == "*"
-        assert (await local.http.get("/v1/models", headers={"Authorization": "", "x-api-key": TOKEN})).status_code == 200
+        assert (
+            await local.http.get("/v1/models", headers={"Authorization": "", "x-api-key": TOKEN})
+        ).status_code == 200
 
 
 async def test_a_rebound_name_is_refused(open_local):

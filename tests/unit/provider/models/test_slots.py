@@ -1,5 +1,6 @@
 """Loading, joining, evicting and unloading, with a scripted engine and a fake clock."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -277,3 +278,25 @@ async def test_loader_that_raises_anything_refuses_the_load_and_leaves_the_machi
     assert machine.slots.loading == ()
     await use(machine, "b")
     assert machine.slots.resident == ("b",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+async def test_loading_again_and_again_leaves_no_thread_behind(tiny_directory):
+    from provider.engine import EngineFront
+    from provider.memory.allocator import MlxAllocator
+    from provider.memory.system import open_system_memory
+
+    gate = MemoryGate(open_system_memory(), MlxAllocator())
+    source = ModelSource(model_id="tiny", directory=tiny_directory, disk_bytes=1_000_000)
+    threads = []
+    async with (
+        EngineFront.open(headroom=gate.headroom, on_fatal=pytest.fail) as engine,
+        SlotManager.open(engine, gate, lambda _: source) as slots,
+    ):
+        with trio.fail_after(60):
+            for _ in range(5):
+                with slots.pin("tiny"):
+                    await slots.ensure_loaded("tiny")
+                assert await slots.unload("tiny")
+                threads.append(len(list(Path("/proc/self/task").iterdir())))
+    assert max(threads[1:]) <= threads[0] + 1, threads

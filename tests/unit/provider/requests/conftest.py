@@ -56,7 +56,10 @@ class Bench:
         return self.desk.services.counters
 
     def send(self, request_id, body, *, owner=None, budget_ms=0):
-        self.desk.accept(self.asker.request(request_id, body, budget_ms=budget_ms), ListLane(self.frames, owner))
+        self.desk.accept(self.asker.request(request_id, body, budget_ms=budget_ms), self.lane(owner))
+
+    def lane(self, owner=None):
+        return ListLane(self.frames, owner)
 
     async def submitted(self, count=1):
         """Wait without idling, so that the jumping clock does not run away while a worker thread renders."""

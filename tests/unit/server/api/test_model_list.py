@@ -76,12 +76,12 @@ def test_an_alias_is_listed_and_its_builds_are_hidden() -> None:
 
 
 def test_an_alias_stays_while_nobody_serves_it_and_falls_back() -> None:
-    fleet, models = fleet_of(snapshot_of(MODELS, ALIASES))
+    _, models = fleet_of(snapshot_of(MODELS, ALIASES))
     assert set(models.public()) == {"chat"}
     assert models.public()["chat"].description.provider_count == 0
-    fleet, models = fleet_of(snapshot_of(MODELS[1:], ALIASES))
+    _, models = fleet_of(snapshot_of(MODELS[1:], ALIASES))
     assert models.public()["chat"].build == OLD
-    fleet, models = fleet_of(snapshot_of(MODELS[2:], ALIASES))
+    _, models = fleet_of(snapshot_of(MODELS[2:], ALIASES))
     assert models.public() == {}
 
 
@@ -220,7 +220,8 @@ async def test_resellers_get_every_member_and_never_null(autojump_clock: MockClo
     assert [one["id"] for one in found["data"]] == ["chat", "open"]
     for one in found["data"]:
         assert None not in one.values()
-        assert {"name", "created", "input_modalities", "output_modalities", "quantization", "context_length"} <= set(one)
+        needed = {"name", "created", "input_modalities", "output_modalities", "quantization", "context_length"}
+        assert needed <= set(one)
         assert {"prompt", "completion", "image", "request", "input_cache_read"} == set(one["pricing"])
         assert isinstance(one["is_ready"], bool)
     assert found["data"][0]["quantization"] == "int4"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from protocol.messages.from_provider import ModelEntry
@@ -17,7 +18,7 @@ from server.catalog import AliasTarget
 from server.registry import CatalogEntry
 from tests.unit.server.api.site import Site, error_of, open_site
 from tests.unit.server.registry.fleet import heartbeat, register_message, trusted, wire_slot
-from tests.unit.server.relay.relay_world import FakeChannel, saying
+from tests.unit.server.relay.relay_world import FakeChannel, saying, silent
 
 PATH = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -89,6 +90,19 @@ async def test_a_build_without_a_machine_falls_back_to_the_one_before(autojump_c
         assert (status, body["model"]) == (200, "a")
         given = sent(site, "old")
         assert (given["model"], given["temperature"], given["max_tokens"]) == ("old", 0.9, 20)
+
+
+async def test_a_full_build_gives_way_to_the_one_before(autojump_clock: MockClock) -> None:
+    async with models(CatalogEntry(id="new"), CatalogEntry(id="old")) as site:
+        site.world.channels["new"].script = silent
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(ask, site, "new")
+            await trio.testing.wait_all_tasks_blocked()
+            status, body = await ask(site, "a")
+            assert (status, body["model"]) == (200, "a")
+            assert sent(site, "old")["model"] == "old"
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_build_that_left_the_catalogue_is_passed_over(autojump_clock: MockClock) -> None:

@@ -29,9 +29,7 @@ def manifest_of(model_id: str = MODEL, version: str = "1.0", **changed: bytes) -
     """The manifest of a build with a few small files; `changed` replaces contents by name, `_` standing for a dot."""
     contents = FILES | {name.replace("_", "."): content for name, content in changed.items()}
     files = tuple(
-        ManifestFile(
-            path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), role=role_of(path)
-        )
+        ManifestFile(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), role=role_of(path))
         for path, content in sorted(contents.items())
     )
     return Manifest(
@@ -74,9 +72,7 @@ class CatalogWorld:
         self.now = 1_780_000_000_000_000
         self.told: list[list[CatalogEntry] | None] = []
         self.priced: list[str] = []
-        self.book = ModelBook(
-            store, file_entries=file_entries, file_aliases=file_aliases, on_change=self.told.append
-        )
+        self.book = ModelBook(store, file_entries=file_entries, file_aliases=file_aliases, on_change=self.told.append)
         self.acts = CatalogActs(
             Operator(store, changes=Changes(store), wall_clock=self._clock),
             self.book,

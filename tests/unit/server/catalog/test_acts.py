@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from server.billing.ledger import PLATFORM
 from server.billing.price_book import read_price
@@ -199,6 +198,6 @@ async def test_a_manifest_must_be_the_requests(store: Store) -> None:
     with pytest.raises(NotPublished, match="weight hash"):
         await world.register(broken)
     with pytest.raises(NotPublished, match="MODEL_CDN_URL"):
-        await world.acts.register(ACTOR, structs.replace(registration(), manifest=msgspec.Raw(b"")))
+        await world.acts.register(ACTOR, structs.replace(registration(), manifest=UNSET))
     assert await world.audited() == []
     assert await store.read(rows.read_models) == []

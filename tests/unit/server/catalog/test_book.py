@@ -47,7 +47,8 @@ async def test_nothing_in_file_and_database_is_no_catalogue(store: Store) -> Non
     await world.book.refresh()
     assert not world.book.configured
     assert world.told == []
-    assert list(world.book.models()) == list(world.book.aliases()) == []
+    assert list(world.book.models()) == []
+    assert list(world.book.aliases()) == []
     assert world.book.resolve("x") is None
 
 

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import h11
-import msgspec
 import pytest
 import trio
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from protocol.manifest import encode_manifest
 from server.catalog import rows
@@ -108,7 +107,7 @@ async def test_what_is_not_published_whole_is_refused(store: Store, fault: str) 
         url = "http://127.0.0.1:9/cdn" if fault == "gone" else shelf.url
         world = CatalogWorld(store, files=PublishedFiles(url))
         with pytest.raises(NotPublished):
-            await world.acts.register(ACTOR, structs.replace(registration(), manifest=msgspec.Raw(b"")))
+            await world.acts.register(ACTOR, structs.replace(registration(), manifest=UNSET))
         assert await store.read(rows.read_models) == []
         assert ("GET", "/elsewhere") not in shelf.asked
         assert MODEL not in {one.id for one in world.book.models()}

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from protocol.codec import encode
 from protocol.messages.from_provider import InferenceAccepted, InferenceComplete, InferenceError
-from protocol.messages.to_provider import Cancel, InferenceRequest
+from protocol.messages.to_provider import Cancel, InferenceRequest, LoadModel
 from protocol.sealing import WipeableKey
 from server.ports import ChannelError, RequestWithdrawn, WriterStopped
 from tests.conftest import FULL
@@ -33,6 +33,13 @@ async def test_request_then_cancel_arrive_in_order(world: Any, autojump_clock: A
     session.cancel(ID)
     session.cancel(ID)
     assert kinds(await provider.drain()) == ["InferenceRequest", "Cancel"]
+
+
+async def test_an_order_to_load_goes_out_ahead_of_requests(world: Any, autojump_clock: Any) -> None:
+    provider, session = await world.registered()
+    session.load_model("m")
+    orders = [one for one in await provider.drain() if isinstance(one, LoadModel)]
+    assert [order.model_id for order in orders] == ["m"]
 
 
 async def test_cancel_before_the_request_was_sent_sends_nothing(world: Any, autojump_clock: Any) -> None:
@@ -64,6 +71,27 @@ async def test_cancelled_attempt_still_hears_its_completion(world: Any, autojump
     await provider.send(InferenceComplete(request_id=ID))
     await wait_all_tasks_blocked()
     assert sink.terminals == ["complete"]
+
+
+@pytest.mark.parametrize("detached", [False, True])
+async def test_the_time_from_a_cancel_to_its_terminal_is_measured(
+    world: Any, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch, detached: bool
+) -> None:
+    provider, session = await world.registered()
+    took: list[float] = []
+    monkeypatch.setattr(world.meter, "cancel_answered", took.append)
+    attach(session, RecordingSink(ID))
+    await session.send_request(ID, REQUEST)
+    session.cancel(ID)
+    if detached:
+        session.detach(ID)
+    await trio.sleep(0.75)
+    failed = InferenceError(request_id=ID, error="cancelled", status_code=499, failure_code="cancelled")
+    await provider.send(failed)
+    await provider.send(failed)
+    await wait_all_tasks_blocked()
+    assert took == [pytest.approx(0.75)]
+    assert world.meter.events["cancel_sent"] == 1
 
 
 async def test_cancel_silences_stray_chunks_for_ten_seconds(world: Any, autojump_clock: Any) -> None:

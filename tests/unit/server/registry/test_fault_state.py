@@ -49,10 +49,10 @@ def test_black_hole_needs_five_refusals_without_an_accept() -> None:
     refuse(memory, 0.0, 4)
     memory.accepted("d", "m", 1.0)
     refuse(memory, 2.0, 4)
-    assert memory.rejection("d", "m", "base", 2.0) is None
+    assert memory.pair("d", "m", 2.0).rejection("base") is None
     refuse(memory, 3.0)
-    assert memory.rejection("d", "m", "base", 122.9) is Reason.CAPACITY_COOLDOWN
-    assert memory.rejection("d", "m", "base", 123.0) is None
+    assert memory.pair("d", "m", 122.9).rejection("base") is Reason.CAPACITY_COOLDOWN
+    assert memory.pair("d", "m", 123.0).rejection("base") is None
     assert memory.pair("d", "m", 123.0).probe
 
 
@@ -134,15 +134,15 @@ def test_five_faults_in_a_row_open_the_breaker_and_it_doubles() -> None:
     memory = FaultMemory()
     for number in range(5):
         memory.error("d", f"m{number}", "base", 500, 0.0)
-    assert memory.rejection("d", "other", "base", 59.9) is Reason.BREAKER
-    assert memory.rejection("d", "other", "base", 59.9, ignore_health=True) is None
-    assert memory.rejection("d", "other", "base", 60.0) is None
+    assert memory.pair("d", "other", 59.9).rejection("base") is Reason.BREAKER
+    assert memory.pair("d", "other", 59.9).rejection("base", ignore_health=True) is None
+    assert memory.pair("d", "other", 60.0).rejection("base") is None
     memory.error("d", "m9", "base", 500, 60.0)
-    assert memory.rejection("d", "other", "base", 179.9) is Reason.BREAKER
-    assert memory.rejection("d", "other", "base", 180.0) is None
+    assert memory.pair("d", "other", 179.9).rejection("base") is Reason.BREAKER
+    assert memory.pair("d", "other", 180.0).rejection("base") is None
     memory.success("d", "m9", "base", 181.0)
     memory.error("d", "m9", "base", 500, 182.0)
-    assert memory.rejection("d", "other", "base", 183.0) is None
+    assert memory.pair("d", "other", 183.0).rejection("base") is None
 
 
 def test_a_large_share_of_faults_opens_the_breaker_too() -> None:
@@ -153,10 +153,10 @@ def test_a_large_share_of_faults_opens_the_breaker_too() -> None:
         else:
             memory.error("d", f"m{number}", "base", 500, 0.0)
     # 4 of 5 failed, never five in a row: not more than 80 %.
-    assert memory.rejection("d", "other", "base", 1.0) is None
+    assert memory.pair("d", "other", 1.0).rejection("base") is None
     for number in range(4):
         memory.error("d", f"n{number}", "base", 500, 2.0)
-    assert memory.rejection("d", "other", "base", 3.0) is Reason.BREAKER
+    assert memory.pair("d", "other", 3.0).rejection("base") is Reason.BREAKER
 
 
 def test_eight_failures_eject() -> None:
@@ -164,7 +164,7 @@ def test_eight_failures_eject() -> None:
     for number in range(8):
         memory.error("d", f"m{number}", "base", 500, number * 50.0)
     # The breaker's hold is longer than the first one of the ejection; with it ignored nothing is left.
-    assert memory.rejection("d", "other", "base", 355.0) is Reason.BREAKER
+    assert memory.pair("d", "other", 355.0).rejection("base") is Reason.BREAKER
     kinds = [event.kind for event in memory.events("d")]
     assert kinds == ["fault"] * 8
 
@@ -173,8 +173,8 @@ def test_ten_refusals_in_a_row_eject_whatever_the_models() -> None:
     memory = FaultMemory()
     for number in range(10):
         memory.capacity_rejected("d", f"m{number}", 0.0)
-    assert memory.rejection("d", "other", "base", 59.9) is Reason.EJECTION
-    assert memory.rejection("d", "other", "base", 60.0) is None
+    assert memory.pair("d", "other", 59.9).rejection("base") is Reason.EJECTION
+    assert memory.pair("d", "other", 60.0).rejection("base") is None
 
 
 def test_two_faults_of_one_shape_leave_the_other_alone() -> None:
@@ -183,7 +183,7 @@ def test_two_faults_of_one_shape_leave_the_other_alone() -> None:
     memory.error("d", "m", "tools", 500, 1.0)
     found = memory.pair("d", "m", 2.0)
     assert found.error_shapes == {"tools"}
-    assert memory.rejection("d", "m", "base", 2.0) is None
+    assert memory.pair("d", "m", 2.0).rejection("base") is None
 
 
 def test_a_new_version_forgives_lost_connections_once_in_ten_minutes() -> None:
@@ -197,14 +197,14 @@ def test_a_new_version_forgives_lost_connections_once_in_ten_minutes() -> None:
     lose(0.0)
     memory.version_changed("d", "1.0", 1.0)
     memory.version_changed("d", "1.1", 2.0)
-    assert memory.rejection("d", "m", "base", 3.0) is None
+    assert memory.pair("d", "m", 3.0).rejection("base") is None
     lose(4.0)
     memory.version_changed("d", "1.2", 5.0)
-    assert memory.rejection("d", "m", "base", 6.0) is Reason.ERROR_COOLDOWN
+    assert memory.pair("d", "m", 6.0).rejection("base") is Reason.ERROR_COOLDOWN
     memory.version_changed("d", "1.3", 602.0)
     memory.success("d", "other", "base", 602.5)
     memory.error("d", "m", "base", 500, 603.0)
-    assert memory.rejection("d", "m", "base", 604.0) is None
+    assert memory.pair("d", "m", 604.0).rejection("base") is None
 
 
 def test_a_real_fault_is_not_forgiven_by_a_version() -> None:
@@ -213,7 +213,7 @@ def test_a_real_fault_is_not_forgiven_by_a_version() -> None:
     memory.version_changed("d", "1.0", 0.0)
     memory.error("d", "m", "base", 500, 1.0)
     memory.version_changed("d", "1.1", 2.0)
-    assert memory.rejection("d", "m", "base", 3.0) is Reason.ERROR_COOLDOWN
+    assert memory.pair("d", "m", 3.0).rejection("base") is Reason.ERROR_COOLDOWN
 
 
 def test_flip_at_is_the_next_moment_at_which_an_answer_changes() -> None:

@@ -167,6 +167,14 @@ def test_prompt_larger_than_every_budget(fleet: Fleet) -> None:
     assert isinstance(decide(fleet, request(3, prompt_tokens=9_000)), Enqueue)
 
 
+def test_hard_ttft_waits_for_a_machine_that_must_load_first() -> None:
+    fleet = Fleet(policy=RoutingPolicy(quality_cap=False, ttft_hard_reject=True))
+    fleet.connect("cold")
+    fleet.beat("cold", free_for_load=60.0)
+    assert isinstance(fleet.registry.decide(request(), fleet.now), Enqueue)
+    assert isinstance(fleet.registry.decide(request(attempt=2), fleet.now), Refusal)
+
+
 def test_hard_ttft_refuses_with_the_excess() -> None:
     fleet = Fleet(policy=RoutingPolicy(quality_cap=False, ttft_hard_reject=True))
     fleet.warm("a", message=register_message(decode_tps=1.0))

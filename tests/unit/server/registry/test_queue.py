@@ -19,6 +19,7 @@ from server.registry import (
     SelfRoute,
     Waiter,
 )
+from server.registry.pair_faults import PairFaults
 from server.registry.queue import WaiterState
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
@@ -310,12 +311,8 @@ def test_hopeless_wait_is_refused_at_once(line: Line) -> None:
 
 def test_degraded_fleet_serves_its_waiters_too() -> None:
     class Broken(FaultMemory):
-        suspects = None
-
-        def rejection(
-            self, stable_id: str, model: str, shape: str, now: float, *, ignore_health: bool = False
-        ) -> Reason | None:
-            return None if ignore_health else Reason.BREAKER
+        def pair(self, stable_id: str, model: str, now: float) -> PairFaults:
+            return PairFaults(sick=Reason.BREAKER)
 
     line = Line(Fleet(fault_view=Broken()))
     line.fleet.warm("a", concurrency=1)

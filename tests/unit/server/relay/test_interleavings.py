@@ -8,7 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from server.pool import FleetHedging
 from server.relay import Committed
+from server.relay.hedge import HedgePolicy
 from tests.unit.server.relay.relay_world import ROLE, Consumer, Served, delta, open_world
 
 STEPS = (
@@ -70,6 +72,8 @@ async def play(served: Served, steps: list[str], random: Random) -> None:
 async def one_life(seed: int) -> None:
     random = Random(seed)
     async with open_world(times=TIMES, bounds={"chunks": 2, "spill_chunks": 1}) as world:
+        if random.random() < 0.6:
+            object.__setattr__(world.services, "hedging", FleetHedging(world.registry, HedgePolicy(divisor=1)))
 
         async def script(served: Served) -> None:
             await play(served, provider_script(random), random)
@@ -113,6 +117,8 @@ async def one_life(seed: int) -> None:
         assert len(channel.cancels) == len(set(channel.cancels))
         assert all(served.shared.dead for served in channel.seen)
     assert sum(len(channel.seen) for channel in channels) <= 8
+    hedging = world.services.hedging
+    assert hedging is None or hedging.governor.active == 0
     assert len(ended) <= 1
     assert (b"[DONE]" in consumer.data) <= (record.status == 200)
     if record.usage is not None:

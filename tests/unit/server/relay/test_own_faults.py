@@ -21,7 +21,7 @@ def crash(*_arguments: Any) -> Any:
 
 def strikes(world: Any) -> list[Reason | None]:
     now = trio.current_time()
-    return [world.registry.faults.rejection(f"dev-{name}", MODEL, "base", now) for name in ("a", "b")]
+    return [world.registry.faults.pair(f"dev-{name}", MODEL, now).rejection("base") for name in ("a", "b")]
 
 
 async def test_before_content_the_next_provider_serves(

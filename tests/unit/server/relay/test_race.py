@@ -62,6 +62,10 @@ class Purse(FreeOfCharge):
         self.paid: ServedBy | None = None
         self.backups = 0
 
+    @staticmethod
+    def key_of(channel: FakeChannel) -> str:
+        return key_of(channel)
+
     async def dispatch(self, job: RelayJob, served_by: ServedBy) -> ApiError | None:
         self.paid = served_by
         return None
