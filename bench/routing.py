@@ -1,11 +1,14 @@
 """What a routing decision costs, and how little of it depends on the size of the fleet.
 
 A decision is one call that picks a provider out of all that offer the model (gates, cost, fair choice), reserves it and
-brings the index up to date. The fleet is mixed: ten kinds of machines, their measured rates scattered, four in ten busy.
-`decision_us_10000_full` is the same where 99 of 100 have no room for the request. `heartbeat_us` goes from the bytes of
-a frame whose figures all changed to the updated index. `cpu_share_2000` is the share of one core that 2,000 providers
-with a heartbeat each 5 s and 50 requests a second take (decision, first content, release). `growth` gives medians by
-fleet size; `per_log` divides by log2 of the size: it must not rise. Times are the processor time of the process, median.
+brings the index up to date. Ten kinds of machines, their measured rates scattered, four in ten busy; the requests
+have many sizes. `decision_us_10000_full` is the same where 99 of 100 have no room for the request.
+`heartbeat_us` goes from the bytes of a frame to the updated index: load and memory of the machine changed, and where it
+is busy its requests and rates too. `heartbeat_changed_us` is one of a machine of which everything changed, the load
+included. `cpu_share_2000` is the share of one core that 2,000 providers with a heartbeat each 5 s and 50 requests a
+second take (decision, first content, release). `growth` gives medians by fleet size; `per_log` divides by log2 of the
+size: it must not rise. `loop_ns` is one turn of an empty loop in the same run, to compare machines and hours. Times are
+the processor time of the process, median.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
     from server.registry import Reservation
 
 MODEL: Final = "bench/model-4bit"
-NEED: Final = 1_256
+PROMPTS: Final = (40, 120, 300, 500, 700, 900, 1_000)
+OUTPUTS: Final = (64, 128, 256)
 HELD: Final = 64
 KINDS: Final = (
     # family, tier, memory GiB, decode tok/s, prefill tok/s, tokens the memory holds
@@ -88,11 +92,14 @@ class Bench:
         )
         self.budgets: dict[str, int] = {}
         self.rates: dict[str, float] = {}
+        self.running: dict[str, int] = {}
+        self.slots: dict[str, Slot] = {}
         self.full = {name for number, name in enumerate(self.names) if number < full * size}
         for name in self.names:
             family, tier, memory, decode, prefill, budget = self.random.choice(KINDS)
             self.budgets[name] = budget
-            self.rates[name] = decode * self.random.uniform(0.85, 1.15)
+            self.rates[name] = decode * self.random.uniform(0.92, 1.08)
+            self.running[name] = self.random.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
             self.registry.register(
                 session_id=name,
                 message=Register(
@@ -112,26 +119,16 @@ class Bench:
             )
             self.registry.heartbeat(name, self.report(name), self.now)
 
-    def report(self, name: str) -> Heartbeat:
-        """A heartbeat whose figures differ from the last one's."""
-        random, budget = self.random, self.budgets[name]
-        running = random.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
-        used = min(budget, running * random.randrange(600, 4_000))
-        if name in self.full:
-            running, used = 2, budget - random.randrange(NEED)
-        slot = Slot(
-            model=MODEL,
-            state="running" if running else "idle",
-            num_running=running,
-            max_tokens_potential=used // 2,
-            observed_decode_tps=self.rates[name] * random.uniform(0.95, 1.05) / (1 + 0.39 * running),
-            observed_prefill_tps=400.0,
-            active_token_budget_max=budget,
-            active_token_budget_used=used,
-            kv_bytes_per_token=40_960,
-        )
+    def report(self, name: str, *, everything: bool = False) -> Heartbeat:
+        """A heartbeat with new load figures; with `everything` also the number of requests is another one."""
+        random = self.random
+        if everything:
+            self.running[name] = random.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
+        slot = self.slots.get(name)
+        if slot is None or everything or self.running[name]:
+            slot = self.slots[name] = self._slot(name)
         return Heartbeat(
-            status="serving" if running else "idle",
+            status="serving" if slot.num_running else "idle",
             stats=Stats(requests_served=random.randrange(10**6), tokens_generated=random.randrange(10**9)),
             system_metrics=SystemMetrics(
                 memory_pressure=random.uniform(0.1, 0.6), cpu_usage=random.uniform(0, 0.5), thermal_state="nominal"
@@ -143,15 +140,32 @@ class Bench:
             warm_models=(MODEL,),
         )
 
+    def _slot(self, name: str) -> Slot:
+        random, budget, running = self.random, self.budgets[name], self.running[name]
+        used = min(budget, running * random.randrange(600, 4_000))
+        if name in self.full:
+            running, used = 2, budget - random.randrange(PROMPTS[0] + OUTPUTS[0])
+        return Slot(
+            model=MODEL,
+            state="running" if running else "idle",
+            num_running=running,
+            max_tokens_potential=used // 2,
+            observed_decode_tps=self.rates[name] * random.uniform(0.97, 1.03) / (1 + 0.39 * running),
+            observed_prefill_tps=400.0,
+            active_token_budget_max=budget,
+            active_token_budget_used=used,
+            kv_bytes_per_token=40_960,
+        )
+
     def request(self) -> RoutedRequest:
-        """A public request of 1,256 tokens."""
+        """A public request of 104 to 1,256 tokens."""
         self.number += 1
         return RoutedRequest(
             request_id=f"request-{self.number}",
             logical_id=f"logical-{self.number}",
             model=MODEL,
-            prompt_tokens=1_000,
-            max_tokens=NEED - 1_000,
+            prompt_tokens=self.random.choice(PROMPTS) + self.random.randrange(20),
+            max_tokens=self.random.choice(OUTPUTS),
             account_id="account",
         )
 
@@ -171,12 +185,12 @@ class Bench:
         if reservation is not None:
             self.held.append(reservation)
 
-    def heartbeat_us(self, rounds: int) -> float:
+    def heartbeat_us(self, rounds: int, *, everything: bool = False) -> float:
         """Median processor time from the bytes of a heartbeat to the updated index."""
         spent = []
         for number in range(rounds):
             name = self.names[number % len(self.names)]
-            frame = encode(self.report(name))
+            frame = encode(self.report(name, everything=everything))
             self.now += 0.001
             spent.append(_cpu_us(lambda name=name, frame=frame: self._beat(name, frame)))  # type: ignore[misc]
         return statistics.median(spent)
@@ -217,6 +231,16 @@ def _cpu_us(work: Callable[[], None]) -> float:
     return (time.thread_time_ns() - started) / 1000
 
 
+def _loop_ns() -> float:
+    spent = []
+    for _ in range(20):
+        started = time.thread_time_ns()
+        for _ in range(100_000):
+            pass
+        spent.append((time.thread_time_ns() - started) / 100_000)
+    return statistics.median(spent)
+
+
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Measure all sizes."""
     rounds = 300 if quick else 4_000
@@ -230,6 +254,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         gc.freeze()
         row: dict[str, float] = {"providers": size, "decision_us": roomy.decision_us(rounds)}
         row["heartbeat_us"] = roomy.heartbeat_us(rounds)
+        row["heartbeat_changed_us"] = roomy.heartbeat_us(rounds, everything=True)
         del roomy
         full = Bench(size, full=0.99)
         gc.collect()
@@ -245,10 +270,12 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             figures["decision_us_10000"] = row["decision_us"]
             figures["decision_us_10000_full"] = row["full_us"]
             figures["heartbeat_us"] = row["heartbeat_us"]
+            figures["heartbeat_changed_us"] = row["heartbeat_changed_us"]
     crowd = Bench(2_000)
     figures["cpu_share_2000"] = crowd.cpu_share(
         seconds=3 if quick else 15, beats_per_second=400, requests_per_second=50
     )
+    figures["loop_ns"] = _loop_ns()
     figures = {key: round(value, 4 if key == "cpu_share_2000" else 1) for key, value in figures.items()}
     return figures | {"growth": growth}
 
@@ -264,7 +291,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {row['providers']:.0f} | {row['decision_us']} | {row['decision_per_log']} | {row['full_us']} "
-        f"| {row['full_per_log']} | {row['heartbeat_us']} |"
+        f"| {row['full_per_log']} | {row['heartbeat_us']} | {row['heartbeat_changed_us']} |"
         for row in result["growth"]
     ]
     return "\n".join(lines)

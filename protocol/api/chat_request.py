@@ -178,8 +178,7 @@ def parse_chat_request(
     if isinstance(values.get("stop"), str):
         fields["stop"] = msgspec.Raw(b"[" + bytes(fields["stop"]) + b"]")
     wanted = read_format(values.get("response_format"))
-    if "functions" in fields or "function_call" in fields or b'"function' in bytes(fields["messages"]):
-        lower_legacy(fields)
+    if lower_legacy(fields):
         values |= {name: decode_exact(fields[name]) for name in ("messages", *_TOOL_FIELDS) if name in fields}
         messages = _checked_messages(values["messages"])
     choice = read_choice(values.get("tool_choice"))

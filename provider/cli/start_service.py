@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from provider.cli.banner import tell_newer_release
 from provider.cli.engine_installed import require_engine
 from provider.cli.exits import CONFIGURATION, OK, CommandFailed
 from provider.cli.home import last_log_lines, open_home
@@ -50,6 +51,7 @@ def start_service(wanted: Wanted) -> int:
     """Start the provider in the background and wait until it serves; raises `CommandFailed`."""
     home = open_home(wanted.overrides)
     settings = home.configuration.settings
+    tell_newer_release(home.configuration)
     require_engine()
     _check_coordinator(wanted, settings)
     old_pid = home.pid

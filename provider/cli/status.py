@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from provider.cli.banner import tell_newer_release
 from provider.cli.examples import examples
 from provider.cli.exits import OK
 from provider.cli.session import configured, json_option, print_json, session
@@ -32,6 +33,7 @@ def command(is_live: bool, as_json: bool) -> int:
     if as_json:
         print_json(seen.as_json(version=version, config_file=config_file))
         return OK
+    tell_newer_release(configuration)
     for line in status_lines(seen.state, seen.life, now=seen.now, version=version, config_file=config_file):
         click.echo(line)
     return OK

@@ -22,6 +22,7 @@ from provider.link.bell import Bell
 from provider.memory import policy
 from provider.memory.gate import MemoryGate
 from provider.memory.policy import GIB
+from provider.observe.place import last_place
 from provider.observe.throughput import Throughput
 from provider.schedule.keeper import ScheduleKeeper
 from provider.status.process import process_start
@@ -78,7 +79,7 @@ class Sources:
 
 
 class StateReporter:
-    """`run` until cancelled; `write(stopped=True)` is the last word."""
+    """`run` until cancelled; `last_word` ends the story."""
 
     def __init__(self, path: Path, sources: Sources) -> None:
         self._path = path
@@ -105,6 +106,14 @@ class StateReporter:
             await trio.sleep(LEAST_SECONDS)
             with trio.move_on_after(period - LEAST_SECONDS):
                 await self._bell.wait()
+
+    async def last_word(self) -> None:
+        """Write that the daemon has stopped; a fault here must not spoil the end."""
+        try:
+            await self.write(stopped=True)
+        except Exception as error:
+            place = last_place(error)
+            log.error("the last state is not written", extra={"fault": type(error).__name__, "place": place})
 
     async def write(self, *, stopped: bool = False) -> None:
         """Measure and write once; a disk that cannot take it is told of once. Nothing is written after `stopped`."""

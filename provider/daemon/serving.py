@@ -38,6 +38,7 @@ from provider.daemon.shelf import DaemonShelf
 from provider.daemon.signals import obey_signals
 from provider.daemon.start import DaemonRefused, installed_version, timing_of
 from provider.daemon.stock import Stock
+from provider.daemon.supervised import supervised
 from provider.daemon.telling import Telling
 from provider.engine import Engine, Health
 from provider.hardening.secret_memory import lock_secret
@@ -118,10 +119,10 @@ class Serving:
         if parts.options.owns_process:
             await nursery.start(partial(obey_signals, control, reload_level=parts.options.reload_level))
         await self._open_control()
-        nursery.start_soon(self._reporter.run)
+        nursery.start_soon(supervised, "state", self._reporter.run)
         nursery.start_soon(parts.hashes.run)
-        nursery.start_soon(self._schedule.run)
-        nursery.start_soon(self._telling.watch_engine, parts.engine)
+        nursery.start_soon(supervised, "schedule", self._schedule.run)
+        nursery.start_soon(supervised, "telemetry", partial(self._telling.watch_engine, parts.engine))
         nursery.start_soon(_ring_on_change, parts.engine, self._bell.ring, self._reporter.note)
         if parts.options.preload and parts.settings.startup_preload and self._schedule.is_open:
             self._reporter.note("loading")
@@ -135,7 +136,8 @@ class Serving:
         self._start_updates()
         self._reporter.note("serving")
         self._notifier.ready()
-        nursery.start_soon(keep_alive, self._notifier, watchdog_seconds(), self._is_engine_good)
+        alive = partial(keep_alive, self._notifier, watchdog_seconds(), self._is_engine_good)
+        nursery.start_soon(supervised, "service manager", alive)
         task_status.started(control)
         await control.wait_drain()
         return await self._leave()
@@ -149,7 +151,7 @@ class Serving:
         resident = parts.slots.resident
         code = await drain(self._control, self._desk, self._link, late_after=parts.settings.drain_timeout)
         await trio.to_thread.run_sync(note_loaded, self._loaded_file, resident)
-        await self._reporter.write(stopped=True)
+        await self._reporter.last_word()
         return EXIT_FOR_RESTART if self._control.wants_restart and code == 0 else code
 
     def _start_updates(self) -> None:
@@ -170,7 +172,7 @@ class Serving:
             jitter=parts.settings.update_jitter,
             restart=self._control.restart,
         )
-        self._nursery.start_soon(updates.run)
+        self._nursery.start_soon(supervised, "updates", updates.run)
 
     def _start_prefetcher(self, stock: Stock) -> None:
         parts = self._parts
@@ -222,7 +224,8 @@ class Serving:
                 self._doorman.close("schedule")
             return
         assert self._parts.address is not None
-        self._nursery.start_soon(self._telling.send, door_address(self._parts.address), self._read_token)
+        send = partial(self._telling.send, door_address(self._parts.address), self._read_token)
+        self._nursery.start_soon(supervised, "telemetry", send)
         keeper = LinkKeeper(self._link, self._doorman, self._desk, self._parts.slots, self._schedule)
         self._control.on_renew(keeper.renew)
         if not self._schedule.is_open:

@@ -27,6 +27,9 @@ COOLING_SECONDS: Final = 60.0
 KEPT_PREFIXES: Final = {Pressure.WARNING: 0.5, Pressure.CRITICAL: 0.0}
 """Part of the cached prompts that stays when the pressure has changed to a level."""
 
+HOT_PART: Final = 0.5
+"""Part of the rows that run together while heat is serious."""
+
 COOL_STATES: Final = ("nominal", "fair")
 Trouble = Literal["memory", "heat"]
 
@@ -104,6 +107,8 @@ class Upkeep:
         """Fewer rows while heat is serious, none while it is critical; a machine cools slowly, so it is given time."""
         if heat != self._heat:
             log.log(logging.INFO if heat in COOL_STATES else logging.WARNING, "heat", extra={"thermal": heat})
+            if (heat in COOL_STATES) != (self._heat in COOL_STATES):
+                self._engine.limit_rows(1.0 if heat in COOL_STATES else HOT_PART)
         self._heat = heat
         was_critical = "heat" in self._last_bad
         is_bad = heat == "critical" or (was_critical and heat not in COOL_STATES)

@@ -79,11 +79,18 @@ class TrimPrefixes:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitRows:
+    """Let only this part of the usual rows run together (heat)."""
+
+    part: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Leave the loop."""
 
 
-Command = Submit | Cancel | Wake | Attach | Detach | SetAdmission | TrimPrefixes | Stop
+Command = Submit | Cancel | Wake | Attach | Detach | SetAdmission | TrimPrefixes | LimitRows | Stop
 
 
 class EngineCore:
@@ -114,6 +121,7 @@ class EngineCore:
         self._live: dict[int, tuple[Slot, Row]] = {}
         self._detaching: dict[str, list[Reply]] = {}
         self._admission_open = True
+        self._row_part = 1.0
         self._swept_at = clock()
         self._available = 0
         self._available_at = float("-inf")
@@ -155,6 +163,10 @@ class EngineCore:
                     self._prefixes.shrink(0)
             case TrimPrefixes(keep):
                 self._prefixes.shrink(int(self._prefixes.bytes * keep))
+            case LimitRows(part):
+                self._row_part = part
+                for slot in self._slots.values():
+                    slot.row_part = part
             case Wake():
                 pass
             case Stop():
@@ -223,6 +235,7 @@ class EngineCore:
             ended=self._forget,
             prefixes=self._prefixes,
         )
+        self._slots[model.model_id].row_part = self._row_part
         self.replies.append((reply, None))
 
     def _begin_detach(self, model_id: str, reply: Reply) -> None:
@@ -259,6 +272,7 @@ class EngineCore:
     def _publish(self, now: float) -> None:
         shape = (
             self._admission_open,
+            self._row_part,
             [
                 (name, len(slot.rows.waiting), slot.rows.charged_tokens, slot.crashed)
                 for name, slot in self._slots.items()

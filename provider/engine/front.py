@@ -24,6 +24,7 @@ from provider.engine.core import (
     Command,
     Detach,
     EngineCore,
+    LimitRows,
     SetAdmission,
     Stop,
     Submit,
@@ -92,6 +93,7 @@ class EngineFront:
         self._core = self._new_core(EngineSnapshot())
         self._changed = trio.Event()
         self._is_open = True
+        self._row_part = 1.0
         self._stopping = False
         self._is_lost = False
         self._health = Health.GOOD
@@ -162,6 +164,11 @@ class EngineFront:
     def trim_prefixes(self, keep: float) -> None:
         """Forget stored prefixes until at most the share `keep` (0 to 1) of their bytes is left."""
         self._commands.put(TrimPrefixes(keep))
+
+    def limit_rows(self, part: float) -> None:
+        """Let only this part (0 to 1) of the usual rows run together, at least one; running rows go on."""
+        self._row_part = part
+        self._commands.put(LimitRows(part))
 
     def snapshot(self) -> EngineSnapshot:
         """Return the newest published view; a stuck engine's slots read ``crashed``.
@@ -264,6 +271,7 @@ class EngineFront:
         self._pulse = Pulse()
         self._core = self._new_core(self._core.snapshot.in_state(SlotState.RELOADING))
         self._commands.put(SetAdmission(self._is_open))
+        self._commands.put(LimitRows(self._row_part))
         for model in self._attached.values():
             self._commands.put(Attach(model, Reply()))
         self._note_change()

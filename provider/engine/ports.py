@@ -27,6 +27,9 @@ class Engine(Protocol):
     def trim_prefixes(self, keep: float) -> None:
         """Forget stored prefixes until at most the share `keep` (0 to 1) of their bytes is left."""
 
+    def limit_rows(self, part: float) -> None:
+        """Let only this part (0 to 1) of the usual rows run together, at least one; running rows go on."""
+
     def snapshot(self) -> EngineSnapshot:
         """Return the newest consistent view."""
 

@@ -49,6 +49,7 @@ class Slot:
         self.model = model
         self.crashed = False
         self.detaching = False
+        self.row_part = 1.0
         self._began = False
         self.rows = SlotRows(model, backend, limits.max_concurrent)
         self._backend = backend
@@ -75,7 +76,8 @@ class Slot:
         """Rows that may run together now."""
         if not self.model.batchable:
             return 1
-        return min(self._faults.cap(self._limits.max_concurrent, now), self._learned.rows(now))
+        cap = min(self._faults.cap(self._limits.max_concurrent, now), self._learned.rows(now))
+        return max(1, int(cap * self.row_part))
 
     def submit(self, row: Row, available_bytes: int, now: float, out: Outbox) -> None:
         """Queue a row, or end it at once when it can never run or the queue is full."""

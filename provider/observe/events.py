@@ -20,8 +20,11 @@ EventKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderEvent:
-    """One step. `model` names the model of the model events; `text` is a short reason, a level or an address; `retry_seconds` is the
-    pause after a `disconnected`."""
+    """One step.
+
+    `model` names the model of the model events; `text` is a short reason, a level or an address; `retry_seconds` is
+    the pause after a `disconnected`.
+    """
 
     kind: EventKind
     model: str = ""

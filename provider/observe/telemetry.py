@@ -26,7 +26,7 @@ Kind = Literal["backend_crash", "connectivity", "inference_error", "attestation_
 Value = str | int | float | bool
 
 FIELDS: Final = frozenset(
-    [
+    {
         "component",
         "operation",
         "duration_ms",
@@ -49,7 +49,7 @@ FIELDS: Final = frozenset(
         "queue_depth",
         "trust_level",
         "provider_id",
-    ]
+    }
 )
 """Names that may be sent; the coordinator drops every other."""
 

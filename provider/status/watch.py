@@ -75,7 +75,10 @@ def _load(state: DaemonState, speeds: Sequence[float]) -> Panel:
     memory, stats, system = state.capacity, state.stats, state.system
     table = Table.grid(padding=(0, 2))
     table.add_row(
-        "requests", f"{stats.in_flight} in flight", f"{stats.requests_served:,} served", f"{stats.tokens_generated:,} tokens"
+        "requests",
+        f"{stats.in_flight} in flight",
+        f"{stats.requests_served:,} served",
+        f"{stats.tokens_generated:,} tokens",
     )
     table.add_row("speed", f"{stats.tokens_per_second:.1f} tok/s", Text(spark(speeds), style="cyan"), "last minute")
     table.add_row(

@@ -25,14 +25,15 @@ def health_blueprint(services: ApiServices) -> Blueprint:
 
     @blueprint.get("/health")
     async def health() -> Response:
-        return json_answer(
-            {
-                "status": "ok",
-                "providers": len(services.registry.sessions()),
-                "version": services.version,
-                "build_commit": services.build_commit,
-            }
-        )
+        body: dict[str, object] = {
+            "status": "ok",
+            "providers": len(services.registry.sessions()),
+            "version": services.version,
+            "build_commit": services.build_commit,
+        }
+        if services.drain.draining:
+            body["draining"] = True
+        return json_answer(body)
 
     @blueprint.get("/readyz")
     async def readyz() -> Response:

@@ -106,7 +106,8 @@ class ModelNames:
         return Target(
             build=served[0],
             previous_build=served[1] if len(served) > 1 else None,
-            max_tokens=self._output_bound(chat, served[0]),
+            # One bound for both: a request that moves to the other build must fit there too.
+            max_tokens=min(self._output_bound(chat, build) for build in served),
         )
 
     def output_limit(self, build: str) -> int:
@@ -135,8 +136,8 @@ class ModelNames:
         if any(told.values()):
             return True
         silent = [build for build in builds if build not in told]
-        offers = [ad for one in self._registry.sessions() for build in silent if (ad := one.caps.models.get(build))]
-        return bool(silent) and (not offers or any(ad.is_vision for ad in offers))
+        pools = [pool for build in silent if (pool := self._registry.pool(build)) is not None and pool.offers()]
+        return bool(silent) and (not pools or any(pool.offers(vision=True) for pool in pools))
 
     def _shed(self, build: str, name: str) -> bool:
         return bool(self._registry.policy.reject_models & {build, name})

@@ -146,7 +146,7 @@ def _content(operation: Operation, schemas: _Schemas) -> dict[str, object]:
         return {}
     content: dict[str, object] = {operation.answer_media: {"schema": schemas.of(operation.answer)}}
     if operation.streams:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENTS] = {"schema": {}}
     if operation.inference:
         content[SEALED_TYPE] = {"schema": schemas.of(SealedAnswer)}
     return content

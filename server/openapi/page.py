@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from server.openapi.document import ACCESS
+from server.openapi.operation import EVENTS
 
 if TYPE_CHECKING:
     from typing import Any
@@ -189,7 +190,8 @@ def _entry(path: str, method: str, described: Mapping[str, Any]) -> Entry:
 
 def _reply(status: str, answer: Mapping[str, Any]) -> Reply:
     content = answer.get("content", {})
-    return Reply(status, answer["description"], [(media, kind_of(one["schema"])) for media, one in content.items()])
+    kinds = [(media, Markup("events") if media == EVENTS else kind_of(one["schema"])) for media, one in content.items()]
+    return Reply(status, answer["description"], kinds)
 
 
 def _parameter(one: Mapping[str, Any]) -> Field:

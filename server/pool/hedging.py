@@ -37,5 +37,5 @@ class FleetHedging:
         if pool is None:
             return IdlePlaces(slots=0, alternative=False)
         entry = primary.entries.get(model)
-        own = entry.part.free if entry is not None else 0
+        own = entry.free_places if entry is not None else 0
         return IdlePlaces(slots=max(0, pool.idle_slots - own), alternative=pool.idle_providers > 0)

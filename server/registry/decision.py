@@ -35,7 +35,7 @@ class CostTerms(Struct, frozen=True, gc=False):
         )
 
 
-class Candidate(Struct, frozen=True, kw_only=True):
+class Candidate(Struct, frozen=True):
     """One provider that passed every gate, with everything that choosing compares.
 
     `cost_us` is the sum of the terms in microseconds. `occupancy` counts requests of the model on it, `pending` its
@@ -48,7 +48,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     cost_us: int
     occupancy: int
     pending: int
-    share: float = 0.0
+    share: float
     ttft_ms: float | None
     tps: float
     static_tps: float

@@ -19,15 +19,17 @@ from server.registry.admission import (
     provider_cap,
     unaccounted_tokens,
 )
+from server.registry.decision import Candidate, CostTerms
 from server.registry.gate_class import gate_class
 from server.registry.gates import slot_gate
 from server.registry.ledger import NO_SUMS
 from server.registry.pair_faults import NO_FAULTS
-from server.registry.price import health_us, price_of
+from server.registry.price import PENDING_US, QUEUE_US, calibrated_ttft_ms, health_us, price_of
 from server.registry.rates import decode_tps, projected_tps
 from server.registry.reasons import Reason
+from server.registry.speed import follow_speed, take_speed
 from server.registry.state import NO_SLOT, SlotState
-from server.registry.sums import NOTHING
+from server.registry.sums import IDLE, NOTHING, fixed_part
 from server.registry.views import in_flight_total, total_memory_gb
 
 if TYPE_CHECKING:
@@ -39,54 +41,78 @@ if TYPE_CHECKING:
     from server.registry.rows import Level, Row
     from server.registry.speed import Speed
     from server.registry.state import ModelAd, Session, Slot
+    from server.registry.sums import Fixed, Live
 
 
 class Machine:
-    """What all entries of a session share: its memory and caps, what is in flight, and its health."""
+    """What all entries of a session share: memory, cap and health as reported, and what is in flight now."""
 
-    __slots__ = ("cap", "health", "in_flight", "memory", "pending")
+    __slots__ = ("cap", "health", "in_flight", "memory", "pending", "version")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self) -> None:
+        self.version = -1
+        self.memory = 0.0
+        self.cap = 1
+        self.health = self.in_flight = self.pending = 0
+
+    def report(self, session: Session) -> None:
+        """Follow the last report."""
         self.memory = total_memory_gb(session)
         self.cap = provider_cap(session)
-        self.in_flight = in_flight_total(session)
         self.health = health_us(session.live, self.memory)
+
+    def load(self, session: Session) -> None:
+        """Follow the ledger."""
+        self.in_flight = in_flight_total(session)
         self.pending = len(session.ledger.entries)
 
 
 class Entry:
     """The state of one pair. Costs are microseconds, `room` and `ceiling` tokens, `tps` the rate of one stream now.
 
-    `version` is the session's version that it reflects; `late` the first rejection by gates 19 to 23; `limit` the most
-    requests of the model, `places` what the machine still takes of all models; `fast` tells that one more stream keeps
-    the wanted decode rate. `kind`, `level`, `row`, `speed_class` and the keys belong to the pool: where the entry stands.
+    `version` is the session's version that it reflects. `against` is the first rejection by gates 19 to 22, `late` by
+    gates 19 to 23; `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
+    tells that one more stream keeps the wanted decode rate. `cost` is the price of an empty request, `prompt` and
+    `output` the price of a token more. `kind`, `level`, `row`, `place`, `speed_class` and the keys belong to the pool.
     """
 
     __slots__ = (
         "ad",
         "admitted",
+        "against",
         "base",
         "basis",
         "ceiling",
+        "cost",
+        "counted",
         "epoch",
         "estimate_ms",
         "fast",
         "faults",
+        "fixed",
+        "fixed_cost",
         "flip_at",
         "gates",
         "headroom",
+        "health",
         "in_flight",
         "key",
         "kind",
         "late",
         "level",
         "limit",
+        "live",
+        "memory",
         "model",
         "occupancy",
-        "part",
+        "open_backlog",
+        "output",
         "pending",
+        "place",
         "places",
         "price",
+        "projected",
+        "prompt",
         "queued_flip",
         "room",
         "room_key",
@@ -116,19 +142,27 @@ class Entry:
         self.slot: Slot = NO_SLOT
         self.occupancy = self.pending = self.in_flight = self.limit = self.places = 0
         self.share = self.tps = 0.0
+        self.against: Reason | None = None
         self.late: Reason | None = None
         self.room = NO_ROOM
         self.fast = True
         self.ceiling = self.estimate_ms = 0
-        self.part = NOTHING
+        self.fixed: Fixed = NOTHING
+        self.counted: Fixed = NOTHING
+        self.live: Live = IDLE
+        self.cost = self.prompt = self.output = 0
+        self.projected = self.memory = 0.0
+        self.health = 0
+        self.price: Price
+        self.fixed_cost: int | None = None
+        self.open_backlog = False
         self.kind: Kind | None = None
         self.level: Level | None = None
         self.row: Row | None = None
         self.speed_class = (0, 0, 0, 0)
         self.speed_number = -1
-        self.headroom = self.key = self.base = self.room_key = 0
+        self.headroom = self.key = self.base = self.room_key = self.place = 0
         self.speed: Speed
-        self.price: Price
 
     def judge(self, context: GateContext, now: float) -> None:
         """Work out the gate answers anew: after a change that they read, or when time alone changed one."""
@@ -140,57 +174,133 @@ class Entry:
         self.slow_version = session.slow_version
         self.basis = context.basis
 
-    def measure(self, machine: Machine, context: GateContext) -> None:
-        """Work out state, room and price from the session's present record."""
-        session, model, policy = self.session, self.model, context.policy
-        speed = self.speed = session.speeds[model]
+    def follow(self, machine: Machine, context: GateContext, *, rates: bool) -> None:
+        """Follow a report; where it says the same of the slot, only heat and health of the machine may have changed."""
+        slot = self.session.slots.get(self.model, NO_SLOT)
+        if (
+            rates
+            or slot is not self.slot
+            or self.fixed_cost is None
+            or self.memory != machine.memory
+            or slot.state is not SlotState.RESIDENT
+        ):
+            self.report(machine, context, rates=rates)
+            return
+        self.against = slot_gate(slot, self.session.live)
+        self.fixed_cost += machine.health - self.health
+        self.health = machine.health
+
+    def report(self, machine: Machine, context: GateContext, *, rates: bool) -> None:
+        """Work out what only reports, faults and settings change; `rates` follows the fleet's rates as well."""
+        session, model, policy, catalog = self.session, self.model, context.policy, context.catalog
         slot = self.slot = session.slots.get(model, NO_SLOT)
+        speed = session.speeds.get(model)
+        if speed is None:
+            speed = take_speed(session, model, context)
+        elif rates:
+            speed = follow_speed(speed, session, slot, model, context)
+        self.speed = session.speeds[model] = speed
+        self.limit = model_cap(slot, machine.cap, speed.solo, policy)
+        against = slot_gate(slot, session.live)
+        if against is None and slot.state is not SlotState.RESIDENT:
+            size, least = catalog.size_gb(self.ad), catalog.min_ram_gb(model)
+            if not fits_hardware(size, least, machine.memory):
+                against = Reason.MODEL_TOO_LARGE
+        self.against = against
+        self.tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
+        floor = policy.min_decode_tps
+        self.projected = projected_tps(slot, speed.static, policy.load_factor)
+        self.fast = floor <= 0 or self.projected >= floor
+        self._price(machine, context)
+        self.fixed = fixed_part(self, catalog)
+
+    def _price(self, machine: Machine, context: GateContext) -> None:
+        price = self.price = price_of(
+            self.session, self.slot, self.model, self.faults, context, self.speed, machine.health
+        )
+        self.prompt, self.output, self.cost = price.prompt, price.output, price.base
+        self.open_backlog = price.open_backlog is not None
+        self.health, self.memory = price.health, machine.memory
+        budget = self.slot.budget
+        linear = budget is not None and budget.max > 0 and context.policy.cost_model == "v1"
+        self.fixed_cost = price.base - price.queue - price.pending if linear else None
+
+    def load(self, machine: Machine, context: GateContext) -> None:
+        """Work out what reservations change: room, and the part of the price that grows with what is in flight."""
+        session, model, slot = self.session, self.model, self.slot
         sums = session.ledger.by_model.get(model, NO_SUMS)
         occupancy = slot.running + slot.waiting
         if sums.count > occupancy:
             occupancy = sums.count
         self.occupancy = occupancy
-        self.pending = machine.pending
+        self.pending = pending = machine.pending
         self.in_flight = in_flight = machine.in_flight
         self.places = machine.cap - in_flight
         self.share = in_flight / machine.cap
-        self.limit = model_cap(slot, machine.cap, speed.solo, policy)
-        late = slot_gate(slot, session.live)
-        if late is None:
-            late = self._full(slot, occupancy, machine, context)
+        late = self.against
+        if late is None and (in_flight >= machine.cap or (occupancy and occupancy >= self.limit)):
+            late = Reason.NO_HEADROOM
         self.late = late
-        faults = self.faults
         budget = slot.budget
         if (
             budget is not None
             and budget.max > 0
-            and faults is NO_FAULTS
+            and self.faults is NO_FAULTS
             and slot.state is SlotState.RESIDENT
             and len(session.slots) == 1
             and session.ledger.by_model.keys() <= {model}
         ):  # alone on the machine, the common case: the slot's own budget is all there is
             self.room = budget.max - budget.used - budget.queued - unaccounted_tokens(session, model, slot)
         else:
-            self.room = largest_need(session, self.ad, slot, catalog=context.catalog, faults=faults)
-        self.tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
-        floor = policy.min_decode_tps
-        self.fast = floor <= 0 or projected_tps(slot, speed.static, policy.load_factor) >= floor
-        self.price = price_of(session, slot, model, faults, context, speed, machine.health)
-        self.version = session.version
+            self.room = largest_need(session, self.ad, slot, catalog=context.catalog, faults=self.faults)
+        if self.fixed_cost is not None:
+            self.cost = self.fixed_cost + QUEUE_US * occupancy + PENDING_US * pending
+        else:
+            self._price(machine, context)
 
-    def _full(self, slot: Slot, occupancy: int, machine: Machine, context: GateContext) -> Reason | None:
-        """Gates 22 and 23."""
-        catalog = context.catalog
-        if slot.state is not SlotState.RESIDENT and not fits_hardware(
-            catalog.size_gb(self.ad), catalog.min_ram_gb(self.model), machine.memory
-        ):
-            return Reason.MODEL_TOO_LARGE
-        if machine.in_flight >= machine.cap or (occupancy and occupancy >= self.limit):
-            return Reason.NO_HEADROOM
-        return None
+    @property
+    def free_places(self) -> int:
+        """Requests of the model that a warm, eligible machine could take besides what it has; 0 for any other."""
+        return self.live[2]
+
+    def candidate(self, prompt_tokens: int, priced: tuple[int, int], *, owned: bool) -> Candidate:
+        """Write down the entry as it is chosen; see `price.candidate`, which says the same."""
+        price, slot, live, speed = self.price, self.slot, self.session.live, self.speed
+        prompt, output = priced
+        if self.fixed_cost is None:
+            terms, cost = price.terms(prompt, output), price.total(prompt, output)
+        else:
+            work = prompt * self.prompt + output * self.output
+            cost = self.cost + work
+            terms = CostTerms(
+                price.state / 1000,
+                QUEUE_US * self.occupancy / 1000,
+                PENDING_US * self.pending / 1000,
+                price.backlog / 1000,
+                work / 1000,
+                self.health / 1000,
+                price.capacity_rate / 1000,
+            )
+        ttft = None
+        if live.has_capacity:
+            count = self.session.ledger.by_model.get(self.model, NO_SUMS).count
+            ttft = calibrated_ttft_ms(slot, speed, prompt_tokens=prompt_tokens, ledger_count=count, tps=self.tps)
+        return Candidate(
+            self.session,
+            terms,
+            cost,
+            self.occupancy,
+            self.pending,
+            self.share,
+            ttft,
+            self.tps,
+            speed.static,
+            self.projected,
+            owned,
+        )
 
     def rank_order(self) -> tuple[int, int, int]:
-        """Where the entry stands among equals: by row, speed class, and base."""
+        """Where the entry stands among equals that are counted: by row, speed class, and base."""
         if self.row is None:
             raise AssertionError("Only a listed entry has a place among equals.")
         return self.row.number, self.speed_number, self.key

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
-from server.registry.fault_state import NEVER, FaultEvent, MachineFaults, Strikes
+from server.registry.fault_gates import NEVER, Strikes
+from server.registry.fault_state import FaultEvent, MachineFaults
 from server.registry.pair_faults import NO_FAULTS
 
 if TYPE_CHECKING:

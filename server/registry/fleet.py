@@ -27,6 +27,7 @@ from server.registry.queue import WaitingRoom
 from server.registry.rates import FleetRates
 from server.registry.reserve import Chooser
 from server.registry.roster import Roster
+from server.registry.traces import RoutingTraces
 from server.trust import is_proven, meets_floor
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Fleet:
             self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
         )
         self._pace = ReleasePace(self._random)
+        self.traces = RoutingTraces()
+        """What was decided for the last requests, and how it went."""
         self.estimates = Estimates(
             ttft_ratio=self.calibration.ratio,
             load_seconds=self.load_durations.known,
@@ -169,6 +172,7 @@ class Fleet:
         placed = self._chooser.commit(session, request, context, now)
         if isinstance(placed, Reservation):
             placed.on_content = self._on_content
+            self.traces.placed(placed)
         return placed
 
     def audit(self, now: float) -> tuple[AuditFinding, ...]:
@@ -182,6 +186,7 @@ class Fleet:
         session.touch()
         at = self._clock() if now is None else now
         self._index.refresh(session, at)
+        self.traces.ended(reservation, reservation.reached.value, at)
         if cause is ReleaseCause.OWNER:
             self._pace.note_release(reservation.model, at)
         self._room.drain(session, at)
@@ -196,6 +201,7 @@ class Fleet:
             return
         model = reservation.model
         session.ledger.start(reservation)
+        self.traces.content(reservation, now)
         expected = self._catalog.expected_hash(model)
         if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:
             if self.policy.cost_model == "v2":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class GateClass(Struct, frozen=True):
-    """The answers in gate order: `before` (3 to 5), `error_shapes` (6), `cooldown` (7), `sick` (8, 9), `middle` (10–16).
+    """The answers in gate order: `before` (3-5), `error_shapes` (6), `cooldown` (7), `sick` (8, 9), `middle` (10-16).
 
     The rest is what gates 17 and 18 compare with the request's traits, and the version that a retry may avoid.
     """
@@ -62,8 +62,14 @@ class GateClass(Struct, frozen=True):
 
     @property
     def is_public(self) -> bool:
-        """Whether the machine is live and trusted enough to be shown to everyone, whatever its load and faults."""
-        return self.before is None and self.middle is None and self.template_ok
+        """Whether a small plain request of anyone passes, room aside."""
+        return (
+            self.before is None
+            and "base" not in self.error_shapes
+            and self.sick is None
+            and self.middle is None
+            and self.template_ok
+        )
 
 
 def gate_class(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from server.registry.entry import Entry, Machine
 from server.registry.pool import Pool
-from server.registry.speed import take_speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +51,7 @@ class RoutingIndex:
             if entry is not None:
                 self._drop(entry)
             self._enter(session, ad)
-        self.refresh(session, now, rates=True)
+        self.refresh(session, now, reported=True, rates=True)
 
     def _enter(self, session: Session, ad: ModelAd) -> None:
         entry = session.entries[ad.id] = Entry(session, ad)
@@ -89,18 +88,30 @@ class RoutingIndex:
         del session.entries[entry.model]
         session.speeds.pop(entry.model, None)
 
-    def refresh(self, session: Session, now: float, *, rates: bool = False) -> None:
-        """Follow a change of the session; `rates` takes the fleet's present rates for it as well."""
+    def refresh(self, session: Session, now: float, *, reported: bool = False, rates: bool = False) -> None:
+        """Follow a change of the session.
+
+        `reported`: its report changed, or who it is; without it only the ledger did. `rates` takes the fleet's present
+        rates for it as well.
+        """
         context = self._context()
-        speeds = session.speeds
-        machine = Machine(session)
-        slow_version, basis = session.slow_version, context.basis
+        machine = session.machine
+        if machine is None:
+            machine = session.machine = Machine()
+        slow_version, basis, version = session.slow_version, context.basis, session.version
+        machine.load(session)
+        if reported or machine.version != slow_version:
+            reported = True
+            machine.version = slow_version
+            machine.report(session)
         for model, entry in session.entries.items():
-            if rates or model not in speeds:
-                speeds[model] = take_speed(session, model, context)
             if entry.slow_version != slow_version or entry.basis is not basis:
                 self._judge(entry, context, now)
-            entry.measure(machine, context)
+                entry.report(machine, context, rates=rates)
+            elif reported:
+                entry.follow(machine, context, rates=rates)
+            entry.load(machine, context)
+            entry.version = version
             self._pools[model].settle(entry, context)
 
     def _judge(self, entry: Entry, context: GateContext, now: float) -> None:
@@ -131,5 +142,8 @@ class RoutingIndex:
                 heappush(flips, (entry.flip_at, epoch, model))
                 continue
             self._judge(entry, context, now)
-            entry.measure(Machine(entry.session), context)
-            pool.settle(entry, context)
+            machine = entry.session.machine
+            if machine is not None:
+                entry.report(machine, context, rates=False)
+                entry.load(machine, context)
+                pool.settle(entry, context)

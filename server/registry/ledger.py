@@ -60,6 +60,7 @@ class Reservation:
         "model",
         "on_content",
         "prompt_tokens",
+        "reached",
         "reflected",
         "release_cause",
         "request_id",
@@ -96,6 +97,8 @@ class Reservation:
         self.cold = cold
         """The model was not resident at reserve time, so `inference_accepted` may extend the first-content wait."""
         self.state = ReservationState.RESERVED
+        self.reached = ReservationState.RESERVED
+        """How far the attempt had come when it ended."""
         self.first_sign_at: float | None = None
         self.reflected = False
         """The provider's own report counts this request already."""
@@ -164,6 +167,7 @@ class Reservation:
             level = logging.DEBUG if self.release_cause is ReleaseCause.DISCONNECT else logging.WARNING
             log.log(level, "reservation_released_twice", extra={"request_id": self.request_id, "cause": cause.value})
             return False
+        self.reached = self.state
         self.state = ReservationState.TERMINAL
         self.release_cause = cause
         self._releaser(self, cause, now)

@@ -6,6 +6,7 @@ Invariant: after `disconnect` no index, ledger, load or session map names the se
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -14,6 +15,7 @@ from server.registry import intake, loads
 from server.registry.catalog import Catalog
 from server.registry.fleet import Fleet
 from server.registry.ledger import ReleaseCause
+from server.registry.preflight import is_served
 from server.registry.queue import QueueFailure
 from server.registry.report import apply_report, has_same_figures, is_repeated
 from server.registry.state import Caps, Ident, Live, LoadCause, Session, SlotState
@@ -117,7 +119,7 @@ class Membership(Fleet):
             session.touch_slow()
         else:
             session.touch()
-        self._index.refresh(session, now, rates=changed)
+        self._index.refresh(session, now, reported=True, rates=changed)
         self._room.drain(session, now)
         return True
 
@@ -226,6 +228,9 @@ class Membership(Fleet):
         )
         for model in orphaned:
             self._room.fail_model(model, QueueFailure.NO_PROVIDER)
+        for model in session.caps.models:
+            if self._room.depth(model):
+                self._room.fail_incapable(model, partial(is_served, pool=self.pool(model)))
         return open_reservations
 
     # Model loads

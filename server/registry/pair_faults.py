@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PairFaults(Struct, frozen=True, kw_only=True):
-    """The state of all fault gates of a pair; `flip_at` is the first moment at which time alone may change it.
+    """The state of all fault gates of a pair; `flip_at` is when time alone may first change any of it.
 
     `error_shapes` are the request shapes whose breaker is open, `sick` is the open breaker of the whole machine, if any.
     `ceiling` bounds the token budget that the machine advertises. `rate` is the penalised share of capacity refusals.

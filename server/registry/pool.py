@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from server.registry.kinds import Kinds
 from server.registry.price import ttft_price
 from server.registry.request import PLAIN
-from server.registry.rows import ID_BITS, Level, headroom_class
+from server.registry.rows import ID_BITS, NEVER, Level, headroom_class
 from server.registry.sums import PoolSums
 
 if TYPE_CHECKING:
@@ -29,6 +29,30 @@ if TYPE_CHECKING:
 _FAR: Final = (1 << 40, 1 << 40, 0, 0)
 """Stands for a speed class that nobody belongs to."""
 _LEVEL_KEY: Final = attrgetter("key")
+SIZES_MAX: Final = 256
+"""Request sizes whose cost by speed class is kept."""
+
+
+class SizeCosts:
+    """What requests of one size cost in each speed class, by its number; `low` is at most the smallest of them."""
+
+    __slots__ = ("_priced", "low", "offsets")
+
+    def __init__(self, priced: tuple[int, int], speeds: list[tuple[int, int, int, int]]) -> None:
+        self._priced = prompt, output = priced
+        self.offsets = [prompt * a + output * b for a, b, _, _ in speeds]
+        self.low = min(self.offsets, default=NEVER)
+
+    def follow(self, number: int, speed: tuple[int, int, int, int]) -> None:
+        """Take a new speed class over, which may reuse a number."""
+        prompt, output = self._priced
+        cost = prompt * speed[0] + output * speed[1]
+        if number < len(self.offsets):
+            self.offsets[number] = cost
+        else:
+            self.offsets.append(cost)
+        if cost < self.low:
+            self.low = cost
 
 
 class Pool:
@@ -44,6 +68,7 @@ class Pool:
         """Listed entries whose cost is not a straight line of the request; they are priced one by one."""
         self.speeds: list[tuple[int, int, int, int]] = []
         """Speed classes: µs per prompt and output token; in hard mode the constant and the rate of first tokens too."""
+        self._sizes: dict[tuple[int, int], SizeCosts] = {}
         self._numbers: dict[tuple[int, int, int, int], int] = {}
         self._uses: list[int] = []
         self._free: list[int] = []
@@ -115,6 +140,15 @@ class Pool:
         """Warm sessions without a place."""
         return self.sums.total.saturated
 
+    def costs(self, priced: tuple[int, int]) -> SizeCosts:
+        """Return what a request of so many prompt and output tokens costs in each speed class."""
+        found = self._sizes.get(priced)
+        if found is None:
+            if len(self._sizes) >= SIZES_MAX:
+                del self._sizes[next(iter(self._sizes))]
+            found = self._sizes[priced] = SizeCosts(priced, self.speeds)
+        return found
+
     # Changes
 
     def enter(self, entry: Entry) -> None:
@@ -132,18 +166,19 @@ class Pool:
 
     def settle(self, entry: Entry, context: GateContext) -> None:
         """Put a member where its present answers, room and price belong."""
-        kind = self._kind(entry)
-        price, room = entry.price, entry.room
-        if not kind.listed or room < 0 or price.open_backlog is not None:
+        kind = entry.kind
+        if kind is None or kind.gates is not entry.gates or kind.late is not entry.late or kind.fast is not entry.fast:
+            kind = self._count(entry)
+        if not kind.listed or entry.room < 0 or entry.open_backlog:
             self._unlist(entry)
-            if kind.listed and room >= 0:
+            if kind.listed and entry.room >= 0:
                 self.open_backlogs[entry.epoch] = entry
         elif context.policy.ttft_hard_reject:
             ttft = ttft_price(entry.session, self.model, context)
-            self._list(entry, kind, (price.prompt, price.output, ttft.constant, ttft.prompt))
+            self._list(entry, kind, (entry.prompt, entry.output, ttft.constant, ttft.prompt))
         else:
-            self._list(entry, kind, (price.prompt, price.output, 0, 0))
-        self.sums.follow(entry, context.catalog)
+            self._list(entry, kind, (entry.prompt, entry.output, 0, 0))
+        self.sums.follow(entry)
 
     def withhold(self, entry: Entry) -> bool:
         """Take a member off the lists until it is settled again; False when it stands on none."""
@@ -163,44 +198,40 @@ class Pool:
         )
         return listed + sum(entry.room >= need for entry in self.open_backlogs.values())
 
-    def _kind(self, entry: Entry) -> Kind:
+    def _count(self, entry: Entry) -> Kind:
         """Count the entry in its kind."""
         gates, before = entry.gates, entry.kind
-        if before is not None and before.gates is gates and before.late is entry.late and before.fast is entry.fast:
-            return before
         if gates is None:
             raise AssertionError("An entry is judged before it is settled.")
         kind = self.kinds.find(gates, entry.late, fast=entry.fast)
         entry.gates = kind.gates
-        if kind is before:
-            return kind
-        if before is not None:
-            before.count -= 1
-        kind.count += 1
-        entry.kind = kind
+        if kind is not before:
+            if before is not None:
+                before.count -= 1
+            kind.count += 1
+            entry.kind = kind
         return kind
 
     def _list(self, entry: Entry, kind: Kind, speed: tuple[int, int, int, int]) -> None:
-        base, room, row, level = entry.price.base, entry.room, entry.row, entry.level
+        base, room, row, level = entry.cost, entry.room, entry.row, entry.level
         headroom = headroom_class(room)
         load = (entry.occupancy, entry.pending)
+        key, room_key = base << ID_BITS | entry.epoch, room << ID_BITS | entry.epoch
         if row is not None and level is not None:
-            if (
-                entry.base == base
-                and entry.room_key >> ID_BITS == room
-                and row.kind is kind
-                and level.key == load
-                and entry.speed_class == speed
-            ):
+            if row.kind is kind and row.headroom == headroom and level.key == load and entry.speed_class == speed:
+                level.move(entry, row, base, key, room_key)
                 return
-            self._unlist(entry)
-        self.open_backlogs.pop(entry.epoch, None)
-        entry.speed_class = speed
-        entry.speed_number = self._number(speed)
-        entry.base = base
-        entry.key = base << ID_BITS | entry.epoch
-        entry.room_key = room << ID_BITS | entry.epoch
-        entry.headroom = headroom
+            level.remove(entry, row)
+            if entry.speed_class != speed:
+                self._leave_class(entry)
+                entry.speed_class = speed
+                entry.speed_number = self._number(speed)
+        else:
+            if self.open_backlogs:
+                self.open_backlogs.pop(entry.epoch, None)
+            entry.speed_class = speed
+            entry.speed_number = self._number(speed)
+        entry.base, entry.key, entry.room_key, entry.headroom = base, key, room_key, headroom
         level = self._levels.get(load)
         if level is None:
             level = self._levels[load] = Level(load)
@@ -209,12 +240,16 @@ class Pool:
         entry.row = level.add(entry, kind)
 
     def _unlist(self, entry: Entry) -> None:
-        self.open_backlogs.pop(entry.epoch, None)
+        if self.open_backlogs:
+            self.open_backlogs.pop(entry.epoch, None)
         level, row = entry.level, entry.row
         if level is None or row is None:
             return
         level.remove(entry, row)
         entry.level = entry.row = None
+        self._leave_class(entry)
+
+    def _leave_class(self, entry: Entry) -> None:
         number = entry.speed_number
         self._uses[number] -= 1
         if not self._uses[number]:
@@ -233,6 +268,8 @@ class Pool:
                 self.speeds.append(speed)
                 self._uses.append(0)
             self._numbers[speed] = number
+            for size in self._sizes.values():
+                size.follow(number, speed)
         self._uses[number] += 1
         return number
 

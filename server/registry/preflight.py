@@ -147,6 +147,11 @@ def _judge_own_machines(
     return _own(503, "machine_offline", text, decision, OFFLINE_RETRY_MS)
 
 
+def is_served(traits: Traits, pool: Pool | None) -> bool:
+    """Whether anybody connected has what a request of this kind wants; nobody connected is a matter of its own."""
+    return _missing_capability(traits, pool) is None
+
+
 def _missing_capability(traits: Traits, pool: Pool | None) -> str | None:
     """Name the capability that no connected provider of the model has; nobody connected is not a missing capability."""
     if pool is None:
@@ -188,6 +193,8 @@ def queue_refusal(request: RoutedRequest, failure: QueueFailure, decision: Decis
             param="model",
             decision=decision,
         )
+    if failure is QueueFailure.INCAPABLE:
+        return _unavailable("The last machine that serves such requests with this model went away.", decision)
     if request.self_route is SelfRoute.EXCLUSIVE:
         return own_machine_busy(retry_ms, decision)
     text = {

@@ -14,7 +14,7 @@ from msgspec import Struct
 from server.registry.admission import provider_cap
 from server.registry.cost import CAPACITY_RATE_MS, PENDING_MS, QUEUE_MS, health
 from server.registry.decision import Candidate, CostTerms
-from server.registry.grid import on_grid, per_token_us
+from server.registry.grid import on_grid, per_token_us, tokens_on_grid
 from server.registry.rates import STATE_MS, decode_tps, prefill_tps, projected_tps, solo_rate, ttft_ms
 from server.registry.speed import speed_of
 from server.registry.views import in_flight_total, owned_by, total_memory_gb
@@ -183,67 +183,65 @@ def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
     return TtftPrice(STATE_US[slot.state] + on_grid(first), on_grid(prompt))
 
 
+def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ledger_count: int, tps: float) -> float:
+    """Estimated time to first token in ms, its flow part scaled by what estimates were worth so far."""
+    prefill = prefill_tps(slot, speed.prefill)
+    raw = ttft_ms(
+        slot, prompt_tokens=prompt_tokens, ledger_count=ledger_count, prefill=prefill, tps=tps, has_capacity=True
+    )
+    state = STATE_MS[slot.state]
+    return state if raw is None else state + (raw - state) * speed.ttft_ratio
+
+
 def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
     """Calibrated time to first token of the request on this provider in ms; None without a capacity report."""
-    slot, speed = session.slot(request.model), speed_of(session, request.model, context)
-    raw = ttft_ms(
-        slot,
-        prompt_tokens=request.prompt_tokens,
-        ledger_count=session.ledger.sums(request.model).count,
-        prefill=prefill_tps(slot, speed.prefill),
-        tps=decode_tps(slot, speed.static, speed.median, context.policy.load_factor),
-        has_capacity=session.live.has_capacity,
-    )
-    if raw is None:
+    if not session.live.has_capacity:
         return None
-    state = STATE_MS[slot.state]
-    return state + (raw - state) * speed.ttft_ratio
+    slot, speed = session.slot(request.model), speed_of(session, request.model, context)
+    tps = decode_tps(slot, speed.static, speed.median, context.policy.load_factor)
+    count = session.ledger.sums(request.model).count
+    return calibrated_ttft_ms(slot, speed, prompt_tokens=request.prompt_tokens, ledger_count=count, tps=tps)
 
 
-def output_tokens(request: RoutedRequest, context: GateContext) -> int:
-    """Output tokens that the cost counts: the bound (v1), or what requests of this kind really produce (v2)."""
-    if context.policy.cost_model != "v2":
-        return request.max_tokens
-    expected = context.estimates.output_tokens
-    if expected is None:
-        return min(request.max_tokens, context.policy.expected_output)
-    return min(request.max_tokens, math.ceil(expected(request.model, request.account_id, request.max_tokens)))
+def priced_tokens(request: RoutedRequest, context: GateContext) -> tuple[int, int]:
+    """Prompt and output tokens that the cost counts, on the grid.
+
+    The output is the bound of the request (v1), or what requests of its kind really produce (v2).
+    """
+    output = request.max_tokens
+    if context.policy.cost_model == "v2":
+        expected, prior = context.estimates.output_tokens, context.policy.expected_output
+        known = prior if expected is None else math.ceil(expected(request.model, request.account_id, output))
+        output = min(output, known)
+    return tokens_on_grid(request.prompt_tokens), tokens_on_grid(output)
 
 
-def candidate(session: Session, request: RoutedRequest, context: GateContext, now: float) -> Candidate:
-    """Price the request on a provider that passed the gates, with everything that choosing compares."""
-    model = request.model
-    slot, speed = session.slot(model), speed_of(session, model, context)
-    faults = context.faults.pair(session.ident.stable_id, model, now)
-    penalty = health_us(session.live, total_memory_gb(session))
-    price = price_of(session, slot, model, faults, context, speed, penalty)
-    return record(session, request, context, price=price, slot=slot, speed=speed)
-
-
-def record(
-    session: Session,
-    request: RoutedRequest,
-    context: GateContext,
-    *,
-    price: Price,
-    slot: Slot,
-    speed: Speed,
+def candidate(
+    session: Session, request: RoutedRequest, context: GateContext, now: float, *, faults: PairFaults | None = None
 ) -> Candidate:
-    """Write down one priced provider."""
-    policy = context.policy
-    output = output_tokens(request, context)
-    sums = session.ledger.sums(request.model)
-    total = price.total(request.prompt_tokens, output)
+    """Price the request on a provider that passed the gates, with everything that choosing compares.
+
+    `faults` saves the question to fault memory where the answer is known.
+    """
+    model, policy, live = request.model, context.policy, session.live
+    slot, speed = session.slot(model), speed_of(session, model, context)
+    if faults is None:
+        faults = context.faults.pair(session.ident.stable_id, model, now)
+    penalty = health_us(live, total_memory_gb(session))
+    price = price_of(session, slot, model, faults, context, speed, penalty)
+    prompt, output = priced_tokens(request, context)
+    sums = session.ledger.sums(model)
+    occupancy = max(sums.count, slot.running + slot.waiting)
     return Candidate(
-        session=session,
-        terms=price.terms(request.prompt_tokens, output),
-        cost_us=total,
-        occupancy=max(sums.count, slot.running + slot.waiting),
-        pending=len(session.ledger.entries),
-        share=in_flight_total(session) / provider_cap(session),
-        ttft_ms=estimate_ttft(session, request, context),
-        tps=decode_tps(slot, speed.static, speed.median, policy.load_factor),
-        static_tps=speed.static,
-        projected_tps=projected_tps(slot, speed.static, policy.load_factor),
-        owned=owned_by(session, request.account_id),
+        session,
+        price.terms(prompt, output),
+        price.total(prompt, output),
+        occupancy,
+        len(session.ledger.entries),
+        in_flight_total(session) / provider_cap(session),
+        estimate_ttft(session, request, context),
+        decode_tps(slot, speed.static, speed.median, policy.load_factor),
+        speed.static,
+        projected_tps(slot, speed.static, policy.load_factor),
+        owned_by(session, request.account_id),
     )

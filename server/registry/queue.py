@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from server.registry.decision import Decision
     from server.registry.policy import RoutingPolicy
-    from server.registry.request import RoutedRequest
+    from server.registry.request import RoutedRequest, Traits
     from server.registry.state import Session
 
     Place = Callable[[Session, RoutedRequest, bool, float], Reservation | Reason]
@@ -53,6 +53,8 @@ class QueueFailure(Enum):
     """At its measured speed the queue would not reach the request in time."""
     TIMED_OUT = "queue_timeout"
     NO_PROVIDER = "no_provider"
+    INCAPABLE = "model_unavailable"
+    """The last provider that could serve a request of this kind went away; others that offer the model stay."""
     MODEL_REMOVED = "model_not_found"
 
 
@@ -285,6 +287,13 @@ class WaitingRoom:
         for waiter in waiters:
             self._fail(waiter, failure)
         return len(waiters)
+
+    def fail_incapable(self, model: str, is_served: Callable[[Traits], bool]) -> None:
+        """Fail the waiters of a model whose kind of request nobody offers any more."""
+        queue = self._queues.get(model)
+        for waiter in list(queue.waiters.values()) if queue is not None else ():
+            if not is_served(waiter.request.traits):
+                self._fail(waiter, QueueFailure.INCAPABLE)
 
     def _sweep(self, queue: ModelQueue, model: str, now: float) -> None:
         """End waiters whose own timer should have fired; their task has not run yet."""

@@ -15,12 +15,15 @@ from server.registry.membership import Membership
 from server.registry.request import SelfRoute
 from server.registry.reserve import looked
 from server.registry.walk import scan
+from server.registry.why import explain_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.registry.queue import QueueFailure, Waiter
     from server.registry.request import RoutedRequest
+    from server.registry.state import Session
+    from server.registry.why import MachineWhy
 
 
 class Registry(Membership):
@@ -30,9 +33,11 @@ class Registry(Membership):
 
     def choose_and_reserve(self, request: RoutedRequest, now: float) -> Decision:
         """Pick the best provider and reserve it in one synchronous step; see `Decision` for why there is none."""
+        rivals = self._chooser.rivals(request, self._context, now) if request.explain else ()
         found = self._chooser.choose(request, self._context, now)
         if found.reservation is not None:
             found.reservation.on_content = self._on_content
+        self.traces.decided(request, found, rivals)
         return found
 
     def look(self, request: RoutedRequest, now: float) -> Decision:
@@ -66,6 +71,10 @@ class Registry(Membership):
             context=self._context,
             retry_ms=self.retry_after_ms(request.model, now),
         )
+
+    def explain(self, session: Session, now: float) -> MachineWhy:
+        """Say why a machine gets work, or does not."""
+        return explain_machine(session, self._context, self.faults.events(session.ident.stable_id), now)
 
     def retry_after_ms(self, model: str, now: float) -> int:
         """Milliseconds a refused client of this model should wait."""

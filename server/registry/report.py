@@ -7,6 +7,7 @@ and left as it is; the result is the same as a full application, only cheaper.
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from server.registry.clamps import (
@@ -78,30 +79,48 @@ def _from_capacity(
 
 def _slot(wire: WireSlot, seq: int, before: Slot | None, now: float) -> Slot:
     state = _STATES.get(wire.state, SlotState.ABSENT)
-    budget_max = clamp_int(wire.active_token_budget_max, MAX_BUDGET)
-    kv_rate = clamp_int(wire.kv_bytes_per_token, MAX_KV_RATE)
-    budget = None
-    if budget_max or kv_rate:
-        budget = Budget(
-            max=budget_max,
-            used=clamp_int(wire.active_token_budget_used, MAX_BUDGET),
-            queued=clamp_int(wire.queued_token_budget, MAX_BUDGET),
-        )
+    budget_max, kv_rate = wire.active_token_budget_max, wire.kv_bytes_per_token
+    used, queued = wire.active_token_budget_used, wire.queued_token_budget
+    decode, prefill = wire.observed_decode_tps, wire.observed_prefill_tps
+    running, waiting, potential = wire.num_running, wire.num_waiting, wire.max_tokens_potential
+    concurrency, load_ms = wire.max_concurrency, wire.model_load_time_ms
+    if not (
+        0 <= budget_max <= MAX_BUDGET
+        and 0 <= used <= MAX_BUDGET
+        and 0 <= queued <= MAX_BUDGET
+        and 0 <= kv_rate <= MAX_KV_RATE
+        and 0 <= running <= MAX_REQUESTS
+        and 0 <= waiting <= MAX_REQUESTS
+        and 0 <= potential <= MAX_POTENTIAL
+        and 0 <= concurrency <= MAX_CONCURRENCY
+        and 0 <= load_ms <= MAX_LOAD_MS
+    ):
+        budget_max, used, queued = (clamp_int(one, MAX_BUDGET) for one in (budget_max, used, queued))
+        running, waiting = clamp_int(running, MAX_REQUESTS), clamp_int(waiting, MAX_REQUESTS)
+        kv_rate, potential = clamp_int(kv_rate, MAX_KV_RATE), clamp_int(potential, MAX_POTENTIAL)
+        concurrency, load_ms = clamp_int(concurrency, MAX_CONCURRENCY), clamp_int(load_ms, MAX_LOAD_MS)
+    if decode is None or not 0.0 <= decode <= MAX_DECODE_TPS:
+        decode = clamp(decode, 0.0, MAX_DECODE_TPS)
+    if prefill is None or not 0.0 <= prefill <= MAX_OBSERVED_PREFILL_TPS:
+        prefill = measured(prefill, MAX_OBSERVED_PREFILL_TPS)
+    since = None
+    if state is SlotState.RESIDENT:
+        since = before.resident_since if before is not None and before.resident_since is not None else now
     return Slot(
-        model=wire.model,
-        state=state,
-        running=clamp_int(wire.num_running, MAX_REQUESTS),
-        waiting=clamp_int(wire.num_waiting, MAX_REQUESTS),
-        budget=budget,
-        potential=clamp_int(wire.max_tokens_potential, MAX_POTENTIAL),
-        kv_rate=kv_rate,
-        tps_decode=clamp(wire.observed_decode_tps, 0.0, MAX_DECODE_TPS),
-        tps_prefill=measured(wire.observed_prefill_tps, MAX_OBSERVED_PREFILL_TPS),
-        max_concurrency=clamp_int(wire.max_concurrency, MAX_CONCURRENCY),
-        load_time_ms=clamp_int(wire.model_load_time_ms, MAX_LOAD_MS),
-        source=SlotSource.CAPACITY,
-        as_of_seq=max(0, seq),
-        resident_since=resident_since(state, before, now),
+        wire.model,
+        state,
+        running,
+        waiting,
+        Budget(budget_max, used, queued) if budget_max or kv_rate else None,
+        potential,
+        kv_rate,
+        decode,
+        prefill,
+        concurrency,
+        load_ms,
+        SlotSource.CAPACITY,
+        max(0, seq),
+        since,
     )
 
 
@@ -143,21 +162,23 @@ def _live(message: Heartbeat, *, before: Live, draining_expiry: float, now: floa
     elif message.status in {"idle", "serving"}:
         draining = None
     pressure, cpu = metrics.memory_pressure, metrics.cpu_usage
+    seq, active, total = before.capacity_seq, 0.0, 0.0
+    if capacity is not None:
+        seq = capacity.capacity_seq if capacity.capacity_seq > 0 else seq
+        active, total = capacity.gpu_memory_active_gb, capacity.total_memory_gb
     return Live(
-        last_heartbeat=now,
-        reported_at=now,
-        capacity_seq=capacity.capacity_seq
-        if capacity is not None and capacity.capacity_seq > 0
-        else before.capacity_seq,
-        has_capacity=capacity is not None,
-        memory_pressure=pressure if 0.0 <= pressure <= 1.0 else clamp(pressure, 0.0, 1.0),
-        cpu_usage=cpu if 0.0 <= cpu <= 1.0 else clamp(cpu, 0.0, 1.0),
-        thermal=metrics.thermal_state if metrics.thermal_state in _THERMAL else "nominal",
-        gpu_active_gb=clamp(capacity.gpu_memory_active_gb, 0.0, MAX_MEMORY_GB) if capacity is not None else 0.0,
-        total_memory_gb=clamp(capacity.total_memory_gb, 0.0, MAX_MEMORY_GB) if capacity is not None else 0.0,
-        free_for_load_gb=_free_for_load(capacity),
-        draining_until=draining,
-        uptime_seconds=before.uptime_seconds + (gap if 0 < gap <= UPTIME_GAP else 0.0),
+        now,
+        now,
+        seq,
+        capacity is not None,
+        pressure if 0.0 <= pressure <= 1.0 else clamp(pressure, 0.0, 1.0),
+        cpu if 0.0 <= cpu <= 1.0 else clamp(cpu, 0.0, 1.0),
+        metrics.thermal_state if metrics.thermal_state in _THERMAL else "nominal",
+        active if 0.0 <= active <= MAX_MEMORY_GB else clamp(active, 0.0, MAX_MEMORY_GB),
+        total if 0.0 <= total <= MAX_MEMORY_GB else clamp(total, 0.0, MAX_MEMORY_GB),
+        _free_for_load(capacity),
+        draining,
+        before.uptime_seconds + (gap if 0 < gap <= UPTIME_GAP else 0.0),
     )
 
 
@@ -196,7 +217,6 @@ def counter_delta(current: int, previous: int) -> int:
     return current - previous if current >= previous else current
 
 
-_REQUIRED_COUNTERS: Final = ("requests_served", "tokens_generated")
 _OPTIONAL_COUNTERS: Final = (
     "cancellations_received",
     "cancellations_before_output",
@@ -207,6 +227,7 @@ _OPTIONAL_COUNTERS: Final = (
     "cancel_during_model_load",
     "usage_gaps",
 )
+_optional: Final = attrgetter(*_OPTIONAL_COUNTERS)
 
 
 def merge_counters(stats: Stats, counters: dict[str, int], totals: dict[str, int]) -> None:
@@ -214,17 +235,15 @@ def merge_counters(stats: Stats, counters: dict[str, int], totals: dict[str, int
 
     A required counter of 0 sets the baseline back; an optional one that is 0 or absent keeps it.
     """
-    for name in _REQUIRED_COUNTERS:
-        value: int = getattr(stats, name)
-        _merge(name, value, counters, totals)
-    for name in _OPTIONAL_COUNTERS:
-        value = getattr(stats, name)
+    _merge("requests_served", stats.requests_served, counters, totals)
+    _merge("tokens_generated", stats.tokens_generated, counters, totals)
+    for name, value in zip(_OPTIONAL_COUNTERS, _optional(stats), strict=True):
         if value > 0:
             _merge(name, value, counters, totals)
 
 
 def _merge(name: str, value: int, counters: dict[str, int], totals: dict[str, int]) -> None:
-    delta = counter_delta(value, counters.get(name, 0))
-    if delta:
+    before = counters.get(name, 0)
+    if value != before and (delta := counter_delta(value, before)):
         totals[name] = totals.get(name, 0) + delta
     counters[name] = max(0, value)

@@ -66,6 +66,8 @@ class RoutedRequest(Struct, frozen=True, kw_only=True):
     avoid_version: str | None = None
     attempt: int = 1
     deadline: float | None = None
+    explain: bool = False
+    """Whether the caller wants to know why: the first candidates are noted with their costs."""
 
     @property
     def need(self) -> int:

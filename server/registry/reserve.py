@@ -6,23 +6,25 @@ present record, so caps and budgets hold at every commit, whoever proposed the p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
 from server.registry.decision import Candidate, ChoicePath, Decision
 from server.registry.gates import evaluate, hard_deadline_us
 from server.registry.ledger import Reservation
-from server.registry.price import candidate, output_tokens, record
+from server.registry.price import candidate, estimate_ttft, priced_tokens
 from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
 from server.registry.search import Search
 from server.registry.select import choose, narrow
 from server.registry.state import SlotState
+from server.registry.traces import Rival
+from server.registry.views import owned_by
 from server.registry.walk import only_health, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from random import Random
 
     from server.registry.entry import Entry
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from server.registry.walk import Scan
 
     Releaser = Callable[[Reservation, ReleaseCause, float | None], None]
+
+
+RIVALS: Final = 5
+"""So many of the cheapest providers are named to whoever asks why."""
+_NO_STAGES: Final[tuple[tuple[Candidate, ...], ...]] = ((), (), (), ())
 
 
 class Chooser:
@@ -76,6 +83,28 @@ class Chooser:
         self._index.advance(now)
         reason = evaluate(session, request, context, now)
         return self._enter(session, request, context, now) if reason is None else reason
+
+    def rivals(self, request: RoutedRequest, context: GateContext, now: float) -> tuple[Rival, ...]:
+        """Name the cheapest providers that a public request could have now."""
+        self._index.advance(now)
+        pool = self._index.pool(request.model)
+        if pool is None:
+            return ()
+        search, _ = self._prepare(pool, request, context)
+        for usable in pool.kinds.plan(request.traits, request.avoid_version):
+            found = search.cheapest(usable, RIVALS) if usable else []
+            if found:
+                return tuple(
+                    Rival(
+                        provider_id=entry.session.session_id,
+                        cost_ms=cost / 1000,
+                        occupancy=entry.occupancy,
+                        pending=entry.pending,
+                        estimated_ttft_ms=estimate_ttft(entry.session, request, context),
+                    )
+                    for cost, entry in found
+                )
+        return ()
 
     # A few named providers
 
@@ -128,38 +157,44 @@ class Chooser:
     def _search(
         self, pool: Pool, request: RoutedRequest, context: GateContext, now: float, *, ignore_health: bool
     ) -> Decision:
-        expected = context.policy.cost_model == "v2"
-        search = Search(
-            pool,
-            prompt_tokens=request.prompt_tokens,
-            output_tokens=output_tokens(request, context),
-            need=request.need,
-            deadline_us=hard_deadline_us(request, context.policy),
-            expected=expected,
-        )
-        extra = self._extra(pool, request, context, now)
+        search, priced = self._prepare(pool, request, context)
+        own = self._private(request)
+        extra = self._extra(pool, own, request, context, now) if own or pool.open_backlogs else ()
+        staged = _staged(extra, request, context) if extra else _NO_STAGES
         plan = pool.kinds.plan(request.traits, request.avoid_version, ignore_health=ignore_health)
-        for usable, some in zip(plan, _staged(extra, request, context), strict=True):
+        for usable, some in zip(plan, staged, strict=True):
             if not usable and not some:
                 continue
             found = search.choose(usable, some, self._random)
             if found is None:
                 continue
             winner, path, equal = found
-            if isinstance(winner, Candidate):
-                return self._decided(winner.session, winner, request, context, now, path, equal, ignore_health)
-            session = winner.session
-            priced = record(session, request, context, price=winner.price, slot=winner.slot, speed=winner.speed)
-            return self._decided(session, priced, request, context, now, path, equal, ignore_health)
+            if not isinstance(winner, Candidate):
+                owned = owned_by(winner.session, request.account_id)
+                winner = winner.candidate(request.prompt_tokens, priced, owned=owned)
+            return self._decided(winner.session, winner, request, context, now, path, equal, ignore_health)
         rejections = self._rejections(pool, request, context, now, ignore_health=ignore_health)
         late = search.best_ttft_us(request.prompt_tokens) if Reason.TTFT_CEILING in rejections else None
         nothing = _nothing(request, rejections, pool.size, fail_open=ignore_health)
         return nothing if late is None else structs.replace(nothing, best_ttft_ms=late / 1000)
 
-    def _extra(self, pool: Pool, request: RoutedRequest, context: GateContext, now: float) -> list[Candidate]:
+    def _prepare(self, pool: Pool, request: RoutedRequest, context: GateContext) -> tuple[Search, tuple[int, int]]:
+        priced = priced_tokens(request, context)
+        search = Search(
+            pool,
+            priced,
+            need=request.need,
+            prompt_tokens=request.prompt_tokens,
+            deadline_us=hard_deadline_us(request, context.policy),
+            expected=context.policy.cost_model == "v2",
+        )
+        return search, priced
+
+    def _extra(
+        self, pool: Pool, own: Sequence[Session], request: RoutedRequest, context: GateContext, now: float
+    ) -> list[Candidate]:
         """Price what the lists do not hold: the caller's private machines, and backlogs that depend on the request."""
-        sessions = [entry.session for entry in pool.open_backlogs.values()]
-        sessions += self._private(request)
+        sessions = [*(entry.session for entry in pool.open_backlogs.values()), *own]
         return [
             candidate(one, request, context, now) for one in sessions if evaluate(one, request, context, now) is None
         ]
@@ -175,7 +210,8 @@ class Chooser:
         tally = pool.tally(request.traits, ignore_health=ignore_health)
         counts = {reason: count for reason, count in tally.items() if reason is not None}
         short = tally.get(None, 0)
-        personal = {one.session_id: one for one in self._private(request)}
+        preferred = request.self_route is SelfRoute.PREFER
+        personal = {one.session_id: one for one in (self._named(request) if preferred else self._private(request))}
         personal |= {one: self._sessions[one] for one in request.excluded_sessions if one in self._sessions}
         for session in personal.values():
             entry = session.entries.get(request.model)
@@ -249,22 +285,15 @@ class Chooser:
         return reservation
 
 
-def _staged(extra: Sequence[Candidate], request: RoutedRequest, context: GateContext) -> Iterator[Sequence[Candidate]]:
+def _staged(extra: Sequence[Candidate], request: RoutedRequest, context: GateContext) -> list[Sequence[Candidate]]:
     """Sort extra candidates into the stages of a plan: other versions first, fast ones first."""
-    floor = context.policy.min_decode_tps
+    floor, avoid = context.policy.min_decode_tps, request.avoid_version
+    stages: list[Sequence[Candidate]] = []
     for avoided in (False, True):
+        some = [one for one in extra if (avoid is not None and one.session.caps.version == avoid) is avoided]
         for slow in (False, True):
-            yield (
-                [
-                    one
-                    for one in extra
-                    if (request.avoid_version is not None and one.session.caps.version == request.avoid_version)
-                    is avoided
-                    and (floor > 0 and one.projected_tps < floor) is slow
-                ]
-                if extra
-                else ()
-            )
+            stages.append([one for one in some if (floor > 0 and one.projected_tps < floor) is slow])
+    return stages
 
 
 def _nothing(request: RoutedRequest, rejections: Mapping[Reason, int], scanned: int, *, fail_open: bool) -> Decision:

@@ -10,23 +10,28 @@ Invariant: `Row.mins[number]` is the smallest base of the group of that speed cl
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from itertools import islice
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from server.registry.entry import Entry
     from server.registry.kinds import Kind
+    from server.registry.pool import SizeCosts
 
 NEVER: Final = 1 << 62
 ID_BITS: Final = 40
 ID_MASK: Final = (1 << ID_BITS) - 1
-HEADROOM_CLASSES: Final = 8
-_FINEST: Final = 9
-"""Members with less than 2**9 tokens of room share class 0; from there each doubling is a class."""
+_LAST_CLASS: Final = 4
+_BESTS_MAX: Final = 64
 
 
 def headroom_class(room: int) -> int:
-    """Return the class of a room in tokens; every member of a higher class has more room than any of a lower one."""
-    return min(HEADROOM_CLASSES - 1, (room >> _FINEST).bit_length())
+    """Return the class of a room in tokens: below 1,024, 4,096, 16,384, 65,536, and above.
+
+    Every member of a higher class has more room than any of a lower one.
+    """
+    return 0 if room < 1_024 else min(_LAST_CLASS, (room.bit_length() - 9) >> 1)
 
 
 class Group:
@@ -38,20 +43,14 @@ class Group:
         self.keys: list[int] = []
         self.rooms: list[int] = []
 
-    def add(self, entry: Entry) -> None:
-        """Enter a member."""
-        insort(self.keys, entry.key)
-        insort(self.rooms, entry.room_key)
-
-    def remove(self, entry: Entry) -> None:
-        """Take a member out."""
-        keys, rooms = self.keys, self.rooms
-        del keys[bisect_left(keys, entry.key)]
-        del rooms[bisect_left(rooms, entry.room_key)]
-
     def fitting(self, need: int) -> int:
         """Return how many members have room for `need`."""
         return len(self.rooms) - bisect_left(self.rooms, need << ID_BITS)
+
+    def first(self, members: dict[int, Entry], need: int, count: int) -> list[Entry]:
+        """Return the first members in the order of base that have room for `need`."""
+        fitting = (one for key in self.keys if (one := members[key & ID_MASK]).room >= need)
+        return list(islice(fitting, count))
 
     def least(self, members: dict[int, Entry], need: int, below: int) -> int:
         """Return the smallest base under `below` among the members with room for `need`, else NEVER."""
@@ -61,7 +60,7 @@ class Group:
         if not fitting:
             return NEVER
         if fitting <= first:
-            return min(members[room & ID_MASK].base for room in rooms[first:])
+            return min([members[room & ID_MASK].base for room in rooms[first:]])
         for key in keys:
             if key >> ID_BITS >= below:
                 return NEVER
@@ -80,11 +79,11 @@ class Group:
         if not first:
             return Share(keys, end) if end else None
         if fitting <= first:
-            found = (members[room & ID_MASK] for room in rooms[first:])
-            chosen = sorted(one.key for one in found if one.base <= highest)
+            found = [members[room & ID_MASK] for room in rooms[first:]]
+            chosen = sorted([one.key for one in found if one.base <= highest])
             return Share(chosen, len(chosen)) if chosen else None
-        short = (members[room & ID_MASK] for room in rooms[:first])
-        holes = sorted(bisect_left(keys, one.key) for one in short if one.base <= highest)
+        short = [members[room & ID_MASK] for room in rooms[:first]]
+        holes = sorted([bisect_left(keys, one.key) for one in short if one.base <= highest])
         return Share(keys, end - len(holes), holes) if end > len(holes) else None
 
 
@@ -108,9 +107,12 @@ class Share:
 
 
 class Row:
-    """The groups of one kind and headroom class in a level, by the number of their speed class."""
+    """The groups of one kind and headroom class in a level, by the number of their speed class.
 
-    __slots__ = ("groups", "headroom", "kind", "low", "mins", "number")
+    `members` has all of them in no order; a member knows its place there.
+    """
+
+    __slots__ = ("_bests", "groups", "headroom", "kind", "low", "members", "mins", "number")
 
     def __init__(self, kind: Kind, headroom: int, number: int) -> None:
         self.kind = kind
@@ -118,22 +120,37 @@ class Row:
         self.number = number
         self.mins: list[int] = []
         self.groups: list[Group | None] = []
+        self.members: list[Entry] = []
         self.low = NEVER
+        self._bests: dict[SizeCosts, int] = {}
+
+    def best(self, costs: SizeCosts) -> int:
+        """Return the lowest cost of a request of this size; it is kept until a smallest base changes."""
+        found = self._bests.get(costs)
+        if found is None:
+            if len(self._bests) >= _BESTS_MAX:
+                self._bests.clear()
+            found = self._bests[costs] = min(map(add, costs.offsets, self.mins), default=NEVER)
+        return found
 
     def add(self, entry: Entry) -> None:
         """Enter a member."""
         number, base = entry.speed_number, entry.base
-        groups = self.groups
+        groups, mins = self.groups, self.mins
         if number >= len(groups):
             missing = number + 1 - len(groups)
             groups.extend([None] * missing)
-            self.mins.extend([NEVER] * missing)
+            mins.extend([NEVER] * missing)
         group = groups[number]
         if group is None:
             group = groups[number] = Group()
-        group.add(entry)
-        if base < self.mins[number]:
-            self.mins[number] = base
+        insort(group.keys, entry.key)
+        insort(group.rooms, entry.room_key)
+        entry.place = len(self.members)
+        self.members.append(entry)
+        if base < mins[number]:
+            mins[number] = base
+            self._bests.clear()
             if base < self.low:
                 self.low = base
 
@@ -143,11 +160,44 @@ class Row:
         group = self.groups[number]
         if group is None:
             raise AssertionError("A member is in the group of its speed class.")
-        group.remove(entry)
+        keys, rooms = group.keys, group.rooms
+        del keys[bisect_left(keys, entry.key)]
+        del rooms[bisect_left(rooms, entry.room_key)]
+        last = self.members.pop()
+        if last is not entry:
+            self.members[entry.place] = last
+            last.place = entry.place
         if entry.base == self.mins[number]:
-            self.mins[number] = group.keys[0] >> ID_BITS if group.keys else NEVER
+            self.mins[number] = keys[0] >> ID_BITS if keys else NEVER
+            self._bests.clear()
             if entry.base == self.low:
                 self.low = min(self.mins)
+
+    def move(self, entry: Entry, base: int, key: int, room_key: int) -> None:
+        """Give a member that stays in its group another base and room."""
+        number, before = entry.speed_number, entry.base
+        group = self.groups[number]
+        if group is None:
+            raise AssertionError("A member is in the group of its speed class.")
+        if room_key != entry.room_key:
+            rooms = group.rooms
+            del rooms[bisect_left(rooms, entry.room_key)]
+            insort(rooms, room_key)
+            entry.room_key = room_key
+        if base == before:
+            return
+        keys, mins = group.keys, self.mins
+        del keys[bisect_left(keys, entry.key)]
+        insort(keys, key)
+        entry.base, entry.key = base, key
+        least = keys[0] >> ID_BITS
+        if least != mins[number]:
+            mins[number] = least
+            self._bests.clear()
+            if least < self.low:
+                self.low = least
+            elif before == self.low:
+                self.low = min(mins)
 
 
 class Level:
@@ -177,6 +227,15 @@ class Level:
         """Take a member out of its row."""
         row.remove(entry)
         if entry.base == self.low:
+            self.low = min([one.low for one in self.rows])
+
+    def move(self, entry: Entry, row: Row, base: int, key: int, room_key: int) -> None:
+        """Give a member that stays in its row and speed class another base and room."""
+        before = entry.base
+        row.move(entry, base, key, room_key)
+        if row.low < self.low:
+            self.low = row.low
+        elif before == self.low:
             self.low = min([one.low for one in self.rows])
 
     def drop_rows(self, kinds: set[Kind]) -> None:

@@ -1,16 +1,19 @@
 """The choice over a pool's index: the tie set of a walk over all its sessions, in a time that hardly grows with them.
 
 A walk finds the lowest cost, keeps what is near it, then the least loaded of these, and draws one. The index finds the
-lowest cost by speed class, the least loaded level with anything near it, counts what that level has near it, and takes
-the one at a drawn rank. Rank follows rows, speed classes and bases (`Entry.rank_order`); extra candidates come last.
+lowest cost by speed class, knows the least loaded level that has anything near it, and draws there: members of the
+level until one of them belongs to the tie set, and after a few misses one of the set itself, which is counted then.
+Either way every member of the set has the same chance.
 """
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from operator import add
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from server.registry.decision import ChoicePath
+from server.registry.pool import SizeCosts
 from server.registry.rows import NEVER, headroom_class
 from server.registry.select import near_limit_us
 
@@ -22,9 +25,14 @@ if TYPE_CHECKING:
     from server.registry.entry import Entry
     from server.registry.kinds import Kind
     from server.registry.pool import Pool
-    from server.registry.rows import Level, Share
+    from server.registry.rows import Level, Row, Share
 
     Found: TypeAlias = Entry | Candidate
+
+DRAWS: Final = 6
+"""So many members of a level are drawn before its tie set is counted."""
+FEW: Final = 24
+"""A level with so few members is counted at once."""
 
 
 class Search:
@@ -34,15 +42,15 @@ class Search:
     closer, and the better of two random ones is taken.
     """
 
-    __slots__ = ("_expected", "_headroom", "_low", "_need", "_offsets", "_pool")
+    __slots__ = ("_costs", "_expected", "_headroom", "_low", "_need", "_offsets", "_pool")
 
     def __init__(
         self,
         pool: Pool,
+        priced: tuple[int, int],
         *,
-        prompt_tokens: int,
-        output_tokens: int,
         need: int,
+        prompt_tokens: int,
         deadline_us: int | None,
         expected: bool,
     ) -> None:
@@ -50,32 +58,45 @@ class Search:
         self._need = need
         self._headroom = headroom_class(need)
         self._expected = expected
-        self._offsets = offsets = [prompt_tokens * a + output_tokens * b for a, b, _, _ in pool.speeds]
+        self._costs = costs = pool.costs(priced) if deadline_us is None else SizeCosts(priced, pool.speeds)
         if deadline_us is not None:
             for number, (_, _, constant, rate) in enumerate(pool.speeds):
                 if constant + prompt_tokens * rate > deadline_us:
-                    offsets[number] = NEVER
-        self._low = min(offsets, default=NEVER)
+                    costs.offsets[number] = NEVER
+        self._offsets = costs.offsets
+        self._low = costs.low
 
     def choose(
         self, usable: frozenset[Kind], extra: Sequence[Candidate], random: Random
     ) -> tuple[Found, ChoicePath, int] | None:
-        """Return the winner, how it was found and how many were equal; None when nothing has room."""
-        best = self._best(usable, min([one.cost_us for one in extra], default=NEVER))
+        """Return the winner, how it was found, and how many were equal (0: not counted); None without any room."""
+        best, better = self._best(usable, min([one.cost_us for one in extra], default=NEVER) if extra else NEVER)
         if best >= NEVER:
             return None
         limit = near_limit_us(best, expected=self._expected)
-        near = [one for one in extra if one.cost_us <= limit]
         if self._expected:
-            return self._better_of_two(usable, limit, near, random)
-        load, shares, count = self._least_loaded(usable, limit, near)
-        calm = [one for one in near if (one.occupancy, one.pending) == load]
-        equal = count + len(calm)
-        if equal > 1:
-            rank = int(random.random() * equal)
-            return (self._at(shares, rank) if rank < count else calm[rank - count]), ChoicePath.RANDOM, equal
-        winner = self._at(shares, 0) if count else calm[0]
-        return winner, self._path(usable, limit, near, load), 1
+            return self._better_of_two(usable, limit, [one for one in extra if one.cost_us <= limit], random)
+        level = next((level for level, cost in better if cost <= limit), None)
+        if extra:
+            near = [one for one in extra if one.cost_us <= limit]
+            load = min([(one.occupancy, one.pending) for one in near], default=None)
+            if load is not None and (level is None or load <= level.key):
+                calm = [one for one in near if (one.occupancy, one.pending) == load]
+                same = level if level is not None and level.key == load else None
+                return self._counted(usable, limit, same, load, calm, near, random)
+        else:
+            near = []
+        if level is None:
+            raise AssertionError("Whoever has the lowest cost is near it.")
+        rows = [row for row in level.rows if row.kind in usable and row.headroom >= self._headroom and row.members]
+        members = sum([len(row.members) for row in rows])
+        if members > FEW:
+            drawn = self._draw(rows, members, limit, random)
+            if drawn is not None:
+                return drawn, ChoicePath.RANDOM, 0
+        elif not near:
+            return self._listed(usable, limit, level, rows, random)
+        return self._counted(usable, limit, level, level.key, (), near, random)
 
     def best_ttft_us(self, prompt_tokens: int) -> int | None:
         """Return the earliest first token of any speed class that somebody belongs to (hard mode only)."""
@@ -84,28 +105,71 @@ class Search:
             [constant + prompt_tokens * rate for _, _, constant, rate in pool.classes() if constant >= 0], default=None
         )
 
-    def _best(self, usable: frozenset[Kind], best: int) -> int:
-        """Return the lowest cost of a usable member with room, if it is below `best`."""
-        offsets, low, headroom = self._offsets, self._low, self._headroom
+    def cheapest(self, usable: frozenset[Kind], count: int) -> list[tuple[int, Entry]]:
+        """Return the cheapest listed members with room and their costs; a look into every group, for explanations."""
+        members, need = self._pool.members, self._need
+        found: list[tuple[int, int]] = []
         for level in self._pool.levels:
-            if level.low + low >= best:
-                continue
             for row in level.rows:
-                if row.low + low >= best or row.headroom < headroom or row.kind not in usable:
-                    continue
-                if row.headroom > headroom:
-                    cost = min(map(add, offsets, row.mins))
-                    if cost < best:
-                        best = cost
-                    continue
-                for number, base in enumerate(row.mins):
-                    offset = offsets[number]
-                    group = row.groups[number]
-                    if base + offset < best and group is not None:
-                        least = group.least(self._pool.members, self._need, best - offset)
-                        if least + offset < best:
-                            best = least + offset
+                if row.headroom >= self._headroom and row.kind in usable:
+                    for offset, group in zip(self._offsets, row.groups, strict=False):
+                        first = group.first(members, need, count) if group is not None else []
+                        found += [(entry.base + offset, entry.epoch) for entry in first]
+        return [(cost, members[epoch]) for cost, epoch in nsmallest(count, found)]
+
+    def _best(self, usable: frozenset[Kind], best: int) -> tuple[int, list[tuple[Level, int]]]:
+        """Return the lowest cost of a usable member with room, if it is below `best`.
+
+        With it go the levels that each had a lower cost than all before them, in their order. The first of these that
+        is near the best is the least loaded one with anything near: what was skipped costs no less than one before it.
+        """
+        low = self._low
+        better: list[tuple[Level, int]] = []
+        for level in self._pool.levels:
+            if level.low + low < best:
+                cost = self._lowest(level, usable, best)
+                if cost < best:
+                    best = cost
+                    better.append((level, cost))
+        return best, better
+
+    def _lowest(self, level: Level, usable: frozenset[Kind], best: int) -> int:
+        """Return the lowest cost of a usable member of a level with room, if it is below `best`, else `best`."""
+        costs, low, headroom = self._costs, self._low, self._headroom
+        for row in level.rows:
+            if row.low + low >= best or row.headroom < headroom or row.kind not in usable:
+                continue
+            if row.headroom > headroom:
+                cost = row.best(costs)
+                if cost < best:
+                    best = cost
+            else:
+                best = self._edge(row, best)
         return best
+
+    def _edge(self, row: Row, best: int) -> int:
+        """Return the lowest cost in a row of which only some members have room, if it is below `best`."""
+        for number, cost in enumerate(map(add, self._offsets, row.mins)):
+            if cost < best:
+                group, offset = row.groups[number], self._offsets[number]
+                if group is not None:
+                    best = min(best, group.least(self._pool.members, self._need, best - offset) + offset)
+        return best
+
+    def _draw(self, rows: Sequence[Row], members: int, limit: int, random: Random) -> Entry | None:
+        """Draw members until one is near the best and has room; None after some misses."""
+        offsets, need = self._offsets, self._need
+        for _ in range(DRAWS):
+            place = int(random.random() * members)
+            for row in rows:
+                count = len(row.members)
+                if place < count:
+                    entry = row.members[place]
+                    if entry.base + offsets[entry.speed_number] <= limit and entry.room >= need:
+                        return entry
+                    break
+                place -= count
+        return None
 
     def _near(self, level: Level, usable: frozenset[Kind], limit: int) -> tuple[list[Share], int]:
         """Return the usable members of a level with room and a cost of at most `limit`."""
@@ -127,22 +191,37 @@ class Search:
                     count += share.count
         return shares, count
 
-    def _least_loaded(
-        self, usable: frozenset[Kind], limit: int, near: Sequence[Candidate]
-    ) -> tuple[tuple[int, int], list[Share], int]:
-        """Return the least load with anything near the best cost, and the members that have it."""
-        first = min([(one.occupancy, one.pending) for one in near], default=None)
-        low = self._low
-        for level in self._pool.levels:
-            if first is not None and level.key > first:
-                break
-            if level.low + low <= limit:
-                shares, count = self._near(level, usable, limit)
-                if count:
-                    return level.key, shares, count
-        if first is None:
-            raise AssertionError("Whoever has the lowest cost is near it.")
-        return first, [], 0
+    def _counted(
+        self,
+        usable: frozenset[Kind],
+        limit: int,
+        level: Level | None,
+        load: tuple[int, int],
+        calm: Sequence[Candidate],
+        near: Sequence[Candidate],
+        random: Random,
+    ) -> tuple[Found, ChoicePath, int]:
+        """Draw a rank in the tie set: the members of the least loaded level in their order, then extra candidates."""
+        shares, count = self._near(level, usable, limit) if level is not None else ([], 0)
+        equal = count + len(calm)
+        rank = int(random.random() * equal) if equal > 1 else 0
+        winner = self._at(shares, rank) if rank < count else calm[rank - count]
+        return winner, ChoicePath.RANDOM if equal > 1 else self._path(usable, limit, near, load), equal
+
+    def _listed(
+        self, usable: frozenset[Kind], limit: int, level: Level, rows: Sequence[Row], random: Random
+    ) -> tuple[Found, ChoicePath, int]:
+        """Draw a rank in the tie set of a level with few members, by looking at each."""
+        offsets, need = self._offsets, self._need
+        equal = [
+            entry
+            for row in rows
+            for entry in row.members
+            if entry.base + offsets[entry.speed_number] <= limit and entry.room >= need
+        ]
+        if len(equal) > 1:
+            return equal[int(random.random() * len(equal))], ChoicePath.RANDOM, len(equal)
+        return equal[0], self._path(usable, limit, (), level.key), 1
 
     def _path(
         self, usable: frozenset[Kind], limit: int, near: Sequence[Candidate], load: tuple[int, int]
@@ -151,7 +230,7 @@ class Search:
         others = [(one.occupancy, one.pending) for one in near]
         low = self._low
         for level in self._pool.levels:
-            if level.low + low <= limit and self._near(level, usable, limit)[1]:
+            if level.key != load and level.low + low <= limit and self._lowest(level, usable, limit + 1) <= limit:
                 others.append(level.key)
         others = [one for one in others if one != load]
         if not others:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from server.registry.rates import registered_prefill_tps, static_tps
+from server.registry.state import SlotState
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
-    from server.registry.state import Session
+    from server.registry.state import Session, Slot
 
 
 class Speed(Struct, frozen=True, gc=False):
@@ -36,17 +37,32 @@ class Speed(Struct, frozen=True, gc=False):
 
 def take_speed(session: Session, model: str, context: GateContext) -> Speed:
     """Work the rates out anew."""
-    caps, policy, rates = session.caps, context.policy, context.rates
+    caps, policy = session.caps, context.policy
     static = static_tps(caps)
-    estimates, family = context.estimates, caps.hardware.chip_family
+    return _with_fleet(static, registered_prefill_tps(caps, static, policy), session, model, context)
+
+
+def follow_speed(before: Speed, session: Session, slot: Slot, model: str, context: GateContext) -> Speed:
+    """Take what may have moved since `before` and matters for this slot."""
+    if slot.tps_decode > 0 and slot.state is SlotState.RESIDENT and not context.policy.ttft_hard_reject:
+        # Its own rate is known: only a busy slot needs the cap, nothing else comes from the fleet.
+        if not context.policy.quality_cap or not slot.running + slot.waiting:
+            return before
+        solo = context.rates.solo(session, model, context.policy)
+        return before if solo == before.solo else Speed(before.static, before.prefill, before.median, solo)
+    return _with_fleet(before.static, before.prefill, session, model, context)
+
+
+def _with_fleet(static: float, prefill: float, session: Session, model: str, context: GateContext) -> Speed:
+    hardware, policy, estimates = session.caps.hardware, context.policy, context.estimates
     ratio, load = estimates.ttft_ratio, estimates.load_seconds
     return Speed(
         static,
-        registered_prefill_tps(caps, static, policy),
-        rates.decode_median(model, family),
-        rates.solo(session, model, policy) if policy.quality_cap else 0.0,
-        ratio(model, family) if ratio is not None else 1.0,
-        load(model, caps.hardware.chip_class) if load is not None else None,
+        prefill,
+        context.rates.decode_median(model, hardware.chip_family),
+        context.rates.solo(session, model, policy) if policy.quality_cap else 0.0,
+        ratio(model, hardware.chip_family) if ratio is not None else 1.0,
+        load(model, hardware.chip_class) if load is not None else None,
     )
 
 

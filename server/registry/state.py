@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from protocol.messages.from_provider import Slot as WireSlot
     from protocol.messages.from_provider import Stats
     from server.ports import ProviderChannel, TrustState
-    from server.registry.entry import Entry
+    from server.registry.entry import Entry, Machine
     from server.registry.speed import Speed
 
 Status = Literal["untrusted", "offline", "draining", "serving", "online"]
@@ -221,6 +221,8 @@ class Session:
     """Rates by model as of the last change; written by the routing index."""
     entries: dict[str, Entry] = field(default_factory=dict)
     """What the routing index holds of this session, by model; written by the index alone."""
+    machine: Machine | None = None
+    """What these entries share; written by the index alone."""
 
     @property
     def session_id(self) -> str:

@@ -28,18 +28,23 @@ class OutcomeRecorder:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def reserved(self, reservation: Reservation, now: float) -> None:
-        """An attempt got a machine: note what is predicted of it, and that its model is asked for."""
+    def reserved(self, reservation: Reservation, now: float) -> float | None:
+        """An attempt got a machine: note what is predicted of it, and that its model is asked for.
+
+        Returns the seconds to the first content that nine of ten such dispatches keep; None while that is not known.
+        """
         registry, model = self._registry, reservation.model
         registry.demand.asked(model, now)
         if reservation.cold:
             registry.demand.note(model, Signal.COLD_DISPATCH, now)
-            return
+            return None
         session = registry.session(reservation.session_id)
         raw = None if session is None else self._raw_ttft(session, reservation)
-        if session is not None and raw is not None:
-            family = session.caps.hardware.chip_family
-            registry.calibration.predicted(reservation.request_id, model, family, raw, now)
+        if session is None or raw is None:
+            return None
+        registry.calibration.predicted(reservation.request_id, model, session.caps.hardware.chip_family, raw, now)
+        q90 = registry.calibration.q90_ms(model, raw)
+        return None if q90 is None else q90 / 1000
 
     def refused(self, model: str, now: float) -> None:
         """A request found no place: it waits, or was told to come back."""

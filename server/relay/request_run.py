@@ -25,6 +25,7 @@ from server.relay.job import Answered, Committed, Refused
 from server.relay.opening import Opening
 from server.relay.outlet import Outlet
 from server.relay.provider_headers import provider_headers
+from server.relay.racers import Racers
 from server.relay.settle_once import SettleOnce
 from server.relay.settlement import BilledUsage, Outcome, SettlementRecord
 from server.relay.watch import watch_answer, watch_stream
@@ -59,14 +60,14 @@ class RequestRun:
             on_abandoned=self.consumer_left,
             on_spout=self._connect,
         )
-        self._opening = Opening(
+        self._racers = Racers(
             services,
             job,
-            self._choice,
             outlet=self._outlet,
             woken=self._woken,
             owner_alive=lambda: not self._settlement.started,
         )
+        self._opening = Opening(services, job, self._choice, self._racers, self._woken)
         self._gone = False
         self.decided = trio.Event()
         self.outcome: RelayOutcome | None = None
@@ -79,7 +80,7 @@ class RequestRun:
         self._opening.leave()
 
     def _connect(self, spout: Spout) -> None:
-        racer = self._opening.racer
+        racer = self._racers.chosen
         if racer is not None and isinstance(racer.attempt.sink, StreamSink) and racer.attempt.sink.direct:
             racer.attempt.connect(spout)
 
@@ -118,13 +119,13 @@ class RequestRun:
             await self._relay(opened)
 
     def _refuse(self, error: ApiError) -> None:
-        self._opening.end(Event.SHUTDOWN)
+        self._racers.end(Event.SHUTDOWN)
         self._settle(outcome_of_status(error.status), error.status, None)
         self._decide(Refused(error))
 
     def _end_unheard(self) -> None:
         """The consumer left before content."""
-        for racer in self._opening.open_racers():
+        for racer in self._racers.open:
             self._choice.note_attempt("abandoned", racer.session)
         self._settle(Outcome.CLIENT_GONE, GONE_STATUS, None)
         self._decide(Refused(ApiError(GONE_STATUS, "client_gone", "The client left.")))
@@ -213,7 +214,7 @@ class RequestRun:
 
     def _end_broken(self, error: ApiError) -> None:
         """Tell the consumer in-band, or with a status if nothing was sent yet."""
-        sink = self._opening.racer.attempt.sink if self._opening.racer is not None else None
+        sink = self._racers.chosen.attempt.sink if self._racers.chosen is not None else None
         if isinstance(sink, StreamSink) and isinstance(self.outcome, Committed):
             self._outlet.finish(sink.chat.fail(error))
         else:
@@ -223,7 +224,7 @@ class RequestRun:
 
     def _abort(self, error: ApiError, outcome: Outcome) -> None:
         """End whatever is left after a crash or at a shutdown; synchronous."""
-        self._opening.end(Event.SHUTDOWN)
+        self._racers.end(Event.SHUTDOWN)
         self._end_broken(error)
         if not self._settlement.started:
             self._settle(outcome, error.status, None)
@@ -235,7 +236,7 @@ class RequestRun:
             self.decided.set()
 
     def _settle(self, outcome: Outcome, status: int, usage: BilledUsage | None) -> trio.Event:
-        job, racer = self._job, self._opening.racer
+        job, racer = self._job, self._racers.chosen
         attempt = racer.attempt if racer is not None else None
         session = racer.session if racer is not None else None
         committed = attempt is not None and attempt.committed
@@ -257,7 +258,7 @@ class RequestRun:
                 delivered_deltas=attempt.sink.deltas if attempt is not None and committed else 0,
                 delivered_text_bytes=attempt.sink.text_bytes if attempt is not None and committed else 0,
                 max_tokens=job.max_tokens,
-                attempts=self._opening.tries,
+                attempts=self._racers.tries,
                 started_at=job.stamps.received,
                 ended_at=trio.current_time(),
                 segments=attempt.timing.segments() if attempt is not None and committed else None,

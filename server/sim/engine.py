@@ -192,6 +192,11 @@ class Engine:
             slot.clear()
         self.changed += 1
 
+    def forget_measurements(self) -> None:
+        """Report no speeds until there are new ones."""
+        for slot in self.slots.values():
+            slot.decode_tps = slot.prefill_tps = None
+
     def restart(self) -> None:
         """Begin anew as a fresh process: nothing resident, nothing measured."""
         self.stop()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+CHOICES: Final = {"cost_model": ("v1", "v2"), "min_trust": ("none", "self_signed", "hardware")}
 HEDGE: Final = ("hedge", "hedge_at", "hedge_divisor")
 POOL: Final = ("warm_pool", "warm_pool_interval", "warm_pool_max_loads")
 
@@ -101,6 +102,8 @@ def _struct_types() -> dict[str, Any]:
 
 
 def _value(name: str, text: str, kind: Any) -> Any:
+    if name in CHOICES and text not in CHOICES[name]:
+        raise SimulationError(f"The setting {name}={text!r} is not usable; choose one of: {', '.join(CHOICES[name])}.")
     if kind in (frozenset, tuple):
         return kind(word for word in text.split(",") if word)
     try:

@@ -83,7 +83,9 @@ class Provider:
         random: Random,
         trust: TrustPolicy,
         link: LinkSettings,
+        known: bool = True,
     ) -> None:
+        """`known` False makes a stranger of the machine at every connection: nothing that was learnt follows it."""
         self.spec = spec
         self.version = spec.version
         self.mode = "ok"
@@ -103,6 +105,7 @@ class Provider:
         self._random = random
         self._trust_policy = trust
         self._link = link
+        self._known = known
         self._phase = random.uniform(0.0, HEARTBEAT_SECONDS)
         self._trust: TrustMachine | None = None
         self._registered_at = 0.0
@@ -134,7 +137,7 @@ class Provider:
             session_id=session_id,
             message=message,
             channel=Channel(session_id, self),  # type: ignore[arg-type]
-            stable_id=self.spec.id,
+            stable_id=self.spec.id if self._known else session_id,
             account_id=None,
             trust=state,
             now=now,
@@ -305,9 +308,10 @@ class Provider:
                 return due
 
     def wake_up(self) -> None:
-        """The lid opens: the machine connects anew."""
+        """The lid opens: the machine connects anew, with its weights and without anything that it had measured."""
         if not self.awake:
             self.awake = True
+            self.engine.forget_measurements()
             self._kernel.after(self._random.uniform(*RECONNECT_SECONDS), self.connect)
 
     def drain(self) -> None:

@@ -63,6 +63,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     warm_up: float = 30.0
     tail: float = 180.0
     link: LinkSettings = field(default_factory=LinkSettings)
+    known: bool = True
+    """False: machines that reconnect are strangers, so that one can see what memory is worth."""
 
     @property
     def trace_seconds(self) -> float:
@@ -145,6 +147,7 @@ class World:
             random=stream(self._setup.seed, "machine", spec.id),
             trust=self._policy.trust,
             link=self._setup.link,
+            known=self._setup.known,
         )
 
     def settle(self) -> float:

@@ -52,6 +52,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.health = Health.GOOD
         self.admission_open = True
+        self.row_part = 1.0
         self.trims: list[float] = []
         self.attach_error: Exception | None = None
         self._script = script
@@ -124,6 +125,10 @@ class FakeEngine:
 
     def trim_prefixes(self, keep: float) -> None:
         self.trims.append(keep)
+
+    def limit_rows(self, part: float) -> None:
+        self.row_part = part
+        self._note_change()
 
     def snapshot(self) -> EngineSnapshot:
         return EngineSnapshot(
@@ -232,7 +237,7 @@ class FakeEngine:
             running=len(rows),
             waiting=0,
             paused=0,
-            max_concurrency=self._limits.max_concurrent,
+            max_concurrency=max(1, int(self._limits.max_concurrent * self.row_part)),
             active_tokens=sum(len(row.prompt_tokens) for row in rows),
             max_tokens_potential=sum(len(row.prompt_tokens) + row.max_tokens for row in rows),
             budget_used=used,

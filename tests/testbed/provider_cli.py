@@ -15,6 +15,8 @@ from typing import Any
 
 from provider.config.places import Places
 from provider.status.pid_file import running_pid
+from provider.status.record import DaemonState
+from provider.status.state_file import read_state
 from tests.testbed.processes import ROOT, environment
 
 READY_SECONDS = 90.0
@@ -78,6 +80,14 @@ class ProviderHome:
     def pid(self) -> int | None:
         """The daemon that runs now."""
         return running_pid(self.places.pid_file)
+
+    @property
+    def state(self) -> DaemonState:
+        """What the daemon says about itself; waits for its file."""
+        until(lambda: read_state(self.places.state_file))
+        found = read_state(self.places.state_file)
+        assert found is not None
+        return found
 
     def local(self) -> dict[str, Any]:
         """Where the local server is; waits for it."""

@@ -24,6 +24,7 @@ from protocol.messages.from_provider import (
     InferenceAccepted,
     InferenceComplete,
     InferenceError,
+    LoadModelStatus,
     ModelEntry,
     PrivacyCapabilities,
     Register,
@@ -31,7 +32,7 @@ from protocol.messages.from_provider import (
     SystemMetrics,
     Usage,
 )
-from protocol.messages.to_provider import AttestationChallenge, Cancel, InferenceRequest, TrustStatus
+from protocol.messages.to_provider import AttestationChallenge, Cancel, InferenceRequest, LoadModel, TrustStatus
 from protocol.response_hash import ResponseHasher
 from protocol.sealing import ProviderKeyPair, SealingError, WipeableKey, open_request, seal_chunk
 from tests.testbed.sim_script import Answering, ChunkShape, FaultScript, SessionScript, say
@@ -52,7 +53,8 @@ class SimulatedProvider:
     """One machine: identity, key, models and a script; connect it with `session`.
 
     `log` holds what happened, in order: ("registered",), ("challenge",), ("trust", level, status, reason),
-    ("request", id), ("cancel", id), ("closed", code).
+    ("request", id), ("cancel", id), ("load", model), ("closed", code). A machine that is not `warm` has its models on
+    disk until it is told to load them, or asked for an answer.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class SimulatedProvider:
         decode_tps: float = 100.0,
         reads_images: bool = False,
         forces_tools: bool = False,
+        warm: bool = True,
     ) -> None:
         self.models = tuple(models)
         self.answering = answering or say("Hello", ", ", "world")
@@ -78,6 +81,7 @@ class SimulatedProvider:
         self.decode_tps = decode_tps
         self.reads_images = reads_images
         self.forces_tools = forces_tools
+        self.loaded = set(models) if warm else set[str]()
         self.draining = False
         self.log: list[tuple[Any, ...]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -206,10 +210,11 @@ class SimulatedProvider:
                 observed_decode_tps=self.decode_tps,
             )
             for model in self.models
+            if model in self.loaded
         )
         return Heartbeat(
             status=status,
-            warm_models=self.models,
+            warm_models=tuple(model for model in self.models if model in self.loaded),
             system_metrics=SystemMetrics(memory_pressure=0.1, cpu_usage=0.1, thermal_state="nominal"),
             backend_capacity=BackendCapacity(
                 slots=slots, total_memory_gb=64.0, free_for_load_gb=40.0, capacity_seq=self._seq
@@ -252,6 +257,12 @@ class SimulatedProvider:
         elif isinstance(message, AttestationChallenge):
             self.log.append(("challenge",))
             await self._answer_challenge(message, wire, nursery)
+        elif isinstance(message, LoadModel):
+            self.log.append(("load", message.model_id))
+            await wire.send_text(codec.encode(LoadModelStatus(model_id=message.model_id, status="started")))
+            self.loaded.add(message.model_id)
+            await wire.send_text(codec.encode(LoadModelStatus(model_id=message.model_id, status="succeeded")))
+            await wire.send_text(codec.encode(self.heartbeat_message()))
         elif isinstance(message, TrustStatus):
             self.log.append(("trust", message.trust_level, message.status, message.reason))
 
@@ -280,6 +291,9 @@ class SimulatedProvider:
             return
         parsed: dict[str, Any] = json.loads(bytes(body))
         self.bodies.append(parsed)
+        if parsed.get("model") in self.models and parsed["model"] not in self.loaded:
+            await wire.send_text(codec.encode(InferenceAccepted(request_id=request_id)))
+            self.loaded.add(parsed["model"])
         answer, script = self.answering(parsed)
         if not script.obey_cancel:
             self.deaf.add(request_id)

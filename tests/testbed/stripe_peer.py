@@ -5,7 +5,6 @@ It has no sockets: `tests.testbed.stripe_peer_http` puts it on a loopback port o
 
 from __future__ import annotations
 
-import itertools
 import json
 import pickle
 from collections.abc import Callable
@@ -68,7 +67,7 @@ _LASTING = (
     "transfers",
     "payouts",
     "_keys",
-    "_numbers",
+    "_last_number",
 )
 
 
@@ -89,7 +88,7 @@ class StripePeer:
     transfers: dict[str, Json] = field(default_factory=dict)
     payouts: dict[str, Json] = field(default_factory=dict)
     _keys: dict[tuple[str, str], _Remembered] = field(default_factory=dict)
-    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+    _last_number: int = 0
 
     # --- the state, to survive the process ---
 
@@ -308,7 +307,8 @@ class StripePeer:
         return self.payouts[name]
 
     def _id(self, kind: str) -> str:
-        return f"{kind}_{next(self._numbers):06d}"
+        self._last_number += 1
+        return f"{kind}_{self._last_number:06d}"
 
     # --- what happens at Stripe without us; each returns the event it makes ---
 

@@ -14,7 +14,7 @@ from protocol.api.errors import invalid_request
 from protocol.api.tools.enforcement import Enforceable, too_complex
 from protocol.api.tools.references import Unfolding, inline_references
 from protocol.api.tools.schema import MARKER, Members, is_marked, read_members
-from protocol.api.tools.typed import complete_types
+from protocol.api.tools.typed import complete_types, is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,8 @@ def check_tools(raw: msgspec.Raw, listed: object, choice: ToolChoice) -> Checked
         return CheckedTools(raw, functions)
     if MARKER.encode() in bytes(raw) and any(is_marked(tool) for tool in listed):
         raise invalid_request(f"{MARKER} is a reserved word of tool schemas; leave it out.", param="tools")
+    if not choice.forced and b'"$ref"' not in bytes(raw) and all(_is_complete(tool) for tool in listed):
+        return CheckedTools(raw, functions)
     return CheckedTools(_rewritten(raw, choice), functions)
 
 
@@ -86,6 +88,11 @@ def _functions(listed: Sequence[object], choice: ToolChoice) -> tuple[str, ...]:
             raise invalid_request("Two tools have the same name; names must be unique.", param="tools")
         names.append(name)
     return tuple(names)
+
+
+def _is_complete(tool: dict[str, object]) -> bool:
+    function = tool.get("function", tool)
+    return not isinstance(function, dict) or all(is_complete(function.get(home)) for home in _HOMES)
 
 
 def _rewritten(raw: msgspec.Raw, choice: ToolChoice) -> msgspec.Raw:

@@ -37,6 +37,34 @@ def complete_types(schema: msgspec.Raw) -> msgspec.Raw:
     return schema if fixed == members else encoded(fixed)
 
 
+def is_complete(schema: object) -> bool:
+    """True for decoded parameters that `complete_types` would leave as they are; much cheaper than asking it."""
+    return not isinstance(schema, dict) or _complete_below(schema, 0)
+
+
+def _complete(schema: object, depth: int) -> bool:
+    if depth > MAX_DEPTH:
+        return True
+    if not isinstance(schema, dict):
+        return not isinstance(schema, bool)
+    return isinstance(schema.get("type"), str) and _complete_below(schema, depth)
+
+
+def _complete_below(schema: dict[str, object], depth: int) -> bool:
+    for name in MAPS_OF_SCHEMAS:
+        inner = schema.get(name)
+        if isinstance(inner, dict) and not all(_complete(value, depth + 1) for value in inner.values()):
+            return False
+    for name in (*LISTS_OF_SCHEMAS, "items"):
+        several = schema.get(name)
+        if isinstance(several, list) and not all(_complete(item, depth + 1) for item in several):
+            return False
+    if "items" in schema and not isinstance(schema["items"], list) and not _complete(schema["items"], depth + 1):
+        return False
+    more = schema.get("additionalProperties")
+    return not isinstance(more, dict) or _complete(more, depth + 1)
+
+
 def _typed(raw: msgspec.Raw, depth: int) -> msgspec.Raw:
     """One schema in a place where schemas stand."""
     members = read_members(raw, or_none=True)
@@ -46,15 +74,11 @@ def _typed(raw: msgspec.Raw, depth: int) -> msgspec.Raw:
         original = _boolean(raw, members)
         return raw if original is None else encoded({"type": _STRING, MARKER: original})
     fixed = _below(members, depth)
-    kinds = _stated(fixed.get("type"))
-    nullable = _NULL in kinds
-    if not kinds:
-        kinds = _implied(fixed)
-        nullable = _NULL in kinds
-    concrete = [kind for kind in kinds if kind != _NULL]
-    if fixed.get("type") is None or len(kinds) != 1 or _is_list(fixed["type"]):
-        fixed["type"] = encoded(concrete[0] if concrete else _NULL if nullable else _STRING)
-        if nullable and concrete:
+    if not bytes(fixed.get("type", _TRUE)).lstrip().startswith(b'"'):
+        kinds = _stated(fixed.get("type")) or _implied(fixed)
+        concrete = [kind for kind in kinds if kind != _NULL]
+        fixed["type"] = encoded(concrete[0] if concrete else _NULL if kinds else _STRING)
+        if concrete and _NULL in kinds:
             fixed["nullable"] = _TRUE
     return raw if fixed == members else encoded(fixed)
 
@@ -95,10 +119,6 @@ def _boolean(raw: msgspec.Raw, members: Members | None) -> bool | None:
         return True
     text = bytes(raw).strip()
     return {b"true": True, b"false": False}.get(text)
-
-
-def _is_list(raw: msgspec.Raw) -> bool:
-    return bytes(raw).lstrip().startswith(b"[")
 
 
 def _stated(raw: msgspec.Raw | None) -> list[str]:

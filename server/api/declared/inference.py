@@ -237,8 +237,8 @@ _ROUTE: Final = Parameter(
     where="header",
 )
 _STREAM: Final = (
-    'With `"stream": true` the answer is an event stream. A sealed body (see "Sealed requests") is answered sealed, '
-    "each event of a stream on its own."
+    'With `"stream": true` the answer is an event stream. A body that is sealed to the key of `/v1/encryption-key` is '
+    "answered sealed, each event of a stream on its own."
 )
 _ERRORS: Final = (402, 403, 408, 409, 422, 429, 502, 503, 504)
 
@@ -255,7 +255,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
             Parameter(name="metadata", meaning="`details` adds a member `metadata` about the machine that served."),
         ),
         body=ChatBody,
-        example={"model": "demo", "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
+        example={"model": "darkbloom-demo", "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
         answer=ChatCompletion,
         errors=_ERRORS,
         inference=True,
@@ -270,7 +270,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
         meaning=_STREAM,
         parameters=(_ROUTE,),
         body=CompletionBody,
-        example={"model": "demo", "prompt": "What is Darkbloom?", "max_tokens": 64},
+        example={"model": "darkbloom-demo", "prompt": "What is Darkbloom?", "max_tokens": 64},
         answer=Completion,
         errors=_ERRORS,
         inference=True,
@@ -285,7 +285,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
         meaning=_STREAM,
         parameters=(_ROUTE,),
         body=ResponsesBody,
-        example={"model": "demo", "input": "What is Darkbloom?"},
+        example={"model": "darkbloom-demo", "input": "What is Darkbloom?"},
         answer=ResponsesAnswer,
         errors=_ERRORS,
         inference=True,
@@ -300,7 +300,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
         meaning=_STREAM,
         parameters=(_ROUTE,),
         body=MessagesBody,
-        example={"model": "demo", "max_tokens": 64, "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
+        example={"model": "darkbloom-demo", "max_tokens": 64, "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
         answer=Message,
         errors=_ERRORS,
         inference=True,
@@ -314,7 +314,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
         summary="Estimate the tokens of a message's prompt",
         auth="key",
         body=MessagesBody,
-        example={"model": "demo", "max_tokens": 64, "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
+        example={"model": "darkbloom-demo", "max_tokens": 64, "messages": [{"role": "user", "content": "What is Darkbloom?"}]},
         answer=TokenCount,
         errors=(403, 408, 429, 503),
         inference=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -56,21 +57,17 @@ _CHUNK = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kind", PUMPS)
-@settings(max_examples=80)
-@given(st.lists(_CHUNK, max_size=14), st.integers(1, 400), st.booleans(), st.booleans())
-def test_pump_with_splicing_equals_the_full_path(
-    kind: str, plaintexts: list[bytes], step: int, slashes: bool, streamed: bool
-) -> None:
-    def chat() -> ChatStream | ChatAnswer:
-        if streamed:
-            return ChatStream(
-                public_model="p", completion_id="chatcmpl-1", created=5, include_usage=True, requested_max=9
-            )
-        return ChatAnswer(public_model="p", completion_id="chatcmpl-1", created=5, requested_max=9)
+Chat = ChatStream | ChatAnswer
 
-    full, fast = chat(), chat()
-    expected = b"".join(piece.ready for text in plaintexts for piece in full.feed(text))
+
+def chat(*, streamed: bool) -> Chat:
+    if streamed:
+        return ChatStream(public_model="p", completion_id="chatcmpl-1", created=5, include_usage=True, requested_max=9)
+    return ChatAnswer(public_model="p", completion_id="chatcmpl-1", created=5, requested_max=9)
+
+
+def pumped(kind: str, fast: Chat, plaintexts: list[bytes], *, step: int, slashes: bool) -> tuple[bytes, int, int]:
+    """What comes out of the pump and the full path together: bytes, deltas and text bytes."""
     pump = PUMPS[kind](max_message_bytes=1 << 20)
     pump.set_peer_key(KEYS.public_text.encode())
     pump.attach("r", SHARED.view(), "owner")
@@ -92,6 +89,40 @@ def test_pump_with_splicing_equals_the_full_path(
                 spliced_bytes += text_bytes
                 out += payload
     pump.close()
-    assert out == expected
-    assert (fast.deltas + spliced_deltas, fast.text_bytes + spliced_bytes) == (full.deltas, full.text_bytes)
+    return out, fast.deltas + spliced_deltas, fast.text_bytes + spliced_bytes
+
+
+@pytest.mark.parametrize("kind", PUMPS)
+@settings(max_examples=80)
+@given(st.lists(_CHUNK, max_size=14), st.integers(1, 400), st.booleans(), st.booleans())
+def test_pump_with_splicing_equals_the_full_path(
+    kind: str, plaintexts: list[bytes], step: int, slashes: bool, streamed: bool
+) -> None:
+    full, fast = chat(streamed=streamed), chat(streamed=streamed)
+    expected = b"".join(piece.ready for text in plaintexts for piece in full.feed(text))
+    found = pumped(kind, fast, plaintexts, step=step, slashes=slashes)
+    assert found == (expected, full.deltas, full.text_bytes)
+    assert fast.finish(USAGE) == full.finish(USAGE)
+
+
+@pytest.mark.parametrize("kind", PUMPS)
+@settings(max_examples=60)
+@given(
+    st.lists(_CHUNK.filter(lambda text: text.endswith(b"\n") and b"junk" not in text), min_size=1, max_size=10),
+    st.lists(st.integers(0, 1000), max_size=8),
+    st.booleans(),
+)
+def test_events_that_are_cut_anywhere_are_the_same_stream(
+    kind: str, events: list[bytes], places: list[int], streamed: bool
+) -> None:
+    full, fast = chat(streamed=streamed), chat(streamed=streamed)
+    expected = b"".join(piece.ready for text in events for piece in full.feed(text))
+    # A chunk is UTF-8, so that the cuts are between characters; some are between events, where the pump may splice.
+    text = b"".join(events).decode()
+    borders = [len(b"".join(events[:count]).decode()) for count in range(len(events))]
+    cuts = sorted({0, len(text), *borders[1::2], *(place % (len(text) + 1) for place in places)})
+    chunks = [text[one:two].encode() for one, two in pairwise(cuts)]
+    found = pumped(kind, fast, chunks, step=1000, slashes=False)
+    assert found == (expected, full.deltas, full.text_bytes)
+    assert fast.dropped_events == 0
     assert fast.finish(USAGE) == full.finish(USAGE)

@@ -48,7 +48,10 @@ startup_preload = false
 url = "wss://example.org"
 heartbeat_interval_secs = 2
 [schedule]
-windows = [{days = ["mon", "Friday"], start = "20:00", end = "07:00"}, {days = "weekend", start = "9:00", end = "18:00"}]
+windows = [
+  {days = ["mon", "Friday"], start = "20:00", end = "07:00"},
+  {days = "weekend", start = "9:00", end = "18:00"},
+]
 """,
     ).settings
     assert (found.provider_name, found.memory_reserve_gb, found.idle_timeout) == ("attic", 2.5, 1800)

@@ -119,5 +119,5 @@ async def test_a_home_with_a_long_name_gets_a_short_private_place(tmp_path, nurs
 async def test_a_place_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     async with trio.open_nursery() as own:
-        with pytest.raises(ControlPlaceRefused, match="cannot be made|is not this user's"):
+        with pytest.raises(ControlPlaceRefused, match=r"cannot be made|is not this user's"):
             await own.start(serve_control, tmp_path / "file" / "control.sock", None)

@@ -1,4 +1,4 @@
-"""Outside its schedule a daemon drains, leaves and unloads; with a new token it registers again; a crash is remembered."""
+"""Outside its schedule a daemon drains, leaves and unloads; with a new token it registers again."""
 
 import os
 from datetime import datetime, timedelta

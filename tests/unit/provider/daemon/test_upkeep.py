@@ -234,11 +234,15 @@ async def test_machine_that_is_hot_and_short_of_memory_opens_when_both_are_over(
         await until(lambda: not bench.gate.is_closed)
 
 
-async def test_serious_heat_alone_closes_nothing(open_upkeep, autojump_clock):
+async def test_serious_heat_alone_halves_the_rows_and_closes_nothing(open_upkeep, autojump_clock):
     async with open_upkeep() as bench:
+        await bench.slots.ensure_loaded("a")
+        usual = bench.capacity().slots[0].max_concurrency
         bench.gauge.heat = "serious"
-        await until(lambda: bench.gauge.readings > 10)
+        await until(lambda: bench.capacity().slots[0].max_concurrency == usual // 2)
         assert not bench.gate.is_closed
+        bench.gauge.heat = "fair"
+        await until(lambda: bench.capacity().slots[0].max_concurrency == usual)
 
 
 async def test_pressure_halves_the_cached_prompts_and_then_forgets_them(open_upkeep, autojump_clock):

@@ -3,7 +3,7 @@
 import pytest
 
 from provider.engine import Cause, Delta, EngineLimits, Finished, FinishReason, GenerationRequest, SlotState, Usage
-from provider.engine.core import Attach, Cancel, Detach, EngineCore, SetAdmission, Submit, Wake
+from provider.engine.core import Attach, Cancel, Detach, EngineCore, LimitRows, SetAdmission, Submit, Wake
 from provider.engine.window import Window
 from tests.testbed.byte_model import byte_model
 from tests.testbed.scripted_backend import Faults, ScriptedBackend, count_up, spell
@@ -630,3 +630,24 @@ def test_closing_and_opening_admission_is_published_at_once_with_fresh_figures()
     bench.turn()
     assert bench.core.snapshot.change == before.change + 1
     assert bench.slot.budget_max == bench.slot.budget_used == 0
+
+
+def test_hot_machine_runs_half_of_the_rows_and_the_running_ones_go_on():
+    bench = Bench(limits=EngineLimits(max_concurrent=4))
+    running = [bench.submit(max_tokens=50) for _ in range(3)]
+    bench.turn(3)
+    change = bench.core.snapshot.change
+    bench.core.apply(LimitRows(0.5))
+    more = [bench.submit(max_tokens=5) for _ in range(2)]
+    bench.turn(3)
+    assert bench.core.snapshot.change > change
+    (slot,) = bench.core.snapshot.slots
+    assert (slot.max_concurrency, slot.running, slot.waiting) == (2, 3, 2)
+    bench.turn(60)
+    assert all(sink.end.reason is FinishReason.LENGTH for sink in [*running, *more])
+    bench.core.apply(LimitRows(0.1))
+    bench.turn()
+    assert bench.core.snapshot.slots[0].max_concurrency == 1
+    bench.core.apply(LimitRows(1.0))
+    bench.turn()
+    assert bench.core.snapshot.slots[0].max_concurrency == 4

@@ -304,3 +304,23 @@ async def test_orders_load_unload_and_switch(open_local, tmp_path):
         empty = await order(Switch(models=(OfferedFolder(model="x", directory="/nonexistent"),)))
         assert "holds no model" in empty.error
         assert (await local.chat(model="renamed")).status_code == 200
+
+
+CANARY = "xyzzy-canary-81723"
+
+
+async def test_no_prompt_and_no_answer_is_written_anywhere(open_local, caplog):
+    caplog.set_level("DEBUG")
+    async with open_local(scripted(pieces=(CANARY, "-answer"))) as local:
+        messages = [{"role": "user", "content": CANARY}]
+        assert CANARY in (await local.chat(messages=messages)).text
+        assert CANARY in (await local.chat(messages=messages, stream=True)).text
+        wrong = [{"role": CANARY, "content": CANARY}]
+        assert CANARY not in (await local.chat(messages=wrong)).text
+        metrics = (await local.http.get("/metrics")).text
+        local.control.drain()
+        await local.ended.wait()
+        files = [path for path in local.home.rglob("*") if path.is_file()]
+        assert files
+        assert not any(CANARY.encode() in path.read_bytes() for path in files)
+    assert CANARY not in caplog.text + metrics

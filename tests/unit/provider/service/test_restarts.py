@@ -35,7 +35,11 @@ def test_pauses_end_at_five_minutes():
     assert None not in pauses
 
 
-PARENT = "import sys; from provider.service.supervise import supervise; sys.exit(supervise(sys.argv[1:], restart=True, first_pause=0.01))"
+PARENT = """
+import sys
+from provider.service.supervise import supervise
+sys.exit(supervise(sys.argv[1:], restart=True, first_pause=0.01))
+"""
 
 
 def parent(code, *arguments):
@@ -77,7 +81,7 @@ LOADED = {"is_loaded": True, "boot": "b1"}
 
 def test_the_watchdog_waits_five_minutes_and_restarts_three_times():
     notes, acts = WatchdogNotes(), []
-    for minute in range(0, 40):
+    for minute in range(40):
         act, notes = decide(notes, **LOADED, is_running=False, now=minute * 60.0)
         acts.append(act)
     restarts = [minute for minute, act in enumerate(acts) if act == "restart"]

@@ -1,5 +1,6 @@
 """The state file, what its age says, and the lines that are printed from it."""
 
+import io
 import json
 import os
 import stat
@@ -190,24 +191,18 @@ def test_json_of_a_look(tmp_path):
 def test_the_live_view_shows_requests_speed_and_memory(tmp_path):
     path = tmp_path / "state.json"
     write_state(path, state(**FULL))
-    console = Console(width=120, record=True, force_terminal=False, file=open(os.devnull, "w"))
-    try:
-        watch(lambda: look(path, now=NOW + 1), version="0.1.0", console=console, rounds=1)
-        console.print(picture(look(path, now=NOW + 1), (1.0, 2.0), version="0.1.0"))
-    finally:
-        console.file.close()
+    console = Console(width=120, record=True, force_terminal=False, file=io.StringIO())
+    watch(lambda: look(path, now=NOW + 1), version="0.1.0", console=console, rounds=1)
+    console.print(picture(look(path, now=NOW + 1), (1.0, 2.0), version="0.1.0"))
     text = console.export_text()
     for words in ("requests", "in flight", "tok/s", "memory", "weights", "qwen3-8b", "not loaded", "Ctrl-C"):
         assert words in text
 
 
 def test_the_live_view_of_nothing():
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))
-    try:
-        watch(lambda: look(Path("/nonexistent/state.json")), version="0", console=console, rounds=1)
-        text = console.export_text()
-    finally:
-        console.file.close()
+    console = Console(width=80, record=True, file=io.StringIO())
+    watch(lambda: look(Path("/nonexistent/state.json")), version="0", console=console, rounds=1)
+    text = console.export_text()
     assert "No provider has run here yet." in text
 
 

@@ -52,7 +52,7 @@ def release_peer():
     peer = ReleasePeer()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             peer.asked.append(self.path)
             if self.path.startswith("/v1/releases/latest"):
                 status = peer.status if peer.row is not None else 404

@@ -1,6 +1,7 @@
 """Updates against a release row and a bundle on loopback: every wrong byte leaves the present version in place."""
 
 import os
+import sys
 
 import pytest
 import trio
@@ -248,6 +249,7 @@ async def test_a_version_that_lives_for_ten_minutes_has_proven_itself(peer, inst
 @pytest.fixture
 def command(peer, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DARKBLOOM_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir(mode=0o700)
     monkeypatch.setenv("DARKBLOOM_COORDINATOR_URL", peer.url.replace("http", "ws") + "/ws/provider")
 
     def go(*arguments):
@@ -296,3 +298,36 @@ def test_the_command_says_why_not(peer, command):
     code, _out, err = command()
     assert code == 1
     assert "no usable hashes" in err
+
+
+@pytest.fixture
+def banner(command, monkeypatch, capsys):
+    """Run `status` as on a terminal, and give what it says on standard error."""
+
+    def go():
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        assert run(["status"]) == 0
+        return capsys.readouterr().err
+
+    return go
+
+
+def test_a_newer_release_is_told_on_a_terminal_and_asked_for_once_a_day(peer, banner):
+    peer.release("99.0.0")
+    assert "Version 99.0.0 is out; `darkbloom update` installs it." in banner()
+    assert "Version 99.0.0" in banner()
+    assert len(peer.asked) == 1
+
+
+def test_no_release_is_told_where_nobody_wants_to_know(peer, banner, monkeypatch):
+    peer.release("99.0.0")
+    monkeypatch.setenv("DARKBLOOM_NO_UPDATE_CHECK", "1")
+    assert banner() == ""
+    assert run(["status", "--json"]) == 0
+    assert peer.asked == []
+
+
+def test_a_coordinator_that_does_not_answer_costs_one_try_a_day(banner, monkeypatch, tmp_path):
+    monkeypatch.setenv("DARKBLOOM_COORDINATOR_URL", "ws://127.0.0.1:1")
+    assert banner() == ""
+    assert read_update_state(tmp_path / "home" / "update-state.json").checked_at > 0

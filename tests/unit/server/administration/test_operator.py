@@ -115,9 +115,9 @@ async def test_an_unverified_address_names_nobody(store: Store) -> None:
     assert [one.verified for one in found] == [False]
 
 
-@pytest.mark.parametrize(("text", "found"), [("a%a", 0), ("a_a", 0), ("!", 0), ("100%", 1), ("ADA", 1), ("", 2)])
+@pytest.mark.parametrize(("text", "found"), [("a%a", 0), ("a_a", 0), ("!", 0), ("100%", 1), ("RUTH", 1), ("", 2)])
 async def test_a_search_takes_its_text_literally(store: Store, text: str, found: int) -> None:
-    await add_user(store, "ada")
+    await add_user(store, "ruth")  # no hexadecimal digits: ids are searched too
     await add_user(store, "percent", email="100%@example.com")
     assert len(await store.read(lambda tx: accounts.search(tx, text))) == found
 

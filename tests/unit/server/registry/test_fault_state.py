@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from server.registry import FaultMemory, Reason
-from server.registry.fault_state import BlackHole, Ceiling, Clamp
+from server.registry.fault_gates import BlackHole, Ceiling, Clamp
+from tests.unit.server.registry.fleet import Fleet, request, wire_slot
 
 
 def refuse(memory: FaultMemory, now: float, times: int = 1, **sized: int) -> None:
@@ -255,3 +256,19 @@ def test_events_are_kept_for_the_owner_and_bounded() -> None:
         memory.error("d", "m", "base", 500, float(number))
     assert len(memory.events("d")) == 32
     assert memory.events("nobody") == ()
+
+
+def test_faults_follow_the_machine_to_its_next_connection(fleet: Fleet) -> None:
+    fleet.warm("old", stable_id="machine")
+    for number in range(5):
+        fleet.registry.faults.error("machine", f"x{number}", "base", 500, fleet.now)
+    fleet.registry.disconnect("old", fleet.now, graceful=False)
+    fleet.warm("new", stable_id="machine")
+    fleet.warm("other", concurrency=1)
+    taken = fleet.registry.choose_and_reserve(request(1), fleet.now)
+    assert taken.session is fleet.registry.session("other")
+    found = fleet.registry.look(request(2), fleet.now)
+    assert found.rejected(Reason.BREAKER) == 1
+    fleet.clock.now += 60.0
+    fleet.beat("new", wire_slot(active_token_budget_max=100_000))
+    assert fleet.registry.choose_and_reserve(request(3), fleet.now).session is fleet.registry.session("new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import add
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,17 @@ from hypothesis import strategies as st
 
 from protocol.messages.from_provider import LoadModelStatus, ModelEntry, ModelsUpdate, SystemMetrics
 from server.registry import CatalogEntry, LoadCause, Reason, RoutingPolicy, SelfRoute, Traits
-from server.registry.rows import ID_BITS, ID_MASK, NEVER
+from server.registry.rows import ID_BITS, ID_MASK, NEVER, headroom_class
+from server.registry.search import DRAWS, FEW
 from server.registry.select import equals, narrow, near_ties
-from server.registry.sums import NOTHING, Part
+from server.registry.sums import Total
 from server.registry.walk import scan
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
 if TYPE_CHECKING:
-    from server.registry import Candidate, RoutedRequest
+    from server.registry import Candidate, Registry, RoutedRequest
     from server.registry.entry import Entry
+    from server.registry.kinds import Kind
 
 MODELS = ("m", "n")
 NAMES = tuple(f"s{number}" for number in range(5))
@@ -55,6 +56,7 @@ slots = st.builds(
     st.sampled_from((None, 700.0)),
     st.sampled_from((0, 1, 4)),
 )
+DRAWN = st.lists(st.floats(0, 0.999), min_size=DRAWS + 2, max_size=DRAWS + 2)
 steps = st.lists(
     st.tuples(
         st.sampled_from(
@@ -209,22 +211,58 @@ def rank_order(one: Candidate, asked: RoutedRequest) -> tuple[int, int, int, int
     return (0, *entry.rank_order()) if entry.row is not None else (1, 0, 0, 0)
 
 
-def agrees(fleet: Fleet, asked: RoutedRequest, draw: float = 0.0) -> None:
-    """Let the index choose and compare with a walk: the same tie set, and the same choice for the same random rank."""
+def drawn(equal: list[Candidate], asked: RoutedRequest, registry: Registry, draws: list[float]) -> Candidate:
+    """Choose among equals by the rule: of a large level members are drawn first, otherwise a rank decides."""
+    (first, *_) = [one.session.entries[asked.model] for one in equal]
+    draws = list(draws)
+    level = first.level
+    if level is not None and all(one.session.entries[asked.model].row is not None for one in equal):
+        kinds = usable_kinds(asked, registry, equal)
+        rows = [row for row in level.rows if row.kind in kinds and row.headroom >= headroom_class(asked.need)]
+        members = [entry for row in rows for entry in row.members]
+        if len(members) > FEW:
+            for _ in range(DRAWS):
+                found = members[int(draws.pop(0) * len(members))]
+                same = [one for one in equal if one.session is found.session]
+                if same:
+                    return same[0]
+        elif not registry._chooser._private(asked) and not registry.pool(asked.model).open_backlogs:
+            found = {one.session.session_id: one for one in equal}
+            listed = [found[one.session.session_id] for one in members if one.session.session_id in found]
+            return listed[int(draws.pop(0) * len(listed))] if len(listed) > 1 else listed[0]
+    ordered = sorted(equal, key=lambda one: rank_order(one, asked))
+    return ordered[int(draws.pop(0) * len(ordered))] if len(ordered) > 1 else ordered[0]
+
+
+def usable_kinds(asked: RoutedRequest, registry: Registry, equal: list[Candidate]) -> frozenset[Kind]:
+    """The stage of the plan that the tie set belongs to."""
+    pool = registry.pool(asked.model)
+    assert pool is not None
+    wanted = {one.session.entries[asked.model].kind for one in equal}
+    for ignore in (False, True):
+        for stage in pool.kinds.plan(asked.traits, asked.avoid_version, ignore_health=ignore):
+            if wanted <= stage:
+                return stage
+    raise AssertionError("All equals are of one stage.")
+
+
+def agrees(fleet: Fleet, asked: RoutedRequest, draws: list[float]) -> None:
+    """Let the index choose and compare with a walk: the same tie set, and the same choice for the same draws."""
     registry = fleet.registry
     expected = registry.policy.cost_model == "v2"
     registry._index.advance(fleet.now)
     passed, rejections, fail_open = brute(fleet, asked)
     size = len(registry._index.sessions(asked.model))
     assert len(passed) + sum(rejections.values()) == size
-    if asked.self_route is SelfRoute.PREFER and any(one.owned for one in passed):
-        equal = None
-    elif passed:
+    mine = asked.self_route is SelfRoute.PREFER and any(one.owned for one in passed)
+    near: list[Candidate] = []
+    winner = None
+    if passed and not mine:
         near = near_ties(narrow(passed, asked, registry.policy), expected=expected)
-        equal = near if expected else equals(near)[0]
-        equal = sorted(equal, key=lambda one: rank_order(one, asked))
-        path = equals(near)[1]
-    registry._chooser._random = Draws(draw, draw)
+        equal, path = (near, None) if expected else equals(near)
+        if not expected and not asked.excluded_sessions:
+            winner = drawn(equal, asked, registry, draws)
+    registry._chooser._random = Draws(*draws)
     decision = registry.choose_and_reserve(asked, fleet.now)
     if not passed:
         assert decision.reservation is None
@@ -233,15 +271,14 @@ def agrees(fleet: Fleet, asked: RoutedRequest, draw: float = 0.0) -> None:
     assert decision.fail_open == fail_open
     assert decision.reservation is not None
     assert decision.winner is not None
-    if equal is None:
+    if mine:
         assert decision.winner.owned
     else:
-        assert decision.equal == len(equal)
-        if not expected:
+        assert decision.equal in (0, len(equal))
+        assert decision.winner in equal
+        assert winner is None or decision.winner == winner
+        if decision.equal and not expected:
             assert decision.path is path
-            assert decision.winner.session is equal[int(draw * len(equal))].session
-        else:
-            assert decision.winner.session in [one.session for one in equal]
     (same,) = [one for one in passed if one.session is decision.winner.session]
     assert decision.winner == same
     assert abs(same.terms.total - same.cost) < 1e-6
@@ -258,7 +295,7 @@ def holds(fleet: Fleet) -> None:
         pool = registry.pool(model)
         assert pool is not None
         counts: dict[object, int] = {}
-        total = NOTHING
+        total = list(Total())
         standing: dict[int, Entry] = {}
         for level in pool.levels:
             for row in level.rows:
@@ -268,6 +305,8 @@ def holds(fleet: Fleet) -> None:
                     assert keys == sorted(keys)
                     standing |= {key & ID_MASK: pool.members[key & ID_MASK] for key in keys}
                 assert row.low == min(row.mins, default=NEVER)
+                assert sorted(one.key for one in row.members) == sorted(k for g in row.groups if g for k in g.keys)
+                assert [one.place for one in row.members] == list(range(len(row.members)))
             assert level.low == min((row.low for row in level.rows), default=NEVER)
         for epoch, entry in pool.members.items():
             session = entry.session
@@ -275,10 +314,11 @@ def holds(fleet: Fleet) -> None:
             assert registry.session(session.session_id) is session
             assert entry.version == session.version
             counts[entry.kind] = counts.get(entry.kind, 0) + 1
-            total = Part(*map(add, total, entry.part))
+            added = [*entry.counted, *entry.live] if entry.counted else [0] * len(total)
+            total = [one + more for one, more in zip(total, added, strict=True)]
             assert (epoch in standing) == (entry.row is not None)
         assert {kind: kind.count for kind in pool.kinds if kind.count} == counts
-        assert pool.sums.total == total
+        assert pool.sums.total == tuple(total)
         assert sum(entry.session.trust.admitted for entry in pool.members.values()) == pool.admitted
     assert members == listed
 
@@ -288,10 +328,10 @@ def play_through(policy: RoutingPolicy, happenings: list[Any], asked: list[Route
     compared = 0
     for number, happening in enumerate(happenings):
         play.step(*happening)
-        agrees(play.fleet, asked[number % len(asked)], draws[number % len(draws)])
+        agrees(play.fleet, asked[number % len(asked)], draws)
         compared += 1
     for one in asked:
-        agrees(play.fleet, one, draws[0])
+        agrees(play.fleet, one, draws)
     holds(play.fleet)
     for name in NAMES:
         play.fleet.registry.disconnect(name, play.fleet.now, graceful=True)
@@ -300,7 +340,7 @@ def play_through(policy: RoutingPolicy, happenings: list[Any], asked: list[Route
 
 
 @settings(max_examples=150, deadline=None)
-@given(policies, steps, st.lists(asks, min_size=1, max_size=3), st.lists(st.floats(0, 0.999), min_size=1, max_size=3))
+@given(policies, steps, st.lists(asks, min_size=1, max_size=3), DRAWN)
 def test_the_index_chooses_as_a_walk_does(
     policy: RoutingPolicy, happenings: list[Any], asked: list[RoutedRequest], draws: list[float]
 ) -> None:
@@ -312,7 +352,7 @@ def test_a_busy_model_keeps_the_quality_cap(running: int, rejections: dict[Reaso
     fleet = Fleet(policy=RoutingPolicy())
     fleet.connect("slow", message=register_message(decode_tps=14.0))
     fleet.beat("slow", wire_slot(active_token_budget_max=100_000, num_running=running))
-    agrees(fleet, request())
+    agrees(fleet, request(), [0.0] * 8)
     assert fleet.registry.look(request(), fleet.now).rejections == rejections
 
 
@@ -320,7 +360,7 @@ def test_the_price_holds_the_state_of_the_machine(fleet: Fleet) -> None:
     metrics = SystemMetrics(memory_pressure=0.5, cpu_usage=0.2, thermal_state="fair")
     fleet.connect("a")
     fleet.beat("a", wire_slot(active_token_budget_max=100_000), system_metrics=metrics)
-    agrees(fleet, request())
+    agrees(fleet, request(), [0.0] * 8)
 
 
 def test_a_new_catalogue_voids_what_was_worked_out_with_the_old_one(fleet: Fleet) -> None:

@@ -228,7 +228,10 @@ def test_own_route_busy_queues_and_never_falls_back(fleet: Fleet) -> None:
     assert refused(fleet, own(attempt=2)).code == "machine_busy"
 
 
-@pytest.mark.parametrize("failure", [one for one in QueueFailure if one is not QueueFailure.MODEL_REMOVED])
+LASTING = (QueueFailure.MODEL_REMOVED, QueueFailure.INCAPABLE)
+
+
+@pytest.mark.parametrize("failure", [one for one in QueueFailure if one not in LASTING])
 def test_queue_outcomes_are_429(fleet: Fleet, failure: QueueFailure) -> None:
     full(fleet)
     verdict = decide(fleet)

@@ -17,6 +17,7 @@ from server.registry import (
     Reservation,
     RoutingPolicy,
     SelfRoute,
+    Traits,
     Waiter,
 )
 from server.registry.pair_faults import PairFaults
@@ -258,6 +259,24 @@ def test_waiters_fail_at_once_when_the_last_provider_goes(line: Line) -> None:
     assert (waiter.state, waiter.failure) == (WaiterState.FAILED, QueueFailure.NO_PROVIDER)
     assert line.woken == ["A"]
     assert line.depth == 0
+
+
+def test_waiters_fail_when_the_last_machine_with_their_ability_goes(line: Line) -> None:
+    seeing = register_message(ModelEntry(id="m", is_vision=True))
+    line.fleet.connect("sees", message=seeing)
+    line.fleet.beat("sees", wire_slot(max_concurrency=1, active_token_budget_max=100_000))
+    line.fleet.warm("blind", concurrency=1)
+    for number in range(2):
+        line.occupy(number)
+    plain = line.push("plain")
+    picture = line.push("picture", traits=Traits(requires_vision=True))
+    line.fleet.registry.disconnect("sees", line.fleet.now, graceful=True)
+    assert picture.failure is QueueFailure.INCAPABLE
+    refusal = line.fleet.registry.queue_refusal(
+        picture.request, QueueFailure.INCAPABLE, picture.decision, line.fleet.now
+    )
+    assert (refusal.status, refusal.code, refusal.retry_after_ms) == (503, "model_unavailable", None)
+    assert plain.failure is None
 
 
 def test_waiters_fail_when_the_model_is_retired(line: Line) -> None:

@@ -32,6 +32,7 @@ def candidate(
         cost_us=round(1000 * cost),
         occupancy=occupancy,
         pending=pending,
+        share=0.0,
         ttft_ms=None,
         tps=90,
         static_tps=90,

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from server.registry.rates import solo_rate
-from server.registry.solo_rates import DecayedMean, LearnedRates, LoadFactor, shrunk
+from server.registry.solo_rates import EPOCH_SECONDS, LearnedRates, shrunk
 
 
 def test_normalising_example() -> None:
@@ -20,30 +20,49 @@ def test_few_samples_are_drawn_towards_the_prior() -> None:
     assert shrunk(100.0, 72.0, 60.0) == 96.0
 
 
+def feed(rates: LearnedRates, rate: float, now: float, *, batch: int = 0, machine: str = "d") -> None:
+    rates.feed(machine, "m", "c", rate, batch=batch, now=now)
+
+
 def test_weights_halve_in_ten_minutes() -> None:
-    mean = DecayedMean()
-    mean.add(100.0, 0.0)
-    mean.add(100.0, 0.0)
-    assert mean.weight_at(600.0) == pytest.approx(1.0)
-    mean.add(40.0, 600.0)
-    assert mean.mean == pytest.approx(70.0)
-    assert mean.variance == pytest.approx(900.0)
+    rates = LearnedRates()
+    feed(rates, 100.0, 0.0)
+    feed(rates, 100.0, 0.0)
+    feed(rates, 40.0, 600.0)
+    # Two samples of ten minutes ago weigh as much as one of now; both together are drawn towards the benchmark.
+    assert rates.solo("d", "m", "other", benchmark=50.0, now=600.0) == pytest.approx(shrunk(70.0, 2.0, 50.0))
+    assert rates.solo("d", "m", "other", benchmark=50.0, now=1_200.0) == pytest.approx(shrunk(70.0, 1.0, 50.0))
 
 
 def test_the_load_factor_is_learned_from_mixed_batches() -> None:
-    random, factor = Random(5), LoadFactor()
-    for number in range(200):
+    random, rates = Random(5), LearnedRates()
+    for number in range(256):
         batch = random.randrange(1, 9)
-        factor.add(batch, 92.0 / (1 + 0.27 * batch) * random.uniform(0.97, 1.03), float(number))
-    assert factor.value() == pytest.approx(0.27, abs=0.03)
+        feed(rates, 92.0 / (1 + 0.27 * batch) * random.uniform(0.97, 1.03), float(number), batch=batch)
+    assert rates.factor("m", "c", 0.39) == pytest.approx(0.27, abs=0.03)
+    assert rates.factor("m", "other", 0.39) == 0.39
 
 
 @pytest.mark.parametrize("batches", [[3] * 100, [1, 2, 3]])
 def test_one_batch_size_or_few_samples_teach_no_factor(batches: list[int]) -> None:
-    factor = LoadFactor()
+    rates = LearnedRates()
     for batch in batches:
-        factor.add(batch, 50.0, 0.0)
-    assert factor.value() is None
+        feed(rates, 50.0, 0.0, batch=batch)
+    assert rates.factor("m", "c", 0.5) == 0.5
+
+
+def test_a_new_epoch_changes_nothing() -> None:
+    plain, moved = LearnedRates(), LearnedRates()
+    feed(moved, 100.0, 0.0)
+    start = EPOCH_SECONDS - 5.0
+    for number in range(20):
+        feed(plain, 60.0 + number, start + number, batch=number % 4)
+        feed(moved, 60.0 + number, start + number, batch=number % 4)
+    for rates in (plain, moved):
+        assert rates.solo("d", "m", "c", benchmark=50.0, now=start + 20) == pytest.approx(
+            plain.solo("d", "m", "c", benchmark=50.0, now=start + 20)
+        )
+    assert moved.solo("d", "m", "c", benchmark=50.0, now=start + 20) > 60
 
 
 def test_a_loaded_fleet_does_not_make_an_idle_machine_look_slow() -> None:

@@ -55,7 +55,8 @@ def test_first_content_teaches_the_estimate_and_the_deadline(fleet: Fleet) -> No
     assert session is not None
     for number in range(60):
         held = reserve(fleet, number)
-        recorder.reserved(held, fleet.now)
+        expected = recorder.reserved(held, fleet.now)
+        assert expected is None if number < 50 else expected == pytest.approx(1.0, rel=0.05)
         fleet.clock.now += 1.0
         recorder.content(session, MODEL, held.request_id, waited=1.0, allowance=5.0, now=fleet.now)
         held.release(fleet.now)

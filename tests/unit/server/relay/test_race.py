@@ -149,6 +149,33 @@ async def test_a_silent_machine_is_overtaken_by_its_backup(autojump_clock: MockC
     assert sorted(watcher.results) == ["hedge_lost", "success"]
 
 
+async def test_where_answers_take_long_the_backup_starts_earlier(autojump_clock: MockClock) -> None:
+    _, opened = hedged_world()
+    async with opened as world:
+        raw: list[float] = []
+        calibration = world.registry.calibration
+        remember = calibration.predicted
+
+        def predicted(request_id: str, model: str, chip_family: str, raw_ms: float, now: float) -> None:
+            raw.append(raw_ms)
+            remember(request_id, model, chip_family, raw_ms, now)
+
+        world.provider("warm-up", saying("x"))
+        calibration.predicted = predicted  # type: ignore[method-assign]
+        await world.ask(world.job(prompt_tokens=1000))
+        world.registry.disconnect("warm-up", trio.current_time(), graceful=True)
+        calibration.predicted = remember  # type: ignore[method-assign]
+        for number in range(60):
+            calibration.predicted(f"p{number}", MODEL, "M3", raw[0], 0.0)
+            calibration.content(f"p{number}", 4.0)
+        start = trio.current_time()
+        # 6 s to the deadline, and a backup needs 4 s: it must start 1.5 s after the first machine.
+        _, fast, _, consumer = await race(world, silent, late(0.1, "in time"), prompt_tokens=1000)
+        assert consumer.text == "in time"
+        assert trio.current_time() - start == pytest.approx(1.6, abs=0.05)
+        assert len(fast.seen) == 1
+
+
 async def test_content_in_time_needs_no_backup(autojump_clock: MockClock) -> None:
     watcher, opened = hedged_world()
     async with opened as world:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from protocol.api.tools.references import MAX_NODES, inline_references
 from protocol.api.tools.schema import MARKER
-from protocol.api.tools.typed import complete_types
+from protocol.api.tools.typed import complete_types, is_complete
 
 
 def inlined(schema: object) -> Any:
@@ -216,5 +216,8 @@ _JSON = st.recursive(
 @given(_JSON)
 def test_no_schema_is_too_odd(schema: object) -> None:
     raw = msgspec.Raw(json.dumps({"properties": {"x": schema}, "$defs": {"A": schema}}).encode())
-    once = complete_types(inline_references(raw))
+    inner = inline_references(raw)
+    once = complete_types(inner)
     assert isinstance(json.loads(bytes(once)), dict)
+    assert is_complete(json.loads(bytes(inner))) == (bytes(once) == bytes(inner))
+    assert is_complete(json.loads(bytes(once)))

@@ -267,6 +267,7 @@ def test_functions_become_tools() -> None:
     assert sent(functions=[function], function_call="auto")["tool_choice"] == "auto"
     assert "tools" not in sent(functions=[function], function_call="none")
     assert "tools" not in sent(functions=None, function_call=None)
+    assert sent(functions=[function], tools=None)["tools"] == [{"type": "function", "function": function}]
 
 
 def test_an_older_history_becomes_one_of_tools() -> None:
