@@ -19,8 +19,7 @@ test: setup ## unit, property and end-to-end tests (some minutes; ARGS="path -k 
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest tests/unit tests/crash -n auto --dist loadfile
-	$(BIN)/python -m pytest tests/e2e
+	@sh scripts/run_tests.sh $(BIN)/python
 endif
 
 lint: setup ## ruff, format check, mypy strict

@@ -103,7 +103,7 @@ def table(result: dict[str, Any]) -> str:
     for kind in ("relay", *KINDS):
         cells = [f"{result[f'{kind}_chat_cpu_us']:.2f} µs"]
         cells += [
-            f"{result[f'{kind}_{name}_cpu_us']:.2f} µs (+{result[f'{kind}_{name}_added_us']:.2f})"
+            f"{result[f'{kind}_{name}_cpu_us']:.2f} µs ({result[f'{kind}_{name}_added_us']:+.2f})"
             for name in list(MAKERS)[1:]
         ]
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")

@@ -55,13 +55,13 @@ def serve(wanted: Foreground) -> int:
 
     configuration = configured(wanted.overrides)
     settings = configuration.settings
+    models = offered_models(wanted.models, settings, take_all=wanted.take_all)
+    if not models:
+        raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
     configure_logging(form=settings.log_format, level=settings.log_level, file=settings.log_file)
     mute_exception_texts()
     if wanted.stop_with_parent:
         lifeline.stop_with_parent()
-    models = offered_models(wanted.models, settings, take_all=wanted.take_all)
-    if not models:
-        raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
     options = DaemonOptions(
         models=models,
         settings=settings,

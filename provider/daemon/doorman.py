@@ -18,16 +18,6 @@ class Doorman:
         self._desk = desk
         self._reasons: set[Reason] = set()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether requests are taken."""
-        return not self._reasons
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether this daemon is about to end."""
-        return FINAL in self._reasons
-
     def close(self, reason: Reason) -> None:
         """Take no requests from now on; those already admitted go on."""
         self._reasons.add(reason)

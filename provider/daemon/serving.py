@@ -25,13 +25,15 @@ from provider.daemon.control_desk import ControlDesk
 from provider.daemon.doorman import Doorman
 from provider.daemon.gauges import fill_gauges
 from provider.daemon.interpreter import settle_heap
-from provider.daemon.journal import choose_preload, note_loaded, read_loaded
+from provider.daemon.journal import note_loaded
 from provider.daemon.leave import drain
 from provider.daemon.link_keeper import LinkKeeper
 from provider.daemon.load_errors import LoadErrors
+from provider.daemon.local_opening import LocalOpening
 from provider.daemon.parts import Parts
 from provider.daemon.past import last_crash
 from provider.daemon.prefetching import CatalogFetch, Prefetcher
+from provider.daemon.preload import preload
 from provider.daemon.provider import Provider
 from provider.daemon.reporter import Sources, StateReporter
 from provider.daemon.shelf import DaemonShelf
@@ -45,10 +47,7 @@ from provider.hardening.secret_memory import lock_secret
 from provider.host import MetricsSampler
 from provider.link import CoordinatorLink, LinkStatus
 from provider.link.bell import Bell
-from provider.local.app import LocalServices
 from provider.local.asker import LocalAsker
-from provider.local.server import LocalPortRefused, serve_local
-from provider.local.tokens import TokenTools
 from provider.observe.events import ProviderEvent
 from provider.observe.meter import RequestMeter
 from provider.observe.metrics import ProviderMetrics
@@ -80,7 +79,7 @@ class Serving:
             slots=parts.slots,
             keys=self._keys,
             signer=parts.signer,
-            is_advertised=parts.inventory.__contains__,
+            is_advertised=self._is_advertised,
             clock=seams.clock,
             wall_clock=seams.wall_clock,
             threads=trio.CapacityLimiter(OPENING_THREADS),
@@ -126,7 +125,7 @@ class Serving:
         nursery.start_soon(_ring_on_change, parts.engine, self._bell.ring, self._reporter.note)
         if parts.options.preload and parts.settings.startup_preload and self._schedule.is_open:
             self._reporter.note("loading")
-            await self._preload()
+            await preload(parts, self._provider, control, noted_in=self._loaded_file)
         await self._open_local()
         if parts.options.owns_process:
             settle_heap()
@@ -196,27 +195,15 @@ class Serving:
             raise DaemonRefused(str(refused)) from None
 
     async def _open_local(self) -> None:
-        options = self._parts.options.local
-        if options is None:
+        parts, control = self._parts, self._control
+        if parts.options.local is None:
             return
-        shelf = DaemonShelf(self._parts.inventory, self._parts.slots, self._parts.engine, self._services)
-        self._metrics.before_scrape = partial(fill_gauges, self._metrics, self._parts, self._control)
-        services = LocalServices(
-            options=options,
-            asker=self._asker,
-            shelf=shelf,
-            tokens=TokenTools(shelf.with_model, shelf.only_model),
-            metrics=self._metrics.render,
-            version=installed_version(),
-        )
-        try:
-            self._control.local_url = await self._nursery.start(serve_local, services, self._parts.places.local_file)
-        except LocalPortRefused as refused:
-            if options.is_required:
-                raise DaemonRefused(str(refused)) from None
-            log.error("the local server is not available: %s", refused)
-            return
-        self._parts.options.on_event(ProviderEvent(kind="local_ready", text=self._control.local_url))
+        self._metrics.before_scrape = partial(fill_gauges, self._metrics, parts, control)
+        shelf = DaemonShelf(parts.inventory, parts.slots, parts.engine, self._services)
+        opening = LocalOpening(parts.options.local, parts.places.local_file, shelf, self._asker, self._metrics.render)
+        control.local_url = await opening.open(self._nursery)
+        if control.local_url:
+            parts.options.on_event(ProviderEvent(kind="local_ready", text=control.local_url))
 
     def _start_link(self) -> None:
         if self._link is None:
@@ -243,34 +230,16 @@ class Serving:
         log.info("schedule", extra={"open": schedule.is_open, "user_active": schedule.is_user_active})
         self._reporter.note()
 
-    async def _preload(self) -> None:
-        """Load what the slots hold; a load that takes too long goes on behind the registration."""
-        parts = self._parts
-        noted = await trio.to_thread.run_sync(read_loaded, self._loaded_file)
-        wanted = choose_preload(
-            parts.inventory.model_ids,
-            wanted=parts.settings.preload_models,
-            noted=noted,
-            slots=parts.settings.max_model_slots,
-        )
-
-        async def load_all() -> None:
-            for model_id in wanted:
-                await self._provider.load_model(model_id)
-            await parts.hashes.wait_first()
-            waiters.cancel_scope.cancel()
-
-        with trio.move_on_after(parts.settings.preload_timeout) as limit:
-            async with trio.open_nursery() as waiters:
-                waiters.start_soon(load_all)
-                await self._control.wait_drain()
-                waiters.cancel_scope.cancel()
-        if limit.cancelled_caught:
-            log.warning("models still load or are hashed; registering without them")
-
     @property
     def _loaded_file(self) -> Path:
         return self._parts.settings.loaded_models_file or self._parts.places.loaded_models_file
+
+    def _is_advertised(self, model_id: str) -> bool:
+        """Whether a model is offered; asked once in each request's task, where its model becomes known."""
+        if model_id not in self._parts.inventory:
+            return False
+        self._meter.note_model(model_id)
+        return True
 
     def _is_engine_good(self) -> bool:
         return self._parts.engine.health is Health.GOOD

@@ -26,10 +26,18 @@ async def obey_signals(
         async for number in signals:
             if number == signal.SIGHUP:
                 log.info("reloading the token and the log level")
-                reload_level()
+                _reload(reload_level)
                 control.renew()
             elif number == signal.SIGQUIT:
                 for line in task_lines():
                     log.warning("task", extra={"task": line})
             else:
                 control.drain()
+
+
+def _reload(reload_level: Callable[[], None]) -> None:
+    """A configuration that cannot be read any more must not end a daemon that runs well."""
+    try:
+        reload_level()
+    except Exception as error:
+        log.warning("the log level stays: the configuration cannot be read", extra={"fault": type(error).__name__})

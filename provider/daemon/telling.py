@@ -9,7 +9,7 @@ import trio
 from provider.engine import Engine, Health
 from provider.link import LinkStatus
 from provider.observe.events import ProviderEvent
-from provider.observe.telemetry import TelemetryQueue, worth_telling
+from provider.observe.telemetry import TelemetryQueue, Value, worth_telling
 from provider.observe.telemetry_sender import send_events
 
 
@@ -31,11 +31,11 @@ class Telling:
             return
         match event.kind:
             case "disconnected" if worth_telling(status.reconnects + 1):
-                fields = {"component": "link", "reconnect_count": status.reconnects + 1, "reason": event.text}
-                self._queue.note("warn", "connectivity", "The connection to the coordinator keeps ending.", fields)
+                ends: dict[str, Value] = {"reconnect_count": status.reconnects + 1, "reason": event.text}
+                self._queue.note("warn", "connectivity", "The connection to the coordinator keeps ending.", ends)
             case "model_failed":
-                fields = {"component": "models", "operation": "load", "model": event.model}
-                self._queue.note("error", "custom", "A model could not be loaded.", fields)
+                failed: dict[str, Value] = {"operation": "load", "model": event.model}
+                self._queue.note("error", "custom", "A model could not be loaded.", failed)
             case _:
                 return
 

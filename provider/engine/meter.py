@@ -8,9 +8,9 @@ class Meter:
     """Owned by the engine thread; instants are on the engine's clock, in seconds."""
 
     __slots__ = (
-        "admits",
         "_chunk_tps",
         "_last_chunk_tps",
+        "admits",
         "decode_tps",
         "first_tokens",
         "last_first_token_at",

@@ -17,6 +17,7 @@ from provider.engine.lane import Lane, StepResult
 from provider.engine.limits import EngineLimits
 from provider.engine.meter import Meter
 from provider.engine.model import LoadedModel
+from provider.engine.model_prefixes import ModelPrefixes
 from provider.engine.prefixes import PrefixStore
 from provider.engine.reservation import lane_of
 from provider.engine.row import Outbox, Row
@@ -57,7 +58,7 @@ class Slot:
         self._clock = clock
         self._ended = ended
         self._prefixes = prefixes
-        self._unstored: list[tuple[str, list[object], list[int]]] = []
+        self._finished = ModelPrefixes(model, backend, prefixes)
         self._learned = AdaptiveCap(limits.max_concurrent)
         self._faults = FaultLog(window_seconds=limits.fault_window, limit=limits.faults_to_crash)
         self._meter = Meter(clock())
@@ -70,7 +71,7 @@ class Slot:
     @property
     def has_unstored(self) -> bool:
         """Whether caches of finished rows wait to be stored."""
-        return bool(self._unstored)
+        return bool(self._finished)
 
     def max_concurrency(self, now: float) -> int:
         """Rows that may run together now."""
@@ -120,9 +121,7 @@ class Slot:
             cost = rows.cost(row)
             row.admitted_at = now
             self._meter.admits += 1
-            reuse = self._prefixes.find(
-                self.model.model_id, row.request.cache_scope, row.request.prompt_tokens, self._backend, now
-            )
+            reuse = self._finished.find(row, now)
             self._prefixes.shrink(free - cost)
             try:
                 rows.lane(row).start(row, reuse)
@@ -169,15 +168,7 @@ class Slot:
 
     def store_finished(self) -> None:
         """Keep the caches of rows that have ended, for later requests of the same scope."""
-        unstored, self._unstored = self._unstored, []
-        for scope, cache, tokens in unstored:
-            try:
-                kept = self._backend.keep_cache(cache)
-                size = self._backend.cache_bytes(kept)
-                self._prefixes.put(self.model.model_id, scope, tokens, kept, size, now=self._clock())
-            except Exception as error:  # the rows have their answers; what cannot be kept is computed again
-                _log_fault(error)
-                self._prefixes.forget_model(self.model.model_id)
+        self._finished.store(self._clock())
 
     def sweep(self, out: Outbox) -> None:
         """End the rows whose time is over."""
@@ -190,8 +181,7 @@ class Slot:
 
     def close(self) -> None:
         """Drop generators and caches; the slot must be empty."""
-        self._unstored.clear()
-        self._prefixes.forget_model(self.model.model_id)
+        self._finished.forget()
         self.rows.close()
         self._backend.clear()
 
@@ -251,7 +241,7 @@ class Slot:
                 continue
             if response.finish_reason is not None:
                 lane.ended(row)
-                self._keep(row, response.prompt_cache, response.all_tokens)
+                self._finished.take(row, response.prompt_cache, response.all_tokens)
                 self._end_generated(row, _REASONS[response.finish_reason], out)
             elif stopped:
                 if not self._stop(key, lane, row, out):
@@ -263,7 +253,7 @@ class Slot:
         """End a row at a stop string; False if the lane broke over it."""
         try:
             if row.request.cache_scope:
-                self._keep(row, *lane.take_out(row))
+                self._finished.take(row, *lane.take_out(row))
             else:
                 lane.remove(row)
         except Exception as error:  # the answer is complete, whatever became of its generator
@@ -273,14 +263,6 @@ class Slot:
             return False
         self._end_generated(row, FinishReason.STOP, out)
         return True
-
-    def _keep(self, row: Row, cache: list[object] | None, tokens: list[int] | None) -> None:
-        """Note a finished row's cache for storing, unless there is no scope or surely no room for it."""
-        if not row.request.cache_scope or not cache or tokens is None:
-            return
-        size = len(tokens) * self.model.kv_bytes_per_token + self.model.kv_bytes_per_row
-        if size <= self._prefixes.room:
-            self._unstored.append((row.request.cache_scope, cache, list(tokens)))
 
     def _end_generated(self, row: Row, reason: FinishReason, out: Outbox) -> None:
         """End a row that came to its own end, unless what constrained it has failed."""
@@ -339,8 +321,7 @@ class Slot:
             self.rows.waiting.clear()
         for row in lost:
             self._end(row, FinishReason.ERROR, out, failures.failure(Cause.ENGINE_ERROR))
-        self._unstored.clear()
-        self._prefixes.forget_model(self.model.model_id)
+        self._finished.forget()
         self._backend.clear()
 
     def _end(self, row: Row, reason: FinishReason, out: Outbox, refusal: Failure | None = None) -> None:

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, aclosing
 
 import msgspec
 
-from protocol.api.chat_request import MAX_BODY_BYTES
 from protocol.api.ending import UsageReport
 from protocol.api.shapes import AnswerFacts, StreamAssembler, WholeAssembler
 from protocol.messages.from_provider import InferenceComplete
@@ -17,10 +16,12 @@ from provider.local.asker import LocalAsker, LocalAttempt
 from provider.local.dialects import Asked, CheckModel, ReadBody
 from provider.local.failures import api_error
 from provider.local.http_server import Send, Streamed, Whole
-from provider.local.options import MAX_BODY_BYTES as MAX_HTTP_BODY_BYTES
+from provider.local.options import MAX_BODY_BYTES
 
 EVENT_STREAM = (("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"))
 JSON = (("Content-Type", "application/json"),)
+
+_Batches = AsyncIterator[list[bytes]]
 
 
 async def answer_inference(
@@ -32,10 +33,10 @@ async def answer_inference(
     wall_clock: Callable[[], float] = time.time,
 ) -> Whole | Streamed:
     """Answer one body; raises `ApiError` for what is refused or fails before its first output."""
-    asked = read(body, check_model, MAX_HTTP_BODY_BYTES)
+    asked = read(body, check_model, MAX_BODY_BYTES)
     chat = asked.chat
     max_tokens = chat.output_bound()
-    sealed_body = chat.provider_body(chat.public_model, max_tokens, limit_bytes=MAX_BODY_BYTES * 2)
+    sealed_body = chat.provider_body(chat.public_model, max_tokens, limit_bytes=MAX_BODY_BYTES)
     stack = AsyncExitStack()
     async with stack:
         attempt = await stack.enter_async_context(asker.ask(sealed_body))
@@ -63,7 +64,7 @@ class _Production:
         self,
         stream: StreamAssembler,
         attempt: LocalAttempt,
-        batches: "_Batches",
+        batches: _Batches,
         first: bytes,
         rest: AsyncExitStack,
         model: str,
@@ -90,10 +91,7 @@ class _Production:
         return self._stream.fail(api_error(self._attempt.failure, model=self._model))
 
 
-_Batches = AsyncIterator[list[bytes]]
-
-
-async def _first_output(stream: StreamAssembler, attempt: LocalAttempt, batches: "_Batches") -> bytes:
+async def _first_output(stream: StreamAssembler, attempt: LocalAttempt, batches: _Batches) -> bytes:
     """Wait until something is to be sent, or until the end; raises `ApiError` for a failure before that."""
     async for plaintexts in batches:
         ready = _fed(stream, plaintexts)
@@ -103,7 +101,7 @@ async def _first_output(stream: StreamAssembler, attempt: LocalAttempt, batches:
     return b""
 
 
-async def _whole(asked: Asked, facts: AnswerFacts, attempt: LocalAttempt, batches: "_Batches") -> Whole:
+async def _whole(asked: Asked, facts: AnswerFacts, attempt: LocalAttempt, batches: _Batches) -> Whole:
     answer: WholeAssembler = asked.dialect.new_answer(facts)
     async for plaintexts in batches:
         for plaintext in plaintexts:

@@ -47,12 +47,25 @@ def is_loopback_host(host: str) -> bool:
 
 
 def is_allowed_host(header: str, options: LocalOptions) -> bool:
-    """Whether a `Host` header names this server; a page that rebinds its own name to 127.0.0.1 does not."""
+    """Whether a `Host` header names this server; a page that rebinds its own name to 127.0.0.1 does not.
+
+    Where other machines are served, they may use any of this machine's addresses: an address cannot be rebound.
+    """
     name = _without_port(header).lower()
     if not name:
         return False
+    if options.is_public and _is_address(name):
+        return True
     known = {options.bind.lower(), *(host.lower() for host in options.hosts)}
     return is_loopback_host(name) or name in known
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_own_origin(origin: str) -> bool:

@@ -55,7 +55,9 @@ def load_model(model_id: str, directory: Path, *, max_context_tokens: int | None
             str(directory), lazy=False, return_config=True, tokenizer_config={"trust_remote_code": False}
         )
         parameters = [value for _, value in tree_flatten(network.parameters())]
-        mx.eval(parameters)
+        # The first weights of a network are drawn at random and never computed: without this, the chain of keys behind
+        # them grows with every load, for ever.
+        mx.eval(parameters, mx.random.state)
         size = measure_cache(network)
     except Exception as error:  # mlx-lm raises many kinds for one fact: this directory cannot be served
         raise LoadFailed(

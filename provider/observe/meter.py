@@ -5,6 +5,7 @@ The content of frames is sealed and stays so; terminals say in closed words how 
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Final, Protocol
 
 from protocol.codec import FrameRejected, decode_from_provider
@@ -16,6 +17,10 @@ _CHUNK: Final = b'{"type":"inference_response_chunk"'
 _ACCEPTED: Final = b'{"type":"inference_accepted"'
 
 
+_REQUEST: Final[ContextVar["MeteredLane | None"]] = ContextVar("request", default=None)
+"""The lane of the request that a task serves: tasks inherit it from where they were started."""
+
+
 class RequestRecord(Protocol):
     """Takes what is known when a request ended; seconds, None for what did not happen."""
 
@@ -24,8 +29,10 @@ class RequestRecord(Protocol):
         *,
         outcome: str,
         source: str,
+        model: str,
         prompt_tokens: int,
         completion_tokens: int,
+        cache_outcome: str,
         first_seconds: float | None,
         per_token_seconds: float | None,
     ) -> None:
@@ -43,14 +50,22 @@ class RequestMeter:
         self._clock = clock
 
     def lane(self, lane: FrameLane, *, source: str) -> "MeteredLane":
-        """Give a lane that counts and passes on."""
-        return MeteredLane(lane, self._record, self.throughput, source, self._clock)
+        """Give a lane that counts and passes on; the request's task is to be started after this, from here."""
+        metered = MeteredLane(lane, self._record, self.throughput, source, self._clock)
+        _REQUEST.set(metered)
+        return metered
+
+    def note_model(self, model: str) -> None:
+        """Say which model the request of this task is for; it stands inside the sealed body and is known late."""
+        lane = _REQUEST.get()
+        if lane is not None:
+            lane.model = model
 
 
 class MeteredLane:
     """A lane of one request."""
 
-    __slots__ = ("_clock", "_first", "_lane", "_last", "_record", "_source", "_started", "_throughput")
+    __slots__ = ("_clock", "_first", "_lane", "_last", "_record", "_source", "_started", "_throughput", "model")
 
     def __init__(
         self,
@@ -60,6 +75,7 @@ class MeteredLane:
         source: str,
         clock: Callable[[], float],
     ) -> None:
+        self.model = ""
         self._lane = lane
         self._record = record
         self._throughput = throughput
@@ -105,8 +121,10 @@ class MeteredLane:
                 self._record.ended(
                     outcome="complete",
                     source=self._source,
+                    model=self.model,
                     prompt_tokens=message.usage.prompt_tokens,
                     completion_tokens=tokens,
+                    cache_outcome=message.usage.cache_outcome,
                     first_seconds=first,
                     per_token_seconds=spread,
                 )
@@ -114,8 +132,10 @@ class MeteredLane:
                 self._record.ended(
                     outcome=message.failure_code or "internal_failure",
                     source=self._source,
+                    model=self.model,
                     prompt_tokens=0,
                     completion_tokens=0,
+                    cache_outcome="",
                     first_seconds=first,
                     per_token_seconds=None,
                 )

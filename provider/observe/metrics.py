@@ -27,6 +27,11 @@ OUTCOMES: Final = frozenset(
 )
 
 
+CACHE_OUTCOMES: Final = frozenset(
+    {"hit", "miss_absent", "miss_corrupt", "skipped_capacity", "skipped_cost", "skipped_policy"}
+)
+
+
 class ProviderMetrics:
     """The families of one daemon. `before_scrape` fills the gauges."""
 
@@ -34,9 +39,12 @@ class ProviderMetrics:
         registry = self._registry = CollectorRegistry()
         self.before_scrape: Callable[[], None] = lambda: None
         self._requests = Counter(
-            f"{PREFIX}_requests", "Requests by how they ended.", ("source", "outcome"), registry=registry
+            f"{PREFIX}_requests", "Requests by how they ended.", ("source", "model", "outcome"), registry=registry
         )
         self._tokens = Counter(f"{PREFIX}_tokens", "Tokens by kind.", ("kind",), registry=registry)
+        self._cache = Counter(
+            f"{PREFIX}_prefix_cache", "Prompts by what the prefix cache did for them.", ("outcome",), registry=registry
+        )
         self._first = Histogram(
             f"{PREFIX}_ttft_seconds", "From receipt to the first delta.", registry=registry, buckets=_SECONDS
         )
@@ -52,13 +60,17 @@ class ProviderMetrics:
         *,
         outcome: str,
         source: str,
+        model: str,
         prompt_tokens: int,
         completion_tokens: int,
+        cache_outcome: str,
         first_seconds: float | None,
         per_token_seconds: float | None,
     ) -> None:
         """See `provider.observe.meter.RequestRecord`."""
-        self._requests.labels(source, outcome if outcome in OUTCOMES else "internal_failure").inc()
+        self._requests.labels(source, model, outcome if outcome in OUTCOMES else "internal_failure").inc()
+        if cache_outcome in CACHE_OUTCOMES:
+            self._cache.labels(cache_outcome).inc()
         self._tokens.labels("prompt").inc(prompt_tokens)
         self._tokens.labels("completion").inc(completion_tokens)
         if first_seconds is not None:

@@ -155,7 +155,7 @@ class RequestLife:
             abandon_on_cancel=True,
         )
         self._services.counters.biases_dropped += rendered.biases_dropped
-        request = await constrained(model, rendered, threads=self._services.threads)
+        rendered = await constrained(model, rendered, threads=self._services.threads)
         self._check_deadline()
         writer = EventWriter(
             request_id=self.request_id,
@@ -172,7 +172,7 @@ class RequestLife:
             lane=self._lane,
         )
         try:
-            self._generation = self._services.engine.submit(request)
+            self._generation = self._services.engine.submit(rendered.request)
             async with self._generation as generation:
                 return await self._stream(generation, answer)
         finally:

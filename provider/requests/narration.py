@@ -36,6 +36,7 @@ class Narration:
         self._tokens = 0
         self._reasoning_tokens = 0
         self._pending: list[Entry] = []
+        self._shown: list[str] = []
 
     def delta(self, delta: Delta) -> list[bytes]:
         """Return the events of one piece of text; none while all of it is held back."""
@@ -59,11 +60,17 @@ class Narration:
     def end(self, finished: Finished) -> list[bytes]:
         """Return the events that close an answer which ended by itself.
 
-        Raises `RequestRefused` if the calls are not what was asked for.
+        Raises `RequestRefused` if calls or text are not what was asked for.
         """
         events = self._flush(is_complete=finished.reason is FinishReason.STOP)
         plan = self._plan
         strange = plan.only_tool is not None and self._names - {plan.only_tool}
+        if (
+            plan.check is not None
+            and finished.reason is FinishReason.STOP
+            and not plan.check.fits("".join(self._shown))
+        ):
+            raise RequestRefused(NONCOMPLIANT)
         if (plan.must_call and not self._calls) or (plan.one_call and self._calls > 1) or strange:
             raise RequestRefused(NONCOMPLIANT)
         word: FinishWord = "length" if finished.reason is FinishReason.LENGTH else "stop"
@@ -114,6 +121,8 @@ class Narration:
 
     def _text(self, text: str) -> bytes:
         self._add(text)
+        if self._plan.check is not None:
+            self._shown.append(text)
         if not self._pending:
             return self._writer.content(text)
         pending, self._pending = self._pending, []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from provider.engine import Vocabulary
 from provider.engine.dialect import AnswerReader, Dialect, make_reader
+from provider.engine.grammar import SchemaCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +13,7 @@ class AnswerPlan:
     """Reading rules of one answer; `dialect` None means that its text is what it shows.
 
     `prompt_tail` is the end of the prompt with its marks. `must_call` asks for at least one call, of the tool
-    `only_tool` if that is set; `one_call` permits no second one.
+    `only_tool` if that is set; `one_call` permits no second one. The whole visible text must pass `check`.
     """
 
     vocabulary: Vocabulary = field(repr=False)
@@ -22,6 +23,7 @@ class AnswerPlan:
     must_call: bool = False
     only_tool: str | None = None
     one_call: bool = False
+    check: SchemaCheck | None = None
 
     def reader(self) -> AnswerReader | None:
         """Return the reader of the answer, or None if it needs none."""

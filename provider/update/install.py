@@ -1,16 +1,18 @@
 """One update from the release row to the switched link; the daemon is drained and started again by the caller."""
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Final
 
 from provider.host.file_lock import FileLock, FileLocked
-from provider.update.bundle import Progress, fetch_bundle, unpack_bundle
+from provider.update.bundle import ENTRY, Progress, fetch_bundle, unpack_bundle
 from provider.update.place import MARK, Installation
 from provider.update.release import Release, ReleaseRefused
 from provider.update.state import UpdateState
 
 LOCK_NAME: Final = "update.lock"
+SMOKE_SECONDS: Final = 120.0
 
 
 def take_update_lock(home: Path) -> FileLock:
@@ -34,6 +36,7 @@ def stage(release: Release, installation: Installation, *, progress: Progress = 
         unpack_bundle(archive, staging, release)
         if not (staging / MARK).is_file():
             raise ReleaseRefused(f"The bundle of {release.version} is no bundle of this program; it is not installed.")
+        _try(staging / ENTRY, release)
         installation.adopt_staged(release.version)
         is_done = True
     except OSError as error:
@@ -42,6 +45,27 @@ def stage(release: Release, installation: Installation, *, progress: Progress = 
         archive.unlink(missing_ok=True)
         if not is_done:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _try(entry: Path, release: Release) -> None:
+    """Let the new program load what serving needs, before anything depends on it; raises `ReleaseRefused`."""
+    try:
+        status = subprocess.run(
+            [str(entry), "runtime-smoke"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=SMOKE_SECONDS,
+            check=False,
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ReleaseRefused(
+            f"The program of {release.version} does not run here ({type(error).__name__}); it is not installed."
+        ) from None
+    if status != 0:
+        raise ReleaseRefused(
+            f"The program of {release.version} does not run here (status {status}); it is not installed."
+        )
 
 
 def put_in_place(release: Release, installation: Installation, state: UpdateState) -> UpdateState:

@@ -13,7 +13,7 @@ from protocol.api.errors import ApiError, invalid_request, payload_too_large
 from server.accounts.callers import credential_of
 from server.accounts.guards import require_publishing
 from server.api.catalog import catalog_answer
-from server.api.gate import answer_store_outage, private_answer
+from server.api.gate import answer_store_outage, client_ip, private_answer
 from server.api.pricing import refusal
 from server.catalog import alias_rows, rows
 from server.catalog.published import NotPublished
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from server.accounts.publishing_keys import PublishingKeys
     from server.catalog import Alias, CatalogActs, CatalogModel, Version
+    from server.limits import NetworkLimits
     from server.store import Store
 
 T = TypeVar("T")
@@ -39,11 +40,12 @@ MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminModelServices:
-    """What the endpoints work with."""
+    """What the endpoints work with; `limits` count keys that are none."""
 
     keys: PublishingKeys
     acts: CatalogActs
     store: Store
+    limits: NetworkLimits
 
 
 def admin_models_blueprint(services: AdminModelServices) -> Blueprint:
@@ -55,7 +57,12 @@ def admin_models_blueprint(services: AdminModelServices) -> Blueprint:
 
     async def publisher() -> str:
         token = credential_of(request.headers.get("Authorization", ""), "").token
-        name = await require_publishing(request.headers.get(PUBLISHING_HEADER), token, services.keys)
+        try:
+            name = await require_publishing(request.headers.get(PUBLISHING_HEADER), token, services.keys)
+        except ApiError as error:
+            if error.status == 403:
+                services.limits.take("failed_bearer", client_ip())
+            raise
         request_notes().account_id = f"publishing:{name}"
         return f"publishing:{name}"
 

@@ -25,10 +25,9 @@ class Bodies:
     def for_build(self, build: str) -> bytes:
         """Raises ApiError 413 when the rewritten body passes the cap."""
         if build not in self._made:
-            limit = self._names.output_limit(build)
             self._made[build] = self.chat.provider_body(
                 build,
-                min(self._max_tokens, limit) if limit > 0 else self._max_tokens,
+                self._max_tokens,
                 limit_bytes=self._limit_bytes,
                 defaults=self._names.defaults(build) | self._thinking(build),
             )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from quart import Blueprint, request
-from quart.wrappers import Response
 
 from protocol.api.errors import invalid_request
 from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage
+from server.api.public_answer import public_answer
 from server.billing.leaderboard import MAX_ENTRIES, METRICS, leaderboard, network_totals, period_start
 from server.rewards.pseudonyms import readable
 from server.rewards.public_cache import PublicCache
 from server.rewards.report_query import period
 
 if TYPE_CHECKING:
+    from quart.wrappers import Response
+
     from server.billing.leaderboard import LeaderboardEntry, Metric, NetworkTotals, Period
     from server.store import Store
 
@@ -56,19 +56,18 @@ def leaderboard_blueprint(services: LeaderboardServices) -> Blueprint:
     async def board() -> Response:
         metric, window, limit = _metric(), period(request.args), _limit()
         found = await boards.get(f"{metric} {window}", lambda: _read_board(services, metric, window))
-        return _public(
-            {
-                "metric": metric,
-                "window": window,
-                "entries": found.entries[:limit],
-                "updated_at": found.updated_at,
-            }
-        )
+        shown = {
+            "metric": metric,
+            "window": window,
+            "entries": found.entries[:limit],
+            "updated_at": found.updated_at,
+        }
+        return public_answer(shown, seconds=CLIENT_SECONDS)
 
     @blueprint.get("/v1/network/totals")
     async def network() -> Response:
         window = period(request.args)
-        return _public(await totals.get(window, lambda: _read_totals(services, window)))
+        return public_answer(await totals.get(window, lambda: _read_totals(services, window)), seconds=CLIENT_SECONDS)
 
     return blueprint
 
@@ -127,16 +126,3 @@ def _limit() -> int:
     text = request.args.get("limit", "")
     wanted = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
     return wanted if 1 <= wanted <= MAX_ENTRIES else DEFAULT_ENTRIES
-
-
-def _public(value: object) -> Response:
-    """Answer what everybody may keep for a minute; 304 to whoever has it already."""
-    body = msgspec.json.encode(value)
-    tag = hashlib.sha256(body).hexdigest()[:32]
-    headers = {"Cache-Control": f"public, max-age={CLIENT_SECONDS}", "ETag": f'"{tag}"'}
-    known = request.if_none_match
-    if known.contains_weak(tag):
-        answer = Response(b"", status=304, headers=headers)
-        answer.headers.pop("Content-Type", None)
-        return answer
-    return Response(body, content_type="application/json", headers=headers)

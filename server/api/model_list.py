@@ -48,6 +48,7 @@ class ModelList:
         self._clock = clock
         self._scanned_at: float | None = None
         self._listed: dict[str, Listed] = {}
+        self._rows: dict[str, ModelCapacity] = {}
 
     def public(self) -> dict[str, Listed]:
         """Every name that a request may use and somebody serves, hidden builds too, by id.
@@ -83,10 +84,10 @@ class ModelList:
 
     def owned(self, account_id: str) -> dict[str, Listed]:
         """What an account's own connected machines serve, by id."""
+        self.public()
         offering = _offers(one for one in self._registry.trusted_sessions() if owned_by(one, account_id))
         found = {
-            model: self._listing(model, (model,), offering, self._capacity(self._clock()), owner=SELF_OWNER)
-            for model in offering
+            model: self._listing(model, (model,), offering, self._rows, owner=SELF_OWNER) for model in offering
         }
         for alias in self._directory.aliases():
             builds = [build for build in alias.builds if build in found]
@@ -95,7 +96,8 @@ class ModelList:
         return found
 
     def _scan(self, now: float) -> dict[str, Listed]:
-        knows, rows = self._registry.catalog.knows, self._capacity(now)
+        knows = self._registry.catalog.knows
+        rows = self._rows = {row.id: row for row in self._registry.capacity(now)}
         offering = _offers(one for one in self._registry.trusted_sessions() if not one.caps.private_only)
         found = {model: self._listing(model, (model,), offering, rows) for model in offering if knows(model)}
         for alias in self._directory.aliases():
@@ -104,9 +106,6 @@ class ModelList:
                 listed = self._listing(builds[0], builds, offering, rows)
                 found[alias.id] = self._named(listed, alias.id, alias.display_name)
         return found
-
-    def _capacity(self, now: float) -> dict[str, ModelCapacity]:
-        return {row.id: row for row in self._registry.capacity(now)}
 
     def _named(self, listed: Listed, alias: str, title: str) -> Listed:
         """The same under a public name, which says nothing of the build's quantization."""

@@ -110,11 +110,6 @@ class ModelNames:
             max_tokens=min(self._output_bound(chat, build) for build in served),
         )
 
-    def output_limit(self, build: str) -> int:
-        """The most that a build may answer, in tokens; 0 when unknown."""
-        entry = self._registry.catalog.entry(build)
-        return entry.max_output if entry is not None else 0
-
     def has_feature(self, build: str, feature: str) -> bool:
         """True if the catalogue says that a build can do something."""
         entry = self._registry.catalog.entry(build)
@@ -145,7 +140,8 @@ class ModelNames:
     def _output_bound(self, chat: ChatRequest, build: str) -> int:
         """The caller's bound within the model's; the default one leaves the prompt its room in a known context."""
         catalog = self._registry.catalog
-        bound = chat.output_bound(self.output_limit(build))
+        entry = catalog.entry(build)
+        bound = chat.output_bound(entry.max_output if entry is not None else None)
         window = catalog.context_window(build)
         if chat.requested_max is not None or window <= 0:
             return bound

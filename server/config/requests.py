@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from protocol.settings import (
     Secret,
     boolean,
+    choice,
     duration,
     integer,
     number,
@@ -146,6 +147,20 @@ class RequestSettings:
         default=1.2,
         group="Routing",
         meaning="Factor on the limit of `QUALITY_CAP`.",
+    )
+    cost_model: Literal["v1", "v2"] = setting(
+        "COST_MODEL",
+        choice("v1", "v2"),
+        default="v1",
+        group="Routing",
+        meaning="How a request is priced on a provider: `v1` by queue and reserved tokens, `v2` by expected delivery.",
+    )
+    tps_load_factor: float = setting(
+        "TPS_LOAD_FACTOR",
+        number(0, 10),
+        default=0.39,
+        group="Routing",
+        meaning="How much one more request in a batch slows each of them.",
     )
     prefill_decode_ratio: float = setting(
         "PREFILL_DECODE_RATIO",

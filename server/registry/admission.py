@@ -30,7 +30,6 @@ BUDGETED_CONCURRENCY: Final = 24
 """Safety valve; the token budget does the work."""
 LOAD_HEADROOM_GB: Final = 4.0
 """3 GiB of activations and 1 GiB of KV cache that a load must leave."""
-ACTIVATION_RESERVE_GB: Final = 3.0
 SMALL_MODEL_GB: Final = 0.1
 SMALL_RESERVE_GB: Final = 64 / 1024
 
@@ -154,11 +153,11 @@ def kv_gb(need: int) -> float:
     return min(need, MAX_NEED) * DEFAULT_KV_RATE / GIB
 
 
-def activation_reserve_gb(size_gb: float) -> float:
-    """Memory a load keeps for activations in GiB; tiny models need little."""
+def activation_reserve_gb(size_gb: float, usual_gb: float) -> float:
+    """Memory a load keeps for activations in GiB; tiny models need little, others what is usual on the machine."""
     if 0 < size_gb < SMALL_MODEL_GB:
         return max(SMALL_RESERVE_GB, 4 * size_gb * 1e9 / GIB)
-    return ACTIVATION_RESERVE_GB
+    return usual_gb
 
 
 def cold_budget_tokens(memory_gb: float, load_gib: float, kv_rate: int, reserve_gb: float) -> int:
@@ -189,9 +188,10 @@ def memory_room(session: Session, ad: ModelAd, slot: Slot, catalog: Catalog) -> 
     if live.free_for_load_gb is not None:
         if load > live.free_for_load_gb:
             return NO_ROOM
-        return cold_budget_tokens(memory, load, slot.kv_rate, activation_reserve_gb(size))
+        reserve = activation_reserve_gb(size, session.caps.activation_gb)
+        return cold_budget_tokens(memory, load, slot.kv_rate, reserve)
     if size < SMALL_MODEL_GB:
-        return kv_room(memory - size - activation_reserve_gb(size))
+        return kv_room(memory - size - activation_reserve_gb(size, session.caps.activation_gb))
     return kv_room(min(0.90 * memory, memory - LOAD_HEADROOM_GB) - size)
 
 

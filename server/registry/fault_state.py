@@ -71,19 +71,45 @@ class FaultEvent(NamedTuple):
     until: float | None
 
 
-class MachineFaults:
-    """One machine by its stable identity."""
+class Unheard(NamedTuple):
+    """A deadline that a machine missed without having been heard since the dispatch."""
 
-    __slots__ = ("breaker", "ejection", "events", "forgiven_at", "last_event", "pairs", "rejects_in_row", "version")
+    model: str
+    shape: str
+    status: int
+
+
+class MachineFaults:
+    """One machine by its stable identity.
+
+    `unheard` are misses that wait for a verdict: they count once the machine is heard of again, and are dropped when
+    its connection turns out to be lost. Until then it gets nothing.
+    """
+
+    __slots__ = (
+        "breaker",
+        "ejection",
+        "events",
+        "forgiven_at",
+        "last_event",
+        "lost_connection",
+        "pairs",
+        "rejects_in_row",
+        "unheard",
+        "version",
+    )
 
     REJECTS_IN_ROW: Final = 10
     EVENTS_KEPT: Final = 32
+    UNHEARD_KEPT: Final = 32
 
     def __init__(self) -> None:
         self.last_event = 0.0
         self.version = ""
         self.forgiven_at: float | None = None
         self.rejects_in_row = 0
+        self.lost_connection = ""
+        self.unheard: deque[Unheard] = deque(maxlen=self.UNHEARD_KEPT)
         self.pairs: dict[str, ModelFaults] = {}
         self.events: deque[FaultEvent] = deque(maxlen=self.EVENTS_KEPT)
         self.breaker = Breaker(in_row=5, window=120.0, min_outcomes=20, share=0.8, first=60.0, longest=300.0)
@@ -98,7 +124,7 @@ class MachineFaults:
 
     def sick(self, now: float) -> Reason | None:
         """The first breaker of the whole machine that is closed to requests."""
-        if self.breaker.hold.closed(now):
+        if self.unheard or self.breaker.hold.closed(now):
             return Reason.BREAKER
         return Reason.EJECTION if self.ejection.hold.closed(now) else None
 
@@ -108,7 +134,7 @@ class MachineFaults:
         sick = self.sick(now)
         flips = [one.hold.until for one in (self.breaker, self.ejection) if one.hold.closed(now)]
         if pair is None:
-            return NO_FAULTS if sick is None else PairFaults(sick=sick, flip_at=min(flips))
+            return NO_FAULTS if sick is None else PairFaults(sick=sick, flip_at=min(flips, default=math.inf))
         return PairFaults(
             load_cooldown=pair.load_until > now,
             error_shapes=frozenset(shape for shape, one in pair.shapes.items() if one.until > now),
@@ -142,7 +168,8 @@ class MachineFaults:
     def is_suspect(self, now: float) -> bool:
         """Whether any question about the machine may have an answer now."""
         return (
-            self.breaker.hold.closed(now)
+            bool(self.unheard)
+            or self.breaker.hold.closed(now)
             or self.ejection.hold.closed(now)
             or any(pair.is_suspect(now) for pair in self.pairs.values())
         )

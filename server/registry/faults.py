@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
 from server.registry.fault_gates import NEVER, Strikes
-from server.registry.fault_state import FaultEvent, MachineFaults
+from server.registry.fault_state import FaultEvent, MachineFaults, Unheard
 from server.registry.pair_faults import NO_FAULTS
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class FaultMemory:
         self._identities: OrderedDict[str, MachineFaults] = OrderedDict()
         self._suspects: set[str] = set()
         """Identities with a closed gate or a refusal in the window, and some whose last one expired."""
+        self.silent: set[str] = set()
+        """Identities whose misses wait for a verdict."""
         self.on_change: Callable[[str], None] | None = None
 
     def __len__(self) -> int:
@@ -76,12 +78,27 @@ class FaultMemory:
         self._changed(stable_id, machine, now)
 
     def error(
-        self, stable_id: str, model: str, shape: str, status: int, now: float, *, disconnect: bool = False
+        self,
+        stable_id: str,
+        model: str,
+        shape: str,
+        status: int,
+        now: float,
+        *,
+        disconnect: bool = False,
+        connection: str = "",
     ) -> None:
-        """Note a provider fault; `disconnect` when it was nothing but a connection that broke."""
+        """Note a provider fault; `disconnect` when it was nothing but a connection that broke.
+
+        A broken `connection` (a session id) counts once, however many requests it took with it.
+        """
         if status not in ERROR_STATUSES:
             return
         machine = self._touch(stable_id, model, now)
+        if disconnect and connection:
+            if machine.lost_connection == connection:
+                return
+            machine.lost_connection = connection
         machine.failed(now)
         strikes = machine.of(model).shapes.setdefault(shape, Strikes())
         strikes.strike(now, disconnect=disconnect)
@@ -90,6 +107,40 @@ class FaultMemory:
         kind = "disconnect" if disconnect else "fault"
         machine.events.append(FaultEvent(kind, model, now, max(closed, default=None)))
         self._changed(stable_id, machine, now)
+
+    def missed(self, stable_id: str, model: str, shape: str, status: int, now: float) -> None:
+        """Note a missed deadline of a machine that was not heard of since the dispatch.
+
+        It may sleep, or have lost its network: it gets nothing more, and the verdict waits for `heard`, which makes it
+        a fault, or for `lost`, which drops it.
+        """
+        machine = self._touch(stable_id, model, now)
+        machine.unheard.append(Unheard(model, shape, status))
+        machine.events.append(FaultEvent("silent", model, now, None))
+        self.silent.add(stable_id)
+        self._changed(stable_id, machine, now)
+
+    def heard(self, stable_id: str, now: float) -> None:
+        """A heartbeat of a machine in `silent`: it was there, so what it missed counts."""
+        self.silent.discard(stable_id)
+        machine = self._identities.get(stable_id)
+        if machine is None:
+            return
+        missed = tuple(machine.unheard)
+        machine.unheard.clear()
+        for one in missed:
+            self.error(stable_id, one.model, one.shape, one.status, now)
+        self._changed(stable_id, machine, now)
+
+    def lost(self, stable_id: str, now: float) -> None:
+        """The connection of a machine is gone, or replaced: what it missed in silence was no fault of it."""
+        if stable_id not in self.silent:
+            return
+        self.silent.discard(stable_id)
+        machine = self._identities.get(stable_id)
+        if machine is not None:
+            machine.unheard.clear()
+            self._changed(stable_id, machine, now)
 
     def success(self, stable_id: str, model: str, shape: str, now: float) -> None:
         """Note a completed request: its shape and the model's loads are proven again."""
@@ -162,6 +213,7 @@ class FaultMemory:
 
     def version_changed(self, stable_id: str, version: str, now: float) -> None:
         """Note the version of a connecting machine: a new one clears what only lost connections had brought up."""
+        self.lost(stable_id, now)
         machine = self._identities.get(stable_id)
         if machine is None:
             return
@@ -180,6 +232,7 @@ class FaultMemory:
         stale = [key for key, one in self._identities.items() if now - one.last_event > IDLE_FORGET]
         for key in stale:
             del self._identities[key]
+            self.silent.discard(key)
         for key in [key for key in self._suspects if key not in self._identities]:
             self._clear(key)
         for key in [key for key in self._suspects if not self._identities[key].is_suspect(now)]:
@@ -192,6 +245,7 @@ class FaultMemory:
         if one is None:
             if len(self._identities) >= IDENTITIES_MAX:
                 forgotten, _ = self._identities.popitem(last=False)
+                self.silent.discard(forgotten)
                 if forgotten in self._suspects:
                     self._clear(forgotten)
             one = self._identities[stable_id] = MachineFaults()

@@ -5,6 +5,7 @@ Invariant: nothing here has a checkpoint, so no lock is needed and nothing is ev
 
 from __future__ import annotations
 
+import time
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from server.registry.gates import GateContext
 from server.registry.index import RoutingIndex
 from server.registry.ledger import ReleaseCause, Reservation
 from server.registry.loads import LoadDurations
+from server.registry.machines import Machines
 from server.registry.output_length import OutputLengths
 from server.registry.pace import ReleasePace
 from server.registry.policy import RoutingPolicy
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 class Fleet:
     """Live sessions and what is shared by all decisions over them; `now` is the monotonic clock in seconds.
 
-    `clock` is read only where a caller cannot pass `now`: at the end of a reservation's `with` block.
+    `clock` is read only where a caller cannot pass `now`: at the end of a reservation's `with` block. `lasting_clock`
+    (seconds that go on over restarts) dates what is remembered of machines.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Fleet:
         catalog: Iterable[CatalogEntry] | None = None,
         fault_view: FaultView | None = None,
         random: Random | None = None,
+        lasting_clock: Callable[[], float] = time.time,
     ) -> None:
         self.policy = policy if policy is not None else RoutingPolicy()
         self.faults = FaultMemory()
@@ -72,12 +76,15 @@ class Fleet:
             self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
         )
         self._pace = ReleasePace(self._random)
+        self.machines = Machines(lasting_clock)
+        """What is remembered of machines over their connections."""
         self.traces = RoutingTraces()
         """What was decided for the last requests, and how it went."""
         self.estimates = Estimates(
             ttft_ratio=self.calibration.ratio,
             load_seconds=self.load_durations.known,
             output_tokens=self.output_lengths.expected,
+            machine_tps=self._machine_tps,
         )
         self._fault_view = fault_view if fault_view is not None else self.faults
         self.faults.on_change = self._on_faults
@@ -202,6 +209,9 @@ class Fleet:
         model = reservation.model
         session.ledger.start(reservation)
         self.traces.content(reservation, now)
+        speed = session.speeds.get(model)
+        own = reservation.prompt_tokens / speed.prefill if speed is not None else 0.0
+        self.machines.first_content(session.ident.stable_id, 1000 * (now - reservation.reserved_at - own))
         expected = self._catalog.expected_hash(model)
         if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:
             if self.policy.cost_model == "v2":
@@ -212,6 +222,12 @@ class Fleet:
         session.touch_slow()
         self._index.refresh(session, now)
         session.channel.challenge_soon()
+
+    def _machine_tps(self, stable_id: str, model: str) -> float:
+        """Decode rate that a machine had before it came back; 0 when it was never measured."""
+        record = self.machines.get(stable_id)
+        speed = record.speeds.get(model) if record is not None else None
+        return speed.decode if speed is not None else 0.0
 
     def _on_faults(self, stable_id: str) -> None:
         """Judge a machine again: something was learnt against it, or for it."""

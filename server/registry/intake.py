@@ -33,6 +33,10 @@ MAX_MODELS: Final = 1_024
 PRIVATE_GRANTS_FLOOR: Final = "0.7.5"
 """Reference version from which each slot owns its token budget."""
 PRIVATE_GRANTS_FEATURE: Final = "private_token_grants"
+LATER_RESERVE_FLOOR: Final = "0.8.0"
+"""Reference version from which a load keeps more memory for activations."""
+ACTIVATION_GB: Final = 3.0
+LATER_ACTIVATION_GB: Final = 5.5
 TOOLS_FEATURE: Final = "tools"
 TOOL_CONSTRAINT_FEATURE: Final = "tool_constraint"
 
@@ -104,6 +108,7 @@ def caps_from_register(message: Register, *, public_key: bytes, catalog: Catalog
         features=features,
         tools_ok=_tools_ok(message, features, policy),
         private_grants=_private_grants(message, features),
+        activation_gb=_activation_gb(message),
     )
 
 
@@ -126,6 +131,11 @@ def _private_grants(message: Register, features: frozenset[str]) -> bool:
     if message.backend == NATIVE_BACKEND:
         return not is_below(message.version, PRIVATE_GRANTS_FLOOR)
     return PRIVATE_GRANTS_FEATURE in features
+
+
+def _activation_gb(message: Register) -> float:
+    later = message.backend == NATIVE_BACKEND and message.version and not is_below(message.version, LATER_RESERVE_FLOOR)
+    return LATER_ACTIVATION_GB if later else ACTIVATION_GB
 
 
 def caps_from_update(caps: Caps, message: ModelsUpdate, catalog: Catalog) -> Caps:

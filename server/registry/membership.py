@@ -101,6 +101,8 @@ class Membership(Fleet):
         session = self._known(session_id, "heartbeat")
         if session is None:
             return False
+        if session.ident.stable_id in self.faults.silent:
+            self.faults.heard(session.ident.stable_id, now)
         if is_repeated(message, session.live):
             session.live = structs.replace(session.live, last_heartbeat=now)
             return True
@@ -136,8 +138,9 @@ class Membership(Fleet):
         session = self._known(session_id, "set_trust")
         if session is None:
             return False
-        was_trusted = self._is_trusted(session)
+        was_trusted, before = self._is_trusted(session), session.trust
         session.trust = trust
+        self._note_check(session, before)
         for model, confirmed in trust.model_hashes.items():
             if confirmed == self._catalog.expected_hash(model):
                 session.content_since.pop(model, None)
@@ -147,6 +150,16 @@ class Membership(Fleet):
             self._note_advertised(session)
         self._room.drain(session, now)
         return True
+
+    def _note_check(self, session: Session, before: TrustState) -> None:
+        """Remember a security check of a machine that has proved who it is."""
+        trust, stable_id = session.trust, session.ident.stable_id
+        if stable_id == session.session_id or not (trust.admitted or before.admitted):
+            return
+        if trust.untrusted is not None and before.untrusted is None:
+            self.machines.checked(stable_id, passed=False)
+        elif trust.verified_at is not None and trust.verified_at != before.verified_at:
+            self.machines.checked(stable_id, passed=True)
 
     def identify(
         self,
@@ -214,6 +227,8 @@ class Membership(Fleet):
         if session is None:
             return ()
         session.connected = False
+        self.faults.lost(session.ident.stable_id, now)
+        self.machines.left(session)
         orphaned = self._index.remove(session)
         self._roster.leave(session, session.ident)
         session.loads.clear()

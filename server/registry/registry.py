@@ -74,7 +74,9 @@ class Registry(Membership):
 
     def explain(self, session: Session, now: float) -> MachineWhy:
         """Say why a machine gets work, or does not."""
-        return explain_machine(session, self._context, self.faults.events(session.ident.stable_id), now)
+        stable_id = session.ident.stable_id
+        events, record = self.faults.events(stable_id), self.machines.get(stable_id)
+        return explain_machine(session, self._context, now, events=events, record=record)
 
     def retry_after_ms(self, model: str, now: float) -> int:
         """Milliseconds a refused client of this model should wait."""

@@ -94,8 +94,8 @@ class Search:
             drawn = self._draw(rows, members, limit, random)
             if drawn is not None:
                 return drawn, ChoicePath.RANDOM, 0
-        elif not near:
-            return self._listed(usable, limit, level, rows, random)
+        else:
+            return self._listed(usable, limit, level, rows, near, random)
         return self._counted(usable, limit, level, level.key, (), near, random)
 
     def best_ttft_us(self, prompt_tokens: int) -> int | None:
@@ -209,7 +209,13 @@ class Search:
         return winner, ChoicePath.RANDOM if equal > 1 else self._path(usable, limit, near, load), equal
 
     def _listed(
-        self, usable: frozenset[Kind], limit: int, level: Level, rows: Sequence[Row], random: Random
+        self,
+        usable: frozenset[Kind],
+        limit: int,
+        level: Level,
+        rows: Sequence[Row],
+        near: Sequence[Candidate],
+        random: Random,
     ) -> tuple[Found, ChoicePath, int]:
         """Draw a rank in the tie set of a level with few members, by looking at each."""
         offsets, need = self._offsets, self._need
@@ -221,7 +227,7 @@ class Search:
         ]
         if len(equal) > 1:
             return equal[int(random.random() * len(equal))], ChoicePath.RANDOM, len(equal)
-        return equal[0], self._path(usable, limit, (), level.key), 1
+        return equal[0], self._path(usable, limit, near, level.key), 1
 
     def _path(
         self, usable: frozenset[Kind], limit: int, near: Sequence[Candidate], load: tuple[int, int]

@@ -38,7 +38,8 @@ def structural_budget(session: Session, model: str, catalog: Catalog) -> int | N
     size = catalog.size_gb(ad)
     if size <= 0:
         return None
-    return cold_budget_tokens(memory, catalog.load_gib(ad), slot.kv_rate, activation_reserve_gb(size))
+    reserve = activation_reserve_gb(size, session.caps.activation_gb)
+    return cold_budget_tokens(memory, catalog.load_gib(ad), slot.kv_rate, reserve)
 
 
 def exceeds_every_budget(sessions: Iterable[Session], model: str, need: int, catalog: Catalog) -> bool:

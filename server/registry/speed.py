@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Speed(Struct, frozen=True, gc=False):
     """Tokens per second: benchmark or bandwidth (`static`), registered or derived prefill, and what the fleet shows.
 
-    `median` is the fleet's decode rate for the model on this chip family, `solo` the single-stream rate for the quality
-    cap; 0 when nothing is known.
+    `median` counts while the slot reports no decode rate: the rate that the machine had before it came back, else the
+    fleet's for the model on this chip family. `solo` is the single-stream rate for the quality cap. 0: not known.
     """
 
     static: float
@@ -55,11 +55,12 @@ def follow_speed(before: Speed, session: Session, slot: Slot, model: str, contex
 
 def _with_fleet(static: float, prefill: float, session: Session, model: str, context: GateContext) -> Speed:
     hardware, policy, estimates = session.caps.hardware, context.policy, context.estimates
-    ratio, load = estimates.ttft_ratio, estimates.load_seconds
+    ratio, load, own = estimates.ttft_ratio, estimates.load_seconds, estimates.machine_tps
+    known = own(session.ident.stable_id, model) if own is not None else 0.0
     return Speed(
         static,
         prefill,
-        context.rates.decode_median(model, hardware.chip_family),
+        known if known > 0 else context.rates.decode_median(model, hardware.chip_family),
         context.rates.solo(session, model, policy) if policy.quality_cap else 0.0,
         ratio(model, hardware.chip_family) if ratio is not None else 1.0,
         load(model, hardware.chip_class) if load is not None else None,

@@ -142,6 +142,8 @@ class Caps(Struct, frozen=True):
     """False when the version is below the tool floor of its backend."""
     private_grants: bool = False
     """Each slot owns its token budget; False: the slots share one headroom."""
+    activation_gb: float = 3.0
+    """Memory in GiB that a load of an ordinary model keeps for activations."""
 
 
 class Live(Struct, frozen=True, gc=False):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from server.registry.fault_state import FaultEvent
     from server.registry.gates import GateContext
+    from server.registry.machines import MachineRecord
     from server.registry.state import Session
 
 MODELS_MAX: Final = 64
@@ -121,10 +122,20 @@ class MachineWhy(Struct, frozen=True, kw_only=True):
     models: tuple[ModelWhy, ...]
     more_models: int
     faults: tuple[FaultNote, ...]
+    reputation: float | None
+    jobs_completed: int
+    jobs_failed: int
 
 
-def explain_machine(session: Session, context: GateContext, events: tuple[FaultEvent, ...], now: float) -> MachineWhy:
-    """Report on a machine; `events` is what fault memory has noted of it."""
+def explain_machine(
+    session: Session,
+    context: GateContext,
+    now: float,
+    *,
+    events: tuple[FaultEvent, ...] = (),
+    record: MachineRecord | None = None,
+) -> MachineWhy:
+    """Report on a machine; `events` is what fault memory has noted of it, `record` what outlives its session."""
     live = session.live
     models = list(session.caps.models)
     return MachineWhy(
@@ -149,6 +160,9 @@ def explain_machine(session: Session, context: GateContext, events: tuple[FaultE
             )
             for event in events
         ),
+        reputation=round(record.score, 4) if record is not None else None,
+        jobs_completed=record.jobs_ok if record is not None else 0,
+        jobs_failed=record.jobs_failed if record is not None else 0,
     )
 
 

@@ -295,6 +295,7 @@ class ProviderChoice:
             excluded_sessions=frozenset(history.excluded),
             avoid_version=history.avoid_version,
             attempt=history.attempts + 1,
+            explain=job.wants_metadata,
         )
 
     def _classify(self, failure: AttemptFailure, session: Session) -> FailureKind:

@@ -77,6 +77,7 @@ class OutcomeRecorder:
     ) -> None:
         """A complete answer proves the pair."""
         self._registry.faults.success(session.ident.stable_id, model, shape, now)
+        self._registry.machines.succeeded(session.ident.stable_id)
         self._registry.output_lengths.note(model, account_id, completion_tokens)
 
     def failed(
@@ -98,16 +99,16 @@ class OutcomeRecorder:
         faults = registry.faults
         self.calibration.forget(request_id)
         if kind is FailureKind.TIMEOUT:
-            registry.demand.note(model, Signal.TTFT_MISS, now)
-            if not registry.first_content.missed(model, stable_id, waited, allowance, now):
-                return
-        if kind is FailureKind.DRAINING:
+            self._missed(failure, session, model, shape, waited, allowance, now)
+        elif kind is FailureKind.DRAINING:
             registry.mark_draining(session.session_id, now)
         elif failure.health == "capacity":
             self._capacity(failure, session, model, need, now)
         elif failure.health == "fault":
             gone = failure.reason == DISCONNECTED
-            faults.error(stable_id, model, shape, failure.status, now, disconnect=gone)
+            connection = session.session_id
+            registry.machines.failed(stable_id)
+            faults.error(stable_id, model, shape, failure.status, now, disconnect=gone, connection=connection)
         if failure.starts_load_cooldown:
             faults.load_failed(stable_id, model, now)
 
@@ -115,11 +116,32 @@ class OutcomeRecorder:
         """A stream broke after content; a connection that was merely lost then is no fault."""
         if failure.health == "fault" and failure.reason != DISCONNECTED:
             self._registry.faults.error(session.ident.stable_id, model, shape, failure.status, now)
+            self._registry.machines.failed(session.ident.stable_id)
 
     @property
     def calibration(self) -> TtftCalibration:
         """Predicted against actual times to first content."""
         return self._registry.calibration
+
+    def _missed(
+        self,
+        failure: AttemptFailure,
+        session: Session,
+        model: str,
+        shape: str,
+        waited: float,
+        allowance: float,
+        now: float,
+    ) -> None:
+        """No content in time: whether that speaks against the machine, the deadline, or the machine's sleep."""
+        registry, stable_id = self._registry, session.ident.stable_id
+        registry.demand.note(model, Signal.TTFT_MISS, now)
+        heard = session.live.last_heartbeat > now - waited
+        if not heard:
+            registry.faults.missed(stable_id, model, shape, failure.status, now)
+        elif registry.first_content.missed(model, stable_id, waited, allowance, now):
+            registry.machines.failed(stable_id)
+            registry.faults.error(stable_id, model, shape, failure.status, now)
 
     def _capacity(self, failure: AttemptFailure, session: Session, model: str, need: int, now: float) -> None:
         budget = session.slot(model).budget

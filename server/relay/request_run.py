@@ -11,6 +11,7 @@ import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from protocol.api.errors import ApiError, internal_error
@@ -276,7 +277,9 @@ class RequestRun:
         if not self._job.wants_metadata:
             return {}
         attempt = racer.attempt
-        return {"metadata": racer.details | {"job_id": attempt.request_id, "timing": attempt.timing.segments()}}
+        routing = msgspec.to_builtins(self._services.registry.traces.of(self._job.coord_request_id))
+        more = {"job_id": attempt.request_id, "timing": attempt.timing.segments(), "routing": routing}
+        return {"metadata": racer.details | more}
 
     def _ids(self) -> dict[str, object]:
         return {"coord_request_id": self._job.coord_request_id}

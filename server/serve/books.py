@@ -29,6 +29,7 @@ from server.billing.prices import Tariff
 from server.billing.relay_funds import LedgerFunds
 from server.billing.service import Billing, make_billing
 from server.catalog import ModelBook
+from server.machines import MachineKeeper
 from server.payments.open import Payments, open_payments
 from server.payments.reconciler import run_reconciler
 from server.serve.fleet_facts import FleetFacts
@@ -65,6 +66,7 @@ class Books:
     billing: Billing
     payments: Payments
     rewards: Rewards
+    machines: MachineKeeper
     catalog: ModelBook
     door: Door
     funds: LedgerFunds
@@ -75,6 +77,7 @@ class Books:
         """Start the background tasks; the nursery must outlive the relay."""
         self.billing.start(nursery, supervisor)
         self.rewards.start(nursery, supervisor)
+        supervisor.start(nursery, "machines", self.machines.run, restart="backoff")
         supervisor.start(nursery, "catalogue", self.catalog.run, restart="backoff")
         for name, task in self.accounts.tasks():
             supervisor.start(nursery, name, task, restart="backoff")
@@ -165,6 +168,8 @@ async def open_books(
         await billing.recover()
         rewards = make_rewards(settings, store, FleetFacts(registry), wall_clock=wall_clock, instance_id=instance_id)
         await rewards.recover()
+        machines = MachineKeeper(store, registry)
+        await machines.recover()
         catalog = ModelBook(
             store,
             file_entries=read_catalog(settings.model_catalog),
@@ -187,6 +192,7 @@ async def open_books(
                 billing=billing,
                 payments=payments,
                 rewards=rewards,
+                machines=machines,
                 catalog=catalog,
                 door=Door(callers=accounts.callers, limiter=accounts.limiter, origins=gate.origins),
                 funds=LedgerFunds(billing.desk),

@@ -32,11 +32,13 @@ PUBLIC_PATHS: Final = frozenset(
     }
 )
 
+PUBLIC_PREFIX: Final = "/v1/models/catalog/"
+
 _READS: Final = ("GET", "HEAD")
 _METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEADERS: Final = (
     b"Content-Type, Authorization, X-Darkbloom-Metadata-Details, X-Darkbloom-Route, X-Request-ID, x-api-key, "
-    b"anthropic-version, anthropic-beta"
+    b"anthropic-version, anthropic-beta, X-Darkbloom-Pad, X-Darkbloom-Count"
 )
 _EXPOSED: Final = (
     b"X-Request-ID, request-id, X-Timing, X-Inference-Job-ID, Retry-After, x-should-retry, "
@@ -70,7 +72,7 @@ class Cors:
 
     def headers(self, scope: Scope) -> HeaderPairs:
         """Return what an answer says to browsers; empty where every page of another origin is kept out."""
-        if scope["path"] in PUBLIC_PATHS and _asked_method(scope) in _READS:
+        if _is_public(scope["path"]) and _asked_method(scope) in _READS:
             return _PUBLIC
         if not self._origins:
             return ()
@@ -98,6 +100,10 @@ class Cors:
         await send({"type": "http.response.start", "status": 204, "headers": [*headers, *allowed]})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return True
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX)
 
 
 def _asked_method(scope: Scope) -> str:

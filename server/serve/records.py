@@ -87,6 +87,8 @@ def routing_policy(settings: CoordinatorSettings) -> RoutingPolicy:
         challenge_max_age=settings.challenge_max_age,
         prefill_decode_ratio=settings.prefill_decode_ratio,
         min_decode_tps=settings.min_decode_tps,
+        cost_model=settings.cost_model,
+        load_factor=settings.tps_load_factor,
         quality_cap=settings.quality_cap,
         overcommit=settings.quality_cap_overcommit,
         dedicated_models=settings.dedicated_models,

@@ -64,7 +64,9 @@ def read_baseline(path: Path) -> dict[str, Figures]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Figures])
     except OSError as error:
-        raise SimulationError(f"The baseline {str(path)!r} cannot be read ({error.strerror}); check its name.") from error
+        raise SimulationError(
+            f"The baseline {str(path)!r} cannot be read ({error.strerror}); check its name."
+        ) from error
     except msgspec.DecodeError as error:
         raise SimulationError(f"The baseline {str(path)!r} is not usable ({error}); write it anew.") from error
 

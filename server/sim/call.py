@@ -350,9 +350,7 @@ class Call:
             return
         self._hedged, self._ticket = True, ticket
         tally.hedges += 1
-        self._coordinator.outcomes.hedged(
-            primary.reservation.model, primary.request_id, reservation.request_id, now
-        )
+        self._coordinator.outcomes.hedged(primary.reservation.model, primary.request_id, reservation.request_id, now)
         self._open(reservation, clock.backup(), is_backup=True)
 
     def _end_race(self, *, won: bool | None) -> None:

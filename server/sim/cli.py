@@ -108,7 +108,9 @@ def cli(
     policies = [(" ".join(settings) or "policy", policy)]
     if compare:
         policies.append((" ".join(compare), with_settings(policy, parse_settings(compare))))
-    runs = [(name, _timed(chosen.setup, one, log if not number else None)) for number, (name, one) in enumerate(policies)]
+    runs = [
+        (name, _timed(chosen.setup, one, log if not number else None)) for number, (name, one) in enumerate(policies)
+    ]
     reports = [(name, make_report(run)) for name, run in runs]
     drawn = charts(runs) if out is not None else {}
     text = markdown(reports, sorted(drawn))
@@ -122,9 +124,7 @@ def cli(
     click.echo(as_bytes.decode() if as_json else text, nl=False)
 
 
-def _chosen(
-    name: str, seed: int, trace: Path | None, fleet: Path | None, fleet_at: float | None
-) -> Scenario:
+def _chosen(name: str, seed: int, trace: Path | None, fleet: Path | None, fleet_at: float | None) -> Scenario:
     chosen = build(name, seed)
     setup = chosen.setup
     if fleet is not None:
@@ -175,8 +175,9 @@ def _timed(setup: Setup, policy: Policy, log: Path | None) -> Run:
     decisions = sorted(run.tally.decision_ns)
     middle, late = percentile(decisions, 0.5) or 0, percentile(decisions, 0.99) or 0
     calls = sum(job.tries for job in run.tally.jobs)
+    rate = 60 * calls / max(seconds, 1e-9)
     click.echo(
-        f"{seconds:.1f} CPU-s for {calls} calls ({60 * calls / max(seconds, 1e-9):.0f} a CPU-minute), {run.steps} steps; "
+        f"{seconds:.1f} CPU-s for {calls} calls ({rate:.0f} a CPU-minute), {run.steps} steps, "
         f"{len(decisions)} decisions, {middle / 1000:.0f} µs p50, {late / 1000:.0f} µs p99",
         err=True,
     )

@@ -276,7 +276,7 @@ class Engine:
             if slot.running >= self.spec.concurrency or self._lacks(slot, work.need):
                 break
             seconds = self._prefill_seconds(work, slot)
-            if seconds > LONG_SECONDS:
+            if seconds > LONG_SECONDS and self.spec.contention:
                 if self._long is not None:
                     continue
                 self._long = work
@@ -287,7 +287,7 @@ class Engine:
             slot.last_used = self._kernel.now
             work.stage = Stage.PREFILL
             self._advance()
-            self._prompts.add(work, seconds)
+            self._prompts.add(work, self.spec.delay + seconds)
         self._repace()
 
     def _prefill_seconds(self, work: Work, slot: ModelSlot) -> float:
@@ -364,13 +364,20 @@ class Engine:
         spec, prompts, streams = self.spec, self._prompts, self._streams
         speed = 0.0 if self.stalled else self.speed
         prompts.pace = streams.pace = 0.0
+        if not spec.contention:
+            prompts.pace, streams.pace = speed, spec.decode * spec.honesty * speed
+            self._plan_ends()
+            return
         if prompts.count:
             prompts.pace = speed * (BESIDE_DECODE if streams.count else 1.0) / prompts.count
         if streams.count:
             crowd = 1 + spec.batch_slowdown * (streams.count - 1)
             streams.pace = spec.decode * spec.honesty * speed / crowd * (BESIDE_PREFILL if prompts.count else 1.0)
-        self._prompt_timer = self._replanned(self._prompt_timer, prompts.next_in(), self._prompt_ends)
-        self._stream_timer = self._replanned(self._stream_timer, streams.next_in(), self._stream_ends)
+        self._plan_ends()
+
+    def _plan_ends(self) -> None:
+        self._prompt_timer = self._replanned(self._prompt_timer, self._prompts.next_in(), self._prompt_ends)
+        self._stream_timer = self._replanned(self._stream_timer, self._streams.next_in(), self._stream_ends)
 
     def _replanned(self, timer: Timer | None, seconds: float | None, call: Callable[[], None]) -> Timer | None:
         if timer is not None:

@@ -20,8 +20,8 @@ Happening = Literal["sleep", "wake", "upgrade", "crash", "stall", "go_on", "reje
 class MachineEvent(Struct, frozen=True, kw_only=True):
     """`what` happens to a machine at `at` seconds of the trace.
 
-    `value` is the time away in seconds (`upgrade`, `crash`), or the new speed as a share (`speed`); `version` is what an
-    upgrade installs.
+    `value` is the time away in seconds (`upgrade`, `crash`), or the new speed as a share (`speed`); `version` is what
+    an upgrade installs.
     """
 
     at: Annotated[float, Meta(ge=0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -29,7 +30,8 @@ class MachineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `decode` and `prefill` are what its benchmark said; `honesty` is its true speed divided by that, and a machine that
     is not `candid` reports what it measures as if the benchmark were true. `batch_slowdown` is how much one more stream
-    slows each of them, in truth.
+    slows each of them, in truth; without `contention` nothing slows anything: each request runs as if it were alone. Every
+    request waits `delay` seconds before its prompt is begun.
     """
 
     id: Name
@@ -45,6 +47,8 @@ class MachineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     honesty: Share = 1.0
     candid: bool = True
     batch_slowdown: Annotated[float, Meta(ge=0, le=10)] = 0.3
+    contention: bool = True
+    delay: Annotated[float, Meta(ge=0, le=600)] = 0.0
     concurrency: Annotated[int, Meta(ge=1, le=24)] = 8
 
     @property
@@ -111,7 +115,7 @@ def checked_fleet(machines: Sequence[MachineSpec]) -> list[MachineSpec]:
     if not 1 <= len(machines) <= MAX_MACHINES:
         raise SimulationError(f"The fleet has {len(machines)} machines; give 1 to {MAX_MACHINES}.")
     ordered = sorted(machines, key=attrgetter("id"))
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if one.id == other.id:
             raise SimulationError(f"The machine {one.id!r} is in the fleet twice; ids must be unique.")
     return ordered

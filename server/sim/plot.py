@@ -56,7 +56,9 @@ def line_chart(title: str, lines: Sequence[Line], *, x_name: str, y_name: str) -
     x_step = nice_step(x_high - x_low)
     for index in range(math.ceil(x_low / x_step), math.floor(x_high / x_step) + 1):
         x, _ = at(index * x_step, 0.0)
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{_number(index * x_step)}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{_number(index * x_step)}</text>'
+        )
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_name)}</text>')
     parts.append(f'<text x="{LEFT}" y="{TOP - 8}" text-anchor="end">{escape(y_name)}</text>')
     for index, line in enumerate(drawn):

@@ -68,9 +68,7 @@ def with_settings(policy: Policy, settings: Mapping[str, str]) -> Policy:
             pool = _pool(pool, name, text)
         else:
             raise SimulationError(f"There is no setting {name!r}; choose one of: {', '.join(setting_names())}.")
-    return Policy(
-        routing=routing, times=times, limits=limits, trust=policy.trust, hedging=hedging, pool=pool
-    )
+    return Policy(routing=routing, times=times, limits=limits, trust=policy.trust, hedging=hedging, pool=pool)
 
 
 def _hedging(hedging: HedgePolicy | None, name: str, text: str) -> HedgePolicy | None:
@@ -109,4 +107,6 @@ def _value(name: str, text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SimulationError(f"The setting {name}={text!r} is not usable ({error}); give a {kind.__name__}.") from error
+        raise SimulationError(
+            f"The setting {name}={text!r} is not usable ({error}); give a {kind.__name__}."
+        ) from error

@@ -1,4 +1,4 @@
-"""The controllers of warm machines in virtual time: the real ones, ticked by the calendar, their orders sent at once."""
+"""The controllers of warm machines in virtual time: the real ones, ticked by the calendar, their orders sent on."""
 
 from __future__ import annotations
 

@@ -20,4 +20,3 @@ class Attempts(Protocol):
 
     def supersede(self, provider: Provider, session_id: str) -> None:
         """The machine proved itself on this session: its older ones end."""
-

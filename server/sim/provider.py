@@ -7,7 +7,7 @@ The coordinator's side of a connection is judged by the real state machines: tru
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from protocol.failure import provider_disconnected, provider_restart
 from protocol.messages.from_provider import LoadModelStatus
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from server.sim.ports import Attempts
     from server.sim.work import Work
 
+LoadStatus: TypeAlias = Literal["started", "succeeded", "failed"]
 HEARTBEAT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = (0.05, 0.4)
 """How long a machine takes to sign a challenge's answer."""
@@ -84,13 +85,14 @@ class Provider:
         trust: TrustPolicy,
         link: LinkSettings,
         known: bool = True,
+        latency: tuple[float, float] = (0.008, 0.06),
     ) -> None:
         """`known` False makes a stranger of the machine at every connection: nothing that was learnt follows it."""
         self.spec = spec
         self.version = spec.version
         self.mode = "ok"
         self.engine = Engine(kernel, spec, models, random, on_loaded=self._model_loaded)
-        self.latency = random.uniform(0.008, 0.06)
+        self.latency = random.uniform(*latency)
         self.session_id: str | None = None
         """The connection that the machine believes in; None while it has none."""
         self.awake = True
@@ -129,9 +131,7 @@ class Provider:
         state = TrustState(
             level="self_signed", attested=True, verified_at=now, runtime_verified=True, runtime_manifest_checked=True
         )
-        privacy = PrivacyFacts(
-            has_key=True, backend=NATIVE_BACKEND, encrypted_chunks=True, capabilities=CAPABILITIES
-        )
+        privacy = PrivacyFacts(has_key=True, backend=NATIVE_BACKEND, encrypted_chunks=True, capabilities=CAPABILITIES)
         self._trust = TrustMachine(self._trust_policy, privacy, state, now)
         self._registry.register(
             session_id=session_id,
@@ -185,10 +185,10 @@ class Provider:
         self._journal.note("loaded", self.spec.id, name, f"{seconds:.3f}")
         if session_id is None:
             return
-        status = "succeeded" if loaded else "failed"
+        status: LoadStatus = "succeeded" if loaded else "failed"
         self._kernel.after(self.latency, self._load_status, session_id, name, status)
 
-    def _load_status(self, session_id: str, name: str, status: str) -> None:
+    def _load_status(self, session_id: str, name: str, status: LoadStatus) -> None:
         session = self._registry.session(session_id)
         if session is not None and name in session.loads:
             message = LoadModelStatus(model_id=name, status=status)
@@ -204,7 +204,7 @@ class Provider:
             return
         slot = self.engine.slots.get(name)
         resident = slot is not None and slot.wire_state != "reloading"
-        status = "succeeded" if resident else "started" if self.engine.load(name) else "failed"
+        status: LoadStatus = "succeeded" if resident else "started" if self.engine.load(name) else "failed"
         self._kernel.after(self.latency, self._load_status, session_id, name, status)
 
     # Trust
@@ -236,9 +236,7 @@ class Provider:
         first = not machine.state.admitted
         self._apply(session_id, machine.judge(Judgement(outcome="pass", code="ok", signed=True), now))
         if first and self.spec.trust == "hardware":
-            self._kernel.after(
-                self._random.uniform(*EVIDENCE_SECONDS), self._evidence, session_id, machine.state.epoch
-            )
+            self._kernel.after(self._random.uniform(*EVIDENCE_SECONDS), self._evidence, session_id, machine.state.epoch)
         elif first:
             self._became_routable()
         self._kernel.at(machine.due, self._challenge, session_id)

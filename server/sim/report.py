@@ -34,8 +34,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """One run in figures: a function of its input alone.
 
     A job is what a client wants, with all its tries; a call is one HTTP request. Times in ms or seconds as named,
-    shares 0..1; `utilisation` is that of the time until the last arrival. `goodput` counts answers that meet the goal, per second of the run; `perfect_share` compares their
-    number with the bound of `server.sim.perfect`.
+    shares 0..1; `utilisation` is that of the time until the last arrival. `goodput` counts answers that meet the goal,
+    per second of the run; `perfect_share` compares their number with the bound of `server.sim.perfect`.
     """
 
     scenario: str

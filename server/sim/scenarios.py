@@ -41,7 +41,7 @@ def steady(seed: int) -> Scenario:
 
 def burst(seed: int) -> Scenario:
     """Half load, and five times that for 30 seconds."""
-    return _ordinary("burst", seed, load=0.5, seconds=300.0, bursts=(Burst(100.0, 30.0, 5.0),))
+    return _ordinary("burst", seed, load=0.5, seconds=200.0, bursts=(Burst(60.0, 30.0, 5.0),))
 
 
 def herd(seed: int) -> Scenario:
@@ -56,17 +56,17 @@ def herd(seed: int) -> Scenario:
 
 def overload(seed: int) -> Scenario:
     """Half as much again as the machines could serve."""
-    return _ordinary("overload", seed, load=1.5, seconds=300.0)
+    return _ordinary("overload", seed, load=1.5, seconds=150.0)
 
 
 def hot(seed: int) -> Scenario:
     """Six models, one of them hot; every machine has them all on disk and one in memory."""
     models = [structs.replace(MODEL, id=f"m{number}") for number in range(6)]
     names = [model.id for model in models]
-    machines = mixed_fleet(48, stream(seed, "fleet"), models=names, warm=())
+    machines = mixed_fleet(30, stream(seed, "fleet"), models=names, warm=())
     machines = [structs.replace(one, warm=(names[number % 6],)) for number, one in enumerate(machines)]
     weights = {"m0": 0.9} | dict.fromkeys(names[1:], 0.02)
-    return _loaded("hot", seed, machines, load=0.4, models=models, weights=weights)
+    return _loaded("hot", seed, machines, load=0.4, seconds=300.0, models=models, weights=weights)
 
 
 def black_holes(seed: int) -> Scenario:
@@ -121,11 +121,15 @@ def cutoff(seed: int) -> Scenario:
 
 def upgrade(seed: int) -> Scenario:
     """Incident: every machine installs a new version within ten minutes; each drains, restarts, and loads anew."""
-    machines = mixed_fleet(60, stream(seed, "fleet"), models=("m",))
+    machines = mixed_fleet(30, stream(seed, "fleet"), models=("m",))
     draw = stream(seed, "upgrade")
     events = [
         MachineEvent(
-            at=draw.uniform(60.0, 660.0), machine=one.id, what="upgrade", value=draw.uniform(15.0, 45.0), version="0.6.32"
+            at=draw.uniform(60.0, 660.0),
+            machine=one.id,
+            what="upgrade",
+            value=draw.uniform(15.0, 45.0),
+            version="0.6.32",
         )
         for one in machines
     ]
@@ -134,15 +138,14 @@ def upgrade(seed: int) -> Scenario:
 
 def sleep(seed: int) -> Scenario:
     """Incident: 65 % of the machines fall asleep and return under new sockets; some were slow or failed before."""
-    machines = mixed_fleet(60, stream(seed, "fleet"), models=("m",))
-    machines = [structs.replace(one, honesty=0.25) if number % 12 == 0 else one for number, one in enumerate(machines)]
+    machines = mixed_fleet(48, stream(seed, "fleet"), models=("m",))
+    machines = [structs.replace(one, honesty=0.25) if number % 6 == 0 else one for number, one in enumerate(machines)]
     draw = stream(seed, "sleep")
-    sleepers = machines[: round(0.65 * len(machines))]
-    events = [MachineEvent(at=30.0, machine=one.id, what="error") for one in machines[5:60:12]]
-    for one in sleepers:
-        events.append(MachineEvent(at=draw.uniform(240.0, 270.0), machine=one.id, what="sleep"))
-        events.append(MachineEvent(at=draw.uniform(390.0, 450.0), machine=one.id, what="wake"))
-    return _loaded("sleep", seed, machines, load=0.3, seconds=600.0, events=events)
+    events = [MachineEvent(at=5.0, machine=one.id, what="error") for one in machines[3::6]]
+    for one in machines[: round(0.65 * len(machines))]:
+        events.append(MachineEvent(at=draw.uniform(120.0, 150.0), machine=one.id, what="sleep"))
+        events.append(MachineEvent(at=draw.uniform(210.0, 240.0), machine=one.id, what="wake"))
+    return _loaded("sleep", seed, machines, load=0.25, seconds=330.0, events=events)
 
 
 def day(seed: int) -> Scenario:
@@ -190,7 +193,7 @@ def build(name: str, seed: int) -> Scenario:
     return builder(seed)
 
 
-def _ordinary(name: str, seed: int, *, load: float, seconds: float = 600.0, bursts: tuple[Burst, ...] = ()) -> Scenario:
+def _ordinary(name: str, seed: int, *, load: float, seconds: float = 300.0, bursts: tuple[Burst, ...] = ()) -> Scenario:
     machines = mixed_fleet(40, stream(seed, "fleet"), models=("m",))
     return _loaded(name, seed, machines, load=load, seconds=seconds, bursts=bursts)
 
@@ -201,7 +204,7 @@ def _loaded(
     machines: Sequence[MachineSpec],
     *,
     load: float,
-    seconds: float = 600.0,
+    seconds: float = 300.0,
     models: Sequence[SimModel] = (MODEL,),
     weights: dict[str, float] | None = None,
     events: Sequence[MachineEvent] = (),

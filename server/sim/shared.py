@@ -1,6 +1,6 @@
 """Works that share one resource in equal parts: one number tells how far all of them are.
 
-Invariant: at the same pace for all, the work that ends first is the one whose end lies lowest; no other one is looked at.
+Invariant: the pace is the same for all, so the work whose end lies lowest ends first; no other one is looked at.
 """
 
 from __future__ import annotations

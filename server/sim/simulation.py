@@ -1,4 +1,4 @@
-"""One run: a fleet, a trace, what goes wrong, and a policy; virtual time from the first connection to the last answer."""
+"""One run: a fleet, a trace, what goes wrong, and a policy; from the first connection to the last answer."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     warm_up: float = 30.0
     tail: float = 180.0
     link: LinkSettings = field(default_factory=LinkSettings)
+    latency: tuple[float, float] = (0.008, 0.06)
+    """One-way latency to a machine, drawn for each between these bounds (seconds)."""
     known: bool = True
     """False: machines that reconnect are strangers, so that one can see what memory is worth."""
 
@@ -148,6 +150,7 @@ class World:
             trust=self._policy.trust,
             link=self._setup.link,
             known=self._setup.known,
+            latency=self._setup.latency,
         )
 
     def settle(self) -> float:

@@ -87,7 +87,9 @@ def cliff(outcomes: Sequence[tuple[int, str]]) -> int:
 
 
 def _bucket(low: int, high: int | None, outcomes: Sequence[tuple[Arrival, str]]) -> Bucket:
-    inside = [outcome for arrival, outcome in outcomes if low <= arrival.prompt and (high is None or arrival.prompt < high)]
+    inside = [
+        outcome for arrival, outcome in outcomes if low <= arrival.prompt and (high is None or arrival.prompt < high)
+    ]
     count = len(inside)
     return Bucket(
         low=low,

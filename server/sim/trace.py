@@ -76,5 +76,7 @@ def write_trace(path: Path, arrivals: Sequence[Arrival]) -> None:
 def prompt_range(low: int, high: int, count: int) -> list[int]:
     """Return `count` prompt sizes spread evenly over [low, high): low + floor(i·(high − low)/count)."""
     if count < 1 or high <= low or low < 0:
-        raise SimulationError(f"The range {low}..{high} in {count} steps is empty; give low < high and one step or more.")
+        raise SimulationError(
+            f"The range {low}..{high} in {count} steps is empty; give low < high and one step or more."
+        )
     return [low + index * (high - low) // count for index in range(count)]

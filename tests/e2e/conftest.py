@@ -13,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.coordinator import Coordinator, Launch, coordinator, parse_log
+from tests.testbed.coordinator import ADMIN_KEY, Coordinator, Launch, coordinator, parse_log
+from tests.testbed.sealed_client import MNEMONIC
 from tests.testbed.shared import SharedCoordinators
 
+SEALED_SETTINGS: Mapping[str, str] = {
+    "DARKBLOOM_COORDINATOR_MNEMONIC": MNEMONIC,
+    "DARKBLOOM_ADMIN_KEYS": ADMIN_KEY,
+}
 NATIVE_SETTINGS: Mapping[str, Mapping[str, str]] = {"pump": {}, "twin": {"DARKBLOOM_NATIVE": "0"}}
 
 
@@ -44,6 +49,16 @@ def shared_coordinators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
 async def running(shared_coordinators: SharedCoordinators, native: str) -> AsyncIterator[Coordinator]:
     """A coordinator with default settings; the test must leave it idle and without a line of level error."""
     server = shared_coordinators.get(native, NATIVE_SETTINGS[native])
+    before = len(server.process.text())
+    yield server
+    await server.until_idle()
+    assert [line for line in parse_log(server.process.text()[before:]) if line["level"] == "error"] == []
+
+
+@pytest.fixture
+async def sealed(shared_coordinators: SharedCoordinators) -> AsyncIterator[Coordinator]:
+    """A coordinator with a key for sealed requests and an admin key; the test must leave it idle and without errors."""
+    server = shared_coordinators.get("sealed", SEALED_SETTINGS)
     before = len(server.process.text())
     yield server
     await server.until_idle()

@@ -89,6 +89,8 @@ TARGETS: dict[str, dict[str, Any]] = {
     "provider.requests.life:render_order": PLAIN,
     "provider.requests.render:render_chat": PLAIN,
     "provider.requests.render:within_vocabulary": PLAIN,
+    "provider.requests.render:_plan": PLAIN,
+    "provider.requests.life:constrained": PLAIN,
     "provider.models.prompt:encode_text": PLAIN,
     # The engine's trio side.
     "provider.engine.front:EngineFront.submit": PLAIN,
@@ -98,6 +100,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "provider.engine.generation:Generation._account": PLAIN,
     "provider.engine.generation:Generation.close": PLAIN,
     # Its thread.
+    "provider.engine.prefixes:PrefixStore.find": PLAIN,
     "provider.engine.lane:Lane.start": PLAIN,
     "provider.engine.lane:Lane.step": PLAIN,
     "provider.engine.sampling:SamplingFactory.make": PLAIN,
@@ -128,6 +131,8 @@ TARGETS: dict[str, dict[str, Any]] = {
     "provider.requests.frames:EventWriter.finish": PLAIN,
     "provider.requests.frames:EventWriter.usage": PLAIN,
     "provider.requests.answer:Answer.send_delta": PLAIN,
+    "provider.requests.narration:Narration.delta": PLAIN,
+    "provider.requests.narration:Narration.end": PLAIN,
     "provider.requests.answer:Answer.complete_frame": PLAIN,
     "provider.requests.answer:seal_chunk": PLAIN,
     "provider.requests.answer:chunk_frame": PLAIN,

@@ -17,7 +17,6 @@ import pytest
 import trio
 
 from tests.testbed.coordinator import API_KEY, Coordinator, coordinator
-from tests.testbed.real_provider import DEMO_MODEL, real_provider
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import Answer, Answering, Failure, FaultScript, say
 
@@ -379,35 +378,3 @@ async def test_media_on_a_text_model_and_private_urls(running: Coordinator) -> N
             await client.chat.completions.create(model=MODEL, messages=with_image("file:///etc/passwd"))
         assert scheme.value.code == "media_invalid_scheme"
     assert len(seeing.bodies) == 1
-
-
-# --- the demo model -------------------------------------------------------------------------------------------------
-
-
-async def test_the_demo_model_over_every_surface_of_the_sdk(tmp_path: Path) -> None:
-    asked: Any = {
-        "model": DEMO_MODEL,
-        "messages": [{"role": "user", "content": "What is Darkbloom?"}],
-        "temperature": 0,
-    }
-    async with coordinator(tmp_path) as server, real_provider(tmp_path, server.link_url):
-        await server.routable(DEMO_MODEL, seconds=60)
-
-        def ask(client: openai.OpenAI) -> tuple[str | None, str | None]:
-            whole = client.chat.completions.create(**asked, max_tokens=40)
-            with client.chat.completions.stream(**asked, max_tokens=40) as stream:
-                final = stream.get_final_completion()
-            assert whole.usage is not None
-            assert whole.usage.completion_tokens > 0
-            return whole.choices[0].message.content, final.choices[0].message.content
-
-        whole, streamed = await in_thread(server, ask)
-        async with async_client(server) as client:
-            async with client.chat.completions.stream(**asked, max_tokens=40) as stream:
-                other = (await stream.get_final_completion()).choices[0].message.content
-            cut = await client.chat.completions.create(**asked, max_tokens=3)
-            with_tools = await client.chat.completions.create(**asked, max_tokens=40, tools=[TOOL])
-    assert whole
-    assert whole == streamed == other
-    assert cut.choices[0].finish_reason == "length"
-    assert with_tools.choices[0].message.role == "assistant"

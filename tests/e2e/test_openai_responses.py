@@ -35,6 +35,7 @@ TOOL: dict[str, Any] = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     "strict": True,
 }
+TOOL_OF_CHAT: Any = {name: TOOL[name] for name in ("name", "description", "parameters", "strict")}
 ARGUMENTS = ('{"city": "Zürich"}', '{"city":"Málaga"}')
 
 
@@ -307,6 +308,13 @@ async def test_demo_model_says_the_same_in_every_dialect(tmp_path: Path) -> None
                 model=DEMO_MODEL, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=40
             )
             truth = chat.choices[0].message.content
+            asked: Any = {"model": DEMO_MODEL, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
+            async with client.chat.completions.stream(**asked, max_tokens=40) as chunks:
+                streamed_chat = (await chunks.get_final_completion()).choices[0].message.content
+            cut = await client.chat.completions.create(**asked, max_tokens=3)
+            with_tools = await client.chat.completions.create(
+                **asked, max_tokens=40, tools=[{"type": "function", "function": TOOL_OF_CHAT}]
+            )
             response = await client.responses.create(
                 model=DEMO_MODEL, input=prompt, temperature=0, max_output_tokens=40
             )
@@ -315,7 +323,16 @@ async def test_demo_model_says_the_same_in_every_dialect(tmp_path: Path) -> None
             )
             streamed = "".join([event.delta async for event in raw if event.type == "response.output_text.delta"])
             completion = await client.completions.create(model=DEMO_MODEL, prompt=prompt, temperature=0, max_tokens=40)
+
+        def stream(client: openai.OpenAI) -> str | None:
+            with client.chat.completions.stream(**asked, max_tokens=40) as chunks:
+                return chunks.get_final_completion().choices[0].message.content
+
+        streamed_sync = await in_thread(server, stream)
     assert truth
+    assert streamed_chat == streamed_sync == truth
+    assert cut.choices[0].finish_reason == "length"
+    assert with_tools.choices[0].message.role == "assistant"
     assert response.output_text == streamed == completion.choices[0].text == truth
     assert chat.usage is not None
     assert response.usage is not None

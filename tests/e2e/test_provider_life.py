@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -72,6 +73,21 @@ def _openai_sdk_works(client: openai.OpenAI) -> None:
     assert completion.usage.completion_tokens <= 5
     response = client.responses.create(model=DEMO_MODEL, input="What is Darkbloom?", temperature=0)
     assert response.output_text == text
+    chosen = client.chat.completions.create(
+        model=DEMO_MODEL,
+        messages=MESSAGES,  # type: ignore[arg-type]
+        max_tokens=20,
+        logprobs=True,
+        top_logprobs=2,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": {"enum": ["yes", "no"]}, "strict": True},
+        },
+    ).choices[0]
+    assert json.loads(chosen.message.content or "") in ("yes", "no")
+    assert chosen.logprobs is not None
+    assert chosen.logprobs.content
+    assert len(chosen.logprobs.content[0].top_logprobs) == 2
     with pytest.raises(openai.NotFoundError, match=DEMO_MODEL):
         client.chat.completions.create(model="other", messages=MESSAGES)  # type: ignore[arg-type]
     with pytest.raises(openai.AuthenticationError):
@@ -84,6 +100,8 @@ def _anthropic_sdk_works(info: dict[str, str]) -> None:
         message = client.messages.create(model=DEMO_MODEL, max_tokens=60, messages=MESSAGES)  # type: ignore[arg-type]
         assert message.content[0].type == "text"
         assert "Darkbloom" in message.content[0].text
+        with client.messages.stream(model=DEMO_MODEL, max_tokens=60, messages=MESSAGES) as stream:  # type: ignore[arg-type]
+            assert stream.get_final_text() == message.content[0].text
 
 
 def _second_start_is_refused(home: ProviderHome, pid: int) -> None:

@@ -20,7 +20,6 @@ import trio
 from tests.testbed.coordinator import API_KEY, Coordinator, Launch
 from tests.testbed.javascript import run_module
 from tests.testbed.sealed_client import KID, MNEMONIC, PUBLIC_KEY, SEALED_TYPE, SealedAsker
-from tests.testbed.shared import SharedCoordinators
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import FaultScript, say
 
@@ -35,14 +34,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "hello"},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 20},
 }
-
-
-@pytest.fixture
-async def sealed(shared_coordinators: SharedCoordinators) -> AsyncIterator[Coordinator]:
-    """A coordinator with a key; the test must leave it idle."""
-    server = shared_coordinators.get("sealed", SETTINGS)
-    yield server
-    await server.until_idle()
 
 
 @asynccontextmanager

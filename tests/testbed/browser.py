@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven through its debugging protocol: what a page asks for, says and looks like."""
+"""A real Chromium without a window, driven by its debugging protocol: what a page asks for, says and looks like."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
                 )
             )
             try:
-                async with open_websocket_url(
-                    await _page_url(profile), max_message_size=MAX_MESSAGE_BYTES
-                ) as socket:
+                async with open_websocket_url(await _page_url(profile), max_message_size=MAX_MESSAGE_BYTES) as socket:
                     yield Page(socket)
             finally:
                 process.terminate()
@@ -138,7 +136,11 @@ async def _page_url(profile: Path) -> str:
                 data += part
                 head, _, body = data.partition(b"\r\n\r\n")
                 length = next(
-                    (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-le")),
+                    (
+                        int(line.split(b":")[1])
+                        for line in head.split(b"\r\n")
+                        if line.lower().startswith(b"content-le")
+                    ),
                     None,
                 )
                 if length is not None and len(body) >= length:

@@ -14,6 +14,8 @@ import trio
 from tests.testbed.processes import Child, child, ready
 
 API_KEY = "sk-db-" + "7e57" * 16
+ADMIN_KEY = "admin-key-" + "a" * 30
+"""Only for coordinators whose settings name it."""
 BASE_SETTINGS = {
     "DARKBLOOM_API_KEYS": API_KEY,
     "DARKBLOOM_MIN_TRUST": "self_signed",

@@ -50,16 +50,17 @@ EXPECTED = {"capacity", "model_unavailable", "cancelled"}
 
 
 class Footprint:
-    """What a process holds, from /proc."""
+    """What a process holds, from /proc, without the freed buffers that its allocator keeps for the next request."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, cached_bytes: int) -> None:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        self.memory = int(status["RssAnon"].split()[0]) * 1024
+        self.cached = cached_bytes
+        self.memory = int(status["RssAnon"].split()[0]) * 1024 - cached_bytes
         self.threads = int(status["Threads"])
         self.descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
     def __str__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.threads} threads, {self.descriptors} descriptors"
+        return f"{self.memory / MIB:.1f} MiB and {self.cached / MIB:.1f} kept for reuse, {self.threads} threads, {self.descriptors} descriptors"
 
 
 class ProviderSoak:
@@ -101,7 +102,7 @@ class ProviderSoak:
                 await trio.sleep(seconds / WARM_UP_PARTS)
                 coordinator.pause()
                 await coordinator.quiet(QUIET_SECONDS, self.broken)
-                self.prints.append(Footprint(process.pid))
+                self.prints.append(Footprint(process.pid, coordinator.cached_bytes))
                 if part < WARM_UP_PARTS:
                     coordinator.resume()
             self._stopping = True

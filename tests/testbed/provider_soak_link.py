@@ -65,6 +65,12 @@ class SoakCoordinator:
             yield coordinator
             nursery.cancel_scope.cancel()
 
+    @property
+    def cached_bytes(self) -> int:
+        """What the provider's allocator keeps for reuse, by its last heartbeat."""
+        capacity = self.capacity.backend_capacity if self.capacity is not None else None
+        return 0 if capacity is None else int(capacity.gpu_memory_cache_gb * 2**30)
+
     async def registered(self) -> None:
         """Wait until a provider is there."""
         await self._registered.wait()

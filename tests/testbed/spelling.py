@@ -46,8 +46,8 @@ def prepare_provider(home: Path) -> None:
         begin(self, model)
         self.spelled = [*model.tokenizer.encode(text, add_special_tokens=False), min(model.eos_ids)]
 
-    def spell(self: Any, parameters: Any, prompt_length: int) -> Any:
-        drawn = sample(self, parameters, prompt_length)
+    def spell(self: Any, request: Any) -> Any:
+        drawn = sample(self, request)
         return dataclasses.replace(drawn, sampler=Speller(self.spelled, drawn.sampler))
 
     backend.__init__, backend.make_sampling = remember, spell

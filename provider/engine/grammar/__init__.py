@@ -1,5 +1,6 @@
 """Constraints on generated text: JSON, JSON of a schema, calls of given tools."""
 
+from provider.engine.grammar.checks import SchemaCheck
 from provider.engine.grammar.compiler import GrammarCompiler, GrammarRefused, is_available
 from provider.engine.grammar.plan import AT_ONCE, Begin, Grammar
 from provider.engine.grammar.sources import (
@@ -22,6 +23,7 @@ __all__ = [
     "GrammarCompiler",
     "GrammarRefused",
     "GrammarSource",
+    "SchemaCheck",
     "SourceRefused",
     "is_available",
     "schema_source",

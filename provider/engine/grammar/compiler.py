@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from provider.engine.grammar.checks import SchemaCheck
 from provider.engine.grammar.sources import WHITESPACE_PATTERN, GrammarSource
 
 if TYPE_CHECKING:
@@ -65,6 +66,18 @@ class GrammarCompiler:
             while len(self._compiled) > CACHED_GRAMMARS:
                 self._compiled.popitem(last=False)
         return matcher
+
+    def check_of(self, source: GrammarSource) -> SchemaCheck | None:
+        """Return what a finished text must still be held against: None where the grammar enforces everything.
+
+        Raises `GrammarRefused`.
+        """
+        if source.is_strict or source.kind != "schema" or not self.compile(source).get_grammar_warnings():
+            return None
+        try:
+            return SchemaCheck(source)
+        except ValueError:
+            raise GrammarRefused from None
 
     def _build(self, source: GrammarSource) -> "LLMatcher":
         if not is_available():

@@ -15,6 +15,7 @@ from server.api.declared.models import MODELS
 from server.api.declared.money import MONEY
 from server.api.declared.network import NETWORK
 from server.api.declared.rewards import REWARDS
+from server.api.declared.routing import ROUTING
 
 if TYPE_CHECKING:
     from server.openapi import Operation
@@ -43,4 +44,5 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *CATALOG,
     *NETWORK,
     *ADMINISTRATION,
+    *ROUTING,
 )

@@ -94,7 +94,9 @@ def environment(url: str, planted: Planted, public_key: str) -> dict[str, str]:
     for declared in declared_settings(CoordinatorSettings).values():
         if declared.form.secret and declared.name not in given:
             name = declared.name.removeprefix("DARKBLOOM_")
-            given[declared.name] = planted.plant(name, beginnings.get(name, "") + secrets.token_hex(32))
+            words = 12 if "MNEMONIC" in name else 1
+            made = " ".join(secrets.token_hex(32 // words) for _ in range(words))
+            given[declared.name] = planted.plant(name, beginnings.get(name, "") + made)
     return given
 
 

@@ -145,3 +145,11 @@ def test_a_failure_behind_any_event_is_exactly_one_error(name: str) -> None:
         assert out.endswith(b"\n\n")
         last = out[:-2].split(b"\n\n")[-1]
         assert mark.rstrip() in last or (name == "responses" and last.startswith(b"event: response.failed"))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_keep_alives_between_all_events_change_nothing(name: str) -> None:
+    make, read = DIALECTS[name]
+    out = relayed(make(), [script(list)])
+    kept = out.replace(b"\n\n", b"\n\n" + make().keep_alive)
+    assert read(kept) == read(out)

@@ -173,6 +173,8 @@ async def test_a_forced_end_gives_requests_their_terminal(open_daemon):
         await trio.to_thread.run_sync(lambda: ask(daemon.home, Drain(force=True)))
         heard = await connection.answer("r1")
         assert heard.kinds[-1] in ("complete", "error")
+        barrier = await connection.wait(ProviderDrain)
+        await connection.send(ProviderDrainAck(request_id=barrier.request_id))
         await daemon.ended.wait()
 
 

@@ -183,5 +183,23 @@ def test_a_broken_schema_is_refused_without_its_text(tiny, schema):
     assert caught.value.__cause__ is None
 
 
+def test_what_is_not_enforced_is_left_to_a_check(tiny):
+    pytest.importorskip("jsonschema_rs")
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    check = tiny.grammars.check_of(schema_source(schema, is_strict=False))
+    assert check.fits("[1,2]")
+    assert not check.fits("[1,1]")
+    assert not check.fits("[1,")
+    assert tiny.grammars.check_of(schema_source(PERSON, is_strict=False)) is None
+    assert tiny.grammars.check_of(JSON_OBJECT) is None
+
+
+@pytest.mark.parametrize("part", [{"$ref": "https://example.org/other"}, {"propertyNames": {"pattern": "(?=x)"}}])
+def test_a_check_fetches_nothing_and_runs_no_slow_patterns(tiny, part):
+    pytest.importorskip("jsonschema_rs")
+    with pytest.raises(GrammarRefused):
+        tiny.grammars.check_of(schema_source({"type": "object", "not": {"type": "null"}, **part}, is_strict=False))
+
+
 def test_a_compiled_grammar_is_kept(tiny):
     assert tiny.grammars.compile(JSON_OBJECT) is tiny.grammars.compile(JSON_OBJECT)

@@ -165,6 +165,7 @@ def test_no_bytes_break_the_server(data):
         ("[::1]:8000", True),
         ("box.lan:8000", True),
         ("10.1.2.3:8000", True),
+        ("192.168.1.5:8000", True),
         ("evil.example", False),
         ("localhost.evil.example", False),
         ("", False),
@@ -172,6 +173,8 @@ def test_no_bytes_break_the_server(data):
 )
 def test_hosts_that_may_be_named(host, allowed):
     assert is_allowed_host(host, LocalOptions(bind="10.1.2.3", hosts=("box.lan",))) is allowed
+    if host.startswith("192."):
+        assert not is_allowed_host(host, LocalOptions())
 
 
 @pytest.mark.parametrize(

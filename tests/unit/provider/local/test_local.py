@@ -106,7 +106,7 @@ async def test_models_tokens_metrics_and_what_is_not_offered(open_local):
         assert tokens["count"] == len(tokens["tokens"])
         await local.chat()
         metrics = (await http.get("/metrics")).text
-        assert 'darkbloom_provider_requests_total{outcome="complete",source="local"} 1.0' in metrics
+        assert 'darkbloom_provider_requests_total{model="bytes",outcome="complete",source="local"} 1.0' in metrics
         embeddings = await http.post("/v1/embeddings", json={})
         assert (embeddings.status_code, embeddings.json()["error"]["code"]) == (501, "embeddings_not_configured")
         assert (await http.get("/nothing")).status_code == 404

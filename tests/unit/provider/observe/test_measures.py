@@ -46,18 +46,22 @@ def test_a_lane_counts_first_token_pace_and_end_and_passes_everything_on():
     metrics, clock, lane = ProviderMetrics(), Clock(), Lane()
     meter = RequestMeter(metrics, Throughput(), clock=clock)
     metered = meter.lane(lane, source="coordinator")
+    meter.note_model("m")
     frames = [encode(InferenceAccepted(request_id="r"))]
     metered.put(frames[0])
     for step in (0.2, 0.1, 0.1):
         clock.now += step
         metered.put(CHUNK)
-    done = encode(InferenceComplete(request_id="r", usage=Usage(prompt_tokens=7, completion_tokens=3)))
+    done = encode(
+        InferenceComplete(request_id="r", usage=Usage(prompt_tokens=7, completion_tokens=3, cache_outcome="hit"))
+    )
     metered.put(done)
     assert lane.frames == [*frames, CHUNK, CHUNK, CHUNK, done]
     text = metrics.render().decode()
     for line in (
-        'darkbloom_provider_requests_total{outcome="complete",source="coordinator"} 1.0',
+        'darkbloom_provider_requests_total{model="m",outcome="complete",source="coordinator"} 1.0',
         'darkbloom_provider_tokens_total{kind="prompt"} 7.0',
+        'darkbloom_provider_prefix_cache_total{outcome="hit"} 1.0',
         'darkbloom_provider_tokens_total{kind="completion"} 3.0',
         'darkbloom_provider_ttft_seconds_bucket{le="0.1"} 0.0',
         'darkbloom_provider_ttft_seconds_bucket{le="0.25"} 1.0',
@@ -76,7 +80,7 @@ def test_failures_are_counted_by_closed_words():
         frame = encode(InferenceError(request_id="r", error="x", status_code=503, failure_code=code))
         RequestMeter(metrics, Throughput()).lane(Lane(), source="local").put(frame)
     text = metrics.render().decode()
-    assert 'outcome="capacity",source="local"} 1.0' in text
+    assert 'model="",outcome="capacity",source="local"} 1.0' in text
     assert 'outcome="internal_failure",source="local"} 1.0' in text
     assert "PRIVATE" not in text
 

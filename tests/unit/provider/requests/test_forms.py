@@ -25,6 +25,7 @@ class Compiler:
 
     def __init__(self, refuses=False):
         self.refuses = refuses
+        self.check = None
         self.sources = []
 
     def compile(self, source):
@@ -32,6 +33,9 @@ class Compiler:
         if self.refuses:
             raise GrammarRefused("not")
         return object()
+
+    def check_of(self, source):
+        return self.check
 
 
 def opening(open_bench, pieces, *, dialect=None, grammars=None, **fields):
@@ -108,6 +112,23 @@ async def test_a_structure_that_cannot_be_enforced_is_400(open_bench, compiler):
         terminal = (await bench.ask(chat(**OBJECT))).terminal
         assert (terminal.status_code, terminal.failure_code) == (400, "invalid_request")
         assert bench.engine.requests == []
+
+
+class Shape:
+    def fits(self, text):
+        return text == "[1,2]"
+
+
+@pytest.mark.parametrize(("pieces", "kind"), [(["[1", ",2]"], "complete"), (["[1,", "1]"], "error")])
+async def test_what_a_grammar_cannot_enforce_is_checked_at_the_end(open_bench, pieces, kind):
+    compiler = Compiler()
+    compiler.check = Shape()
+    async with opening(open_bench, pieces, grammars=compiler) as bench:
+        heard = await bench.ask(chat(**OBJECT))
+        assert heard.kinds[-1] == kind
+        if kind == "error":
+            assert (heard.terminal.status_code, heard.terminal.error_reason) == (422, "tool_noncompliance")
+            assert heard.terminal.attempt_usage.completion_tokens == 3
 
 
 async def test_a_structure_begins_after_the_reasoning(open_bench):

@@ -121,6 +121,16 @@ def no_mark(peer):
     peer.release()
 
 
+def does_not_run(peer):
+    peer.bundle = make_bundle({MARK: b"{}", ENTRY: b"#!/bin/sh\nexit 3\n"})
+    peer.release(entry=b"#!/bin/sh\nexit 3\n")
+
+
+def is_no_program(peer):
+    peer.bundle = make_bundle({MARK: b"{}", ENTRY: b"\x7fELF nonsense"})
+    peer.release(entry=b"\x7fELF nonsense")
+
+
 def no_archive(peer):
     peer.bundle = b"not a tar"
     peer.release()
@@ -135,6 +145,8 @@ def no_archive(peer):
         (no_entry, "holds no bin/darkbloom"),
         (no_mark, "no bundle of this program"),
         (no_archive, "cannot be unpacked"),
+        (does_not_run, r"does not run here \(status 3\)"),
+        (is_no_program, "does not run here"),
     ],
 )
 def test_every_wrong_bundle_leaves_the_present_version(peer, installed, tmp_path, spoil, words):

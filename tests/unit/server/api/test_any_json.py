@@ -89,7 +89,7 @@ def check(path: str, status: int, headers: dict[str, str], body: bytes) -> None:
 
 # One coordinator for several bodies: it costs more than they do.
 SEVERAL = 8
-_EXAMPLES = settings(max_examples=max(10, settings().max_examples // SEVERAL))
+_EXAMPLES = settings(max_examples=settings().max_examples // SEVERAL)
 
 
 @pytest.mark.parametrize("path", PATHS)

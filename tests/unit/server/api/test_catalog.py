@@ -17,6 +17,7 @@ from server.accounts.use_notes import UseNotes
 from server.api.admin_models import AdminModelServices, admin_models_blueprint
 from server.api.catalog import catalog_blueprint
 from server.config import CoordinatorSettings
+from server.limits import NetworkLimits
 from server.observe import Metrics
 from server.serve.app import build_app
 from server.serve.drain import Drain
@@ -33,6 +34,7 @@ class CatalogSite:
 
     def __init__(self, store: Store) -> None:
         self.world = CatalogWorld(store)
+        self.limits = NetworkLimits(clock=lambda: 0.0)
         keys = PublishingKeys(
             store,
             bootstrap=ListedSecrets([Secret(KEY)]),
@@ -46,7 +48,7 @@ class CatalogSite:
             drain=Drain(),
             blueprints=[
                 catalog_blueprint(self.world.book, store, cdn_url="https://cdn.test/models"),
-                admin_models_blueprint(AdminModelServices(keys=keys, acts=self.world.acts, store=store)),
+                admin_models_blueprint(AdminModelServices(keys=keys, acts=self.world.acts, store=store, limits=self.limits)),
             ],
         )
         self.client = app.test_client()
@@ -118,26 +120,34 @@ async def test_types_filter_and_unknown_ones_are_refused() -> None:
         assert (status, error["error"]["param"]) == (400, "type")
 
 
+PUBLISHERS_ROUTES = [
+    ("GET", "/v1/admin/models"),
+    ("POST", "/v1/admin/models/register"),
+    ("POST", "/v1/admin/models/set"),
+    ("POST", "/v1/admin/models/promote"),
+    ("POST", "/v1/admin/models/remove"),
+    ("GET", "/v1/admin/models/aliases"),
+    ("POST", "/v1/admin/models/aliases"),
+    ("DELETE", "/v1/admin/models/aliases/x"),
+]
+
+
 @pytest.mark.parametrize(("key", "status"), [(None, 401), ("wrong-key", 403), ("sk-db-" + "a" * 64, 403)])
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/v1/admin/models"),
-        ("POST", "/v1/admin/models/register"),
-        ("POST", "/v1/admin/models/set"),
-        ("POST", "/v1/admin/models/promote"),
-        ("POST", "/v1/admin/models/remove"),
-        ("GET", "/v1/admin/models/aliases"),
-        ("POST", "/v1/admin/models/aliases"),
-        ("DELETE", "/v1/admin/models/aliases/x"),
-    ],
-)
-async def test_only_publishers_publish(method: str, path: str, key: str | None, status: int) -> None:
+async def test_only_publishers_publish(key: str | None, status: int) -> None:
     async with open_site() as site:
-        found, error = await site.ask(method, path, {"model_id": "x"}, key=key)
-        assert found == status
-        assert error["error"]["type"] in ("authentication_error", "forbidden")
+        for method, path in PUBLISHERS_ROUTES:
+            found, error = await site.ask(method, path, {"model_id": "x"}, key=key)
+            assert found == status, path
+            assert error["error"]["type"] in ("authentication_error", "forbidden")
         assert await site.world.audited() == []
+
+
+async def test_guessing_keys_is_slowed_down() -> None:
+    async with open_site() as site:
+        statuses = [(await site.ask("GET", "/v1/admin/models", key=f"guess-{number}"))[0] for number in range(32)]
+        assert statuses[:30] == [403] * 30
+        assert statuses[30:] == [429] * 2
+        assert "retry-after" in site.headers
 
 
 async def test_the_admin_key_and_the_header_work_too() -> None:
@@ -177,9 +187,7 @@ async def test_the_life_of_a_model_and_an_alias() -> None:
         assert (await site.ask("POST", "/v1/admin/models/promote", {"model_id": MODEL, "version": "9"}))[0] == 404
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+IMPOSSIBLE: list[object] = [
         b"",
         b"{",
         b"[]",
@@ -194,13 +202,15 @@ async def test_the_life_of_a_model_and_an_alias() -> None:
         {"model_id": "x", "deprecation_date": "tomorrow"},
         {"model_id": "x", "runtime_parameters": {"a": [1]}},
         {"model_id": "../x"},
-    ],
-)
-async def test_impossible_facts(body: object) -> None:
+    ]
+
+
+async def test_impossible_facts() -> None:
     async with open_site() as site:
-        status, error = await site.ask("POST", "/v1/admin/models/set", body)
-        assert (status, error["error"]["type"]) == (400, "invalid_request_error")
-        assert "secret" not in error["error"]["message"]
+        for body in IMPOSSIBLE:
+            status, error = await site.ask("POST", "/v1/admin/models/set", body)
+            assert (status, error["error"]["type"]) == (400, "invalid_request_error"), body
+            assert "secret" not in error["error"]["message"]
         assert await site.world.audited() == []
 
 

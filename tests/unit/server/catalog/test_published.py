@@ -14,7 +14,7 @@ from msgspec import UNSET, structs
 from protocol.manifest import encode_manifest
 from server.catalog import rows
 from server.catalog.published import NotPublished, PublishedFiles
-from server.store import Store
+from tests.testbed.store import open_test_store
 from tests.unit.server.catalog.catalog_world import ACTOR, FILES, MODEL, CatalogWorld, manifest_of, registration
 
 
@@ -73,8 +73,8 @@ async def open_shelf() -> AsyncGenerator[Shelf, None]:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_servers_own_manifest_counts_and_every_file_is_looked_for(store: Store) -> None:
-    async with open_shelf() as shelf:
+async def test_the_servers_own_manifest_counts_and_every_file_is_looked_for() -> None:
+    async with open_test_store("sqlite") as store, open_shelf() as shelf:
         shelf.put()
         world = CatalogWorld(store, files=PublishedFiles(shelf.url + "/"))
         other = manifest_of(model_safetensors=b"OTHER")
@@ -87,8 +87,8 @@ async def test_the_servers_own_manifest_counts_and_every_file_is_looked_for(stor
 
 
 @pytest.mark.parametrize("fault", ["no manifest", "no file", "short file", "redirect", "not json", "huge", "gone"])
-async def test_what_is_not_published_whole_is_refused(store: Store, fault: str) -> None:
-    async with open_shelf() as shelf:
+async def test_what_is_not_published_whole_is_refused(fault: str) -> None:
+    async with open_test_store("sqlite") as store, open_shelf() as shelf:
         shelf.put()
         prefix = f"/cdn/{manifest_of().r2_prefix}"
         match fault:

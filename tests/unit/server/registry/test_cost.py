@@ -1,4 +1,4 @@
-"""Cost v1 term by term (acceptance 5-a to 5-f and 5-o)."""
+"""Costs term by term (acceptance 5-a to 5-f, 5-k to 5-o)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.registry import CostTerms
-from server.registry.cost import cost_v1
+from server.registry.cost import cost_v1, cost_v2
 from server.registry.ledger import LedgerSums
 from server.registry.rates import decode_tps
 from server.registry.state import Live, Slot, SlotState
@@ -105,3 +105,27 @@ def test_terms_add_up(running: int, waiting: int, used: int, pending: int, press
     terms = cost(one, load=live(pressure), memory=64, pending=pending)
     parts = (getattr(terms, name) for name in CostTerms.__struct_fields__)
     assert terms.total == pytest.approx(sum(parts), abs=1e-6)
+
+
+FAST = {"solo": 90.0, "prefill": 1_080.0, "load_factor": 0.39, "prompt_tokens": 1_000, "expected_output": 256.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "total"),
+    [
+        ({"batch": 3, "ahead_tokens": 500}, 11_780.444),
+        ({"batch": 4, "ahead_tokens": 500}, 13_453.111),
+        ({"batch": 0, "ahead_tokens": 0, "solo": 40.0, "prefill": 480.0}, 13_132.167),
+        ({"batch": 3, "ahead_tokens": 500, "cached_tokens": 800}, 10_298.963),
+        ({"batch": 0, "ahead_tokens": 0, "load_ms": 12_000.0}, 29_836.519),
+    ],
+    ids=["busy-fast", "busier-fast", "idle-slow", "cached", "cold"],
+)
+def test_expected_delivery(changes: dict[str, float], total: float) -> None:
+    assert cost_v2(**{**FAST, **changes}).total == pytest.approx(total, abs=1e-3)  # type: ignore[arg-type]
+
+
+def test_expected_delivery_adds_health_and_refusals() -> None:
+    plain = cost_v2(**FAST, batch=0, ahead_tokens=0)  # type: ignore[arg-type]
+    worse = cost_v2(**FAST, batch=0, ahead_tokens=0, health_ms=2_200.0, capacity_rate=0.5)  # type: ignore[arg-type]
+    assert worse.total - plain.total == pytest.approx(2_200 + 7_500)

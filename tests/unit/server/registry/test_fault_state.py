@@ -217,6 +217,38 @@ def test_a_real_fault_is_not_forgiven_by_a_version() -> None:
     assert memory.pair("d", "m", 3.0).rejection("base") is Reason.ERROR_COOLDOWN
 
 
+def test_a_miss_in_silence_waits_for_a_sign_of_life() -> None:
+    memory = FaultMemory()
+    for _ in range(2):
+        memory.missed("d", "m", "base", 504, 0.0)
+    assert memory.silent == {"d"}
+    assert memory.pair("d", "other", 1.0).rejection("base") is Reason.BREAKER
+    memory.heard("d", 5.0)
+    assert memory.silent == set()
+    assert memory.pair("d", "other", 5.0).rejection("base") is None
+    assert memory.pair("d", "m", 5.0).rejection("base") is Reason.ERROR_COOLDOWN
+
+
+def test_a_machine_that_slept_comes_back_without_a_stain() -> None:
+    memory = FaultMemory()
+    for number in range(30):
+        memory.missed("d", f"m{number % 3}", "base", 504, float(number))
+    for _ in range(10):
+        memory.error("d", "m0", "base", 502, 40.0, disconnect=True, connection="socket-1")
+    memory.lost("d", 40.0)
+    assert memory.silent == set()
+    assert [memory.pair("d", f"m{number}", 41.0).rejection("base") for number in range(3)] == [None] * 3
+    memory.error("d", "m0", "base", 502, 41.0, disconnect=True, connection="socket-2")
+    assert memory.pair("d", "m0", 41.0).rejection("base") is Reason.ERROR_COOLDOWN
+
+
+def test_a_new_connection_ends_the_silence_of_the_old_one() -> None:
+    memory = FaultMemory()
+    memory.missed("d", "m", "base", 504, 0.0)
+    memory.version_changed("d", "1.0", 1.0)
+    assert memory.pair("d", "m", 1.0).rejection("base") is None
+
+
 def test_flip_at_is_the_next_moment_at_which_an_answer_changes() -> None:
     memory = FaultMemory()
     memory.load_failed("d", "m", 0.0)

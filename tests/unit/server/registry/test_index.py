@@ -118,21 +118,21 @@ policies = st.builds(
 class Play:
     """A small fleet to which things happen."""
 
-    def __init__(self, policy: RoutingPolicy) -> None:
+    def __init__(self, policy: RoutingPolicy, size: int = 5) -> None:
         self.fleet = Fleet(policy=policy)
         self.held: list[Any] = []
         self.number = 0
         self.seq = 0
-        for index in range(5):
+        for index in range(size):
             self._connect(index)
 
     def _connect(self, index: int) -> None:
         entries = [ModelEntry(id=model, size_bytes=int(4e9)) for model in MODELS[: 1 + index % 2]]
         message = register_message(
             *entries,
-            decode_tps=(90.0, 14.0, 0.0, 91.0, 60.0)[index],
+            decode_tps=(90.0, 14.0, 0.0, 91.0, 60.0)[index % 5],
             version=f"0.6.3{index % 3}",
-            private_only=index == 4,
+            private_only=index % 5 == 4,
         )
         self.fleet.connect(f"s{index}", message=message, account_id=f"owner-{index}")
 
@@ -226,7 +226,7 @@ def drawn(equal: list[Candidate], asked: RoutedRequest, registry: Registry, draw
                 same = [one for one in equal if one.session is found.session]
                 if same:
                     return same[0]
-        elif not registry._chooser._private(asked) and not registry.pool(asked.model).open_backlogs:
+        else:
             found = {one.session.session_id: one for one in equal}
             listed = [found[one.session.session_id] for one in members if one.session.session_id in found]
             return listed[int(draws.pop(0) * len(listed))] if len(listed) > 1 else listed[0]
@@ -345,6 +345,66 @@ def test_the_index_chooses_as_a_walk_does(
     policy: RoutingPolicy, happenings: list[Any], asked: list[RoutedRequest], draws: list[float]
 ) -> None:
     play_through(policy, happenings, asked, draws)
+
+
+WHAT = (
+    ("beat",) * 8 + ("reserve",) * 4 + ("release", "sign", "trust", "drain", "load", "fault", "refuse", "serve", "gone")
+)
+
+
+def random_slot(random: Random) -> Any:
+    budget = random.choice((0, 900, 5_000, 30_000, 100_000, 100_000))
+    return wire_slot(
+        random.choice(MODELS),
+        random.choice(("running", "idle", "idle", "idle", "idle_shutdown", "reloading", "odd")),
+        num_running=random.choice((0, 0, 0, 1, 2)),
+        num_waiting=random.choice((0, 0, 0, 0, 1)),
+        active_token_budget_max=budget,
+        active_token_budget_used=random.randrange(budget + 1) if random.random() < 0.4 else 0,
+        max_tokens_potential=random.choice((0, 0, 400)),
+        observed_decode_tps=random.choice((None, 12.0, 55.5, 60.0, 71.0)),
+    )
+
+
+def crowd(random: Random, decisions: int) -> None:
+    """Compare so many choices over one crowd of up to 90 machines."""
+    policy = RoutingPolicy(
+        cost_model=random.choice(("v1", "v1", "v1", "v2")),
+        quality_cap=random.random() < 0.7,
+        ttft_hard_reject=random.random() < 0.2,
+    )
+    size = random.choice((6, 6, 6, 30, 60, 90))
+    play = Play(policy, size)
+    for index in range(size):
+        play.step("beat", index, [wire_slot("m", active_token_budget_max=100_000)], 1)
+    for _ in range(decisions):
+        for _ in range(random.choice((1, 1, 4))):
+            play.step(random.choice(WHAT), random.randrange(size), [random_slot(random)], random.randrange(4))
+        asked = request(
+            10_000,
+            model=random.choice(("m", "m", "m", "n")),
+            prompt_tokens=random.choice((1, 90, 700, 3_000, 20_000)),
+            max_tokens=random.choice((16, 256, 1_000, 8_000)),
+            account_id=random.choice((None, "consumer", "owner-4")),
+            traits=random.choice((Traits(), Traits(), Traits(has_tools=True))),
+            excluded_sessions=random.choice((frozenset(), frozenset(), frozenset({"s0", "s3"}))),
+            avoid_version=random.choice((None, None, "0.6.30")),
+        )
+        agrees(play.fleet, asked, [random.random() for _ in range(DRAWS + 2)])
+    holds(play.fleet)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_index_chooses_as_a_walk_does_in_a_crowd(seed: int) -> None:
+    crowd(Random(seed), 40)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", range(10))
+def test_a_hundred_thousand_choices_agree(part: int) -> None:
+    random = Random(1_000 + part)
+    for _ in range(100):
+        crowd(random, 100)
 
 
 @pytest.mark.parametrize(("running", "rejections"), [(1, {}), (2, {Reason.NO_HEADROOM: 1})])

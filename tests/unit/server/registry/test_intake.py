@@ -322,3 +322,14 @@ def test_reports_that_become_numbered_count_unreflected_reservations(fleet: Flee
     assert session.slot("m").as_of_seq == 7
     fleet.beat("a", wire_slot(active_token_budget_max=100_000))
     assert session.slot("m").as_of_seq == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "reserve"),
+    [("mlx-swift", "0.7.9", 3.0), ("mlx-swift", "0.8.0", 5.5), ("mlx-swift", "", 3.0), ("mlx-python", "1.0.0", 3.0)],
+)
+def test_later_reference_versions_keep_more_memory_for_activations(
+    fleet: Fleet, backend: str, version: str, reserve: float
+) -> None:
+    session = fleet.connect("a", message=register_message(backend=backend, version=version))
+    assert session.caps.activation_gb == reserve

@@ -22,6 +22,7 @@ from server.registry.queue import WaiterState
 from server.registry.state import SlotState
 from server.registry.views import in_flight, in_flight_total
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
+from tests.unit.server.registry.test_index import holds
 
 NAMES = ("a", "b", "c")
 MODELS = ("m", "n")
@@ -173,6 +174,30 @@ class RegistryMachine(RuleBasedStateMachine):
         for model in MODELS:
             assert all(one.session_id != name for one in self.registry._index.sessions(model))
 
+    @rule(name=st.sampled_from(NAMES))
+    def supersede(self, name: str) -> None:
+        """The same machine under a new connection: both live for a moment, then the older one is closed."""
+        if self.registry.session(name) is None or self.registry.session(f"{name}-new") is not None:
+            return
+        self.fleet.connect(f"{name}-new", stable_id=f"dev-{name}", message=register_message(*ENTRIES))
+        self.fleet.beat(f"{name}-new", wire_slot("m", active_token_budget_max=5_000))
+        self.registry.disconnect(name, self.fleet.now, graceful=True)
+        assert [one.session_id for one in self.registry.of_machine(f"dev-{name}")] == [f"{name}-new"]
+
+    @rule(name=st.sampled_from(NAMES), kind=st.sampled_from(["error", "refuse", "load", "serve"]))
+    def fail(self, name: str, kind: str) -> None:
+        faults, now = self.registry.faults, self.fleet.now
+        match kind:
+            case "error":
+                faults.error(f"dev-{name}", "m", "base", 502, now)
+            case "refuse":
+                faults.capacity_rejected(f"dev-{name}", "m", now, need=100, committed=300, advertised=400)
+            case "load":
+                faults.load_failed(f"dev-{name}", "m", now)
+            case _:
+                faults.accepted(f"dev-{name}", "m", now)
+                faults.success(f"dev-{name}", "m", "base", now)
+
     @rule(seconds=st.sampled_from([1, 31, 100]))
     def time_passes(self, seconds: int) -> None:
         self.fleet.clock.now += seconds
@@ -213,6 +238,10 @@ class RegistryMachine(RuleBasedStateMachine):
             assert in_flight_total(session) == sum(in_flight(session, model) for model in models)
             if session.ledger.entries and status(session, self.fleet.now) not in {"untrusted", "draining"}:
                 assert status(session, self.fleet.now) == "serving"
+
+    @invariant()
+    def index_equals_a_recount(self) -> None:
+        holds(self.fleet)
 
     @invariant()
     def queue_holds_exactly_the_waiting(self) -> None:

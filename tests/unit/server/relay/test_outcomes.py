@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from protocol.failure import AttemptFailure, first_content_timeout, provider_disconnected, sanitise
 from protocol.messages.from_provider import InferenceError
@@ -26,9 +27,20 @@ def reserve(fleet: Fleet, number: int = 1) -> Reservation:
     return found
 
 
-def fail(fleet: Fleet, failure: AttemptFailure, session_id: str = "a", *, waited: float = 5.0, times: int = 1) -> None:
+def fail(
+    fleet: Fleet,
+    failure: AttemptFailure,
+    session_id: str = "a",
+    *,
+    waited: float = 5.0,
+    times: int = 1,
+    silent: bool = False,
+) -> None:
+    """Let attempts fail; the machine was heard of meanwhile unless it is silent."""
     recorder, session = OutcomeRecorder(fleet.registry), fleet.registry.session(session_id)
     assert session is not None
+    heard_at = fleet.now - waited if silent else fleet.now
+    session.live = structs.replace(session.live, last_heartbeat=heard_at)
     for _ in range(times):
         recorder.failed(
             failure,
@@ -100,15 +112,39 @@ def test_a_few_late_machines_are_struck_and_many_are_not(fleet: Fleet) -> None:
     assert fleet.registry.demand.read(MODEL, fleet.now)[Signal.TTFT_MISS] == 24
 
 
+def test_a_sleeping_machine_gets_nothing_and_comes_back_clean(fleet: Fleet) -> None:
+    fleet.warm("a")
+    fleet.warm("awake", concurrency=1)
+    fail(fleet, first_content_timeout(), silent=True, times=3)
+    assert gate(fleet) is Reason.BREAKER
+    assert reserve(fleet).session_id == "awake"
+    fail(fleet, provider_disconnected(), times=4)
+    fleet.registry.disconnect("a", fleet.now, graceful=False)
+    fleet.warm("back", stable_id="dev-a")
+    assert gate(fleet) is None
+    assert reserve(fleet, 2).session_id == "back"
+
+
+def test_a_machine_that_was_there_and_said_nothing_is_struck(fleet: Fleet) -> None:
+    fleet.warm("a")
+    fail(fleet, first_content_timeout(), silent=True, times=2)
+    fleet.clock.now += 5.0
+    fleet.beat("a", wire_slot(active_token_budget_max=100_000))
+    assert gate(fleet) is Reason.ERROR_COOLDOWN
+
+
 def test_a_late_attempt_with_little_time_left_is_no_strike(fleet: Fleet) -> None:
     fleet.warm("a")
     fail(fleet, first_content_timeout(), waited=1.0, times=3)
     assert gate(fleet) is None
 
 
-def test_a_lost_connection_is_forgiven_by_a_new_version(fleet: Fleet) -> None:
+def test_a_lost_connection_counts_once_and_is_forgiven_by_a_new_version(fleet: Fleet) -> None:
     fleet.warm("a")
-    fail(fleet, provider_disconnected(), times=2)
+    fail(fleet, provider_disconnected(), times=5)
+    assert gate(fleet) is None
+    fleet.warm("a2", stable_id="dev-a")
+    fail(fleet, provider_disconnected(), "a2", times=5)
     assert gate(fleet) is Reason.ERROR_COOLDOWN
     fleet.registry.faults.version_changed("dev-a", "0.0.1", fleet.now)
     fleet.registry.faults.version_changed("dev-a", "0.0.2", fleet.now)

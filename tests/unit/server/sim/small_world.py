@@ -14,7 +14,9 @@ from server.sim.trace import Arrival
 MODEL = SimModel(id="m")
 
 
-def arrivals(count: int, *, every_ms: float = 100.0, prompt: int = 100, out: int = 50, **fields: object) -> list[Arrival]:
+def arrivals(
+    count: int, *, every_ms: float = 100.0, prompt: int = 100, out: int = 50, **fields: object
+) -> list[Arrival]:
     """Equal requests at equal distances, of ten accounts."""
     return [
         Arrival(t_ms=number * every_ms, model="m", prompt=prompt, out=out, account=f"a{number % 10}", **fields)  # type: ignore[arg-type]

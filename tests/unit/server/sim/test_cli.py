@@ -39,7 +39,9 @@ def test_standard_output_is_the_same_every_time(trace: Path) -> None:
 
 def test_two_policies_side_by_side_with_files(trace: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = _run("--trace", trace, "--compare", "queue_before_shed=false", "--compare", "load_factor=0.2", "--out", out)
+    result = _run(
+        "--trace", trace, "--compare", "queue_before_shed=false", "--compare", "load_factor=0.2", "--out", out
+    )
     assert "| figure | policy | queue_before_shed=false load_factor=0.2 | change |" in result.stdout
     assert sorted(path.name for path in out.iterdir()) == [
         "fleet.svg",
@@ -96,7 +98,9 @@ def test_bad_input_is_said_in_a_sentence(words: tuple[str, ...], text: str) -> N
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize(("words", "code"), [(["--scenario", "nothing"], 2), (["--nonsense"], 64), (["--seed", "-1"], 64)])
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--scenario", "nothing"], 2), (["--nonsense"], 64), (["--seed", "-1"], 64)]
+)
 def test_exit_codes(
     words: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from server.sim.catalog import SimModel
 from server.sim.engine import BESIDE_DECODE, BESIDE_PREFILL, PREFILL_OVERHEAD, Engine
@@ -245,6 +246,15 @@ def test_a_prefix_that_the_machine_knows_is_not_prefilled_again() -> None:
     assert first.when("content") == pytest.approx(PREFILL_OVERHEAD + 2.0)
     assert second.when("content") - began == pytest.approx(PREFILL_OVERHEAD + 1.0)
     assert (bench.engine.prefix_hits, bench.engine.prefix_tries) == (1, 1)
+
+
+def test_without_contention_every_request_runs_as_if_it_were_alone() -> None:
+    bench = Bench(structs.replace(SPEC, contention=False, delay=0.5))
+    ears = [bench.ask(prompt=500, out=51)[0] for _ in range(3)]
+    bench.kernel.run(60.0)
+    for ear in ears:
+        assert ear.when("content") == pytest.approx(0.5 + PREFILL_OVERHEAD + 1.0)
+        assert ear.when("complete 51") == pytest.approx(ear.when("content") + 1.0)
 
 
 def test_a_slower_machine_takes_longer_from_that_moment_on() -> None:

@@ -21,7 +21,10 @@ GOAL = Goal(ttft_base_ms=2_000.0, ttft_per_token_ms=0.0, decode_tps=20.0)
 
 
 def _arrivals(count: int, *, every: float = 0.0, prompt: int = 0, out: int = 100) -> list[Arrival]:
-    return [Arrival(t_ms=1000 * every * number, model="m", prompt=prompt, max_tokens=1_000, out=out) for number in range(count)]
+    return [
+        Arrival(t_ms=1000 * every * number, model="m", prompt=prompt, max_tokens=1_000, out=out)
+        for number in range(count)
+    ]
 
 
 def test_the_best_batch_is_the_largest_that_keeps_the_floor() -> None:

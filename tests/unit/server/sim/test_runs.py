@@ -53,7 +53,9 @@ def test_every_job_ends_once_and_nothing_is_left_behind_whatever_happens() -> No
     assert not world.registry.queued_models()
     assert all(not provider.engine.is_busy for provider in run.providers)
     assert all(slot.used == slot.queued == 0 for provider in run.providers for slot in provider.engine.slots.values())
-    assert sum(job.tokens for job in run.tally.jobs) <= sum(provider.engine.tokens for provider in run.providers) + 10_000
+    assert (
+        sum(job.tokens for job in run.tally.jobs) <= sum(provider.engine.tokens for provider in run.providers) + 10_000
+    )
 
 
 def test_an_obedient_client_waits_as_told_and_a_stubborn_one_does_not() -> None:

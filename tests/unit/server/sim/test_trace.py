@@ -53,7 +53,7 @@ def test_bad_lines_are_named_by_number_and_their_content_stays_hidden(tmp_path: 
 def test_many_bad_lines_are_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "trace.ndjson"
     path.write_text("x\n" * 1_000)
-    with pytest.raises(SimulationError, match="line 5: .*; and more"):
+    with pytest.raises(SimulationError, match=r"line 5: .*; and more"):
         read_trace(path)
 
 
