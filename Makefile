@@ -4,10 +4,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup run test lint format bench test-full test-twin fuzz soak clean
+.PHONY: help setup run test lint format bench test-full test-twin fuzz soak soak-provider clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: ## make .venv with everything that the other targets need
 	@sh scripts/setup_venv.sh
@@ -48,6 +48,9 @@ fuzz: setup ## sanitizer build of the C code under the fuzz driver, 10 minutes (
 
 soak: setup ## a coordinator and providers under load and faults, 10 minutes (SECONDS=n for another time)
 	$(BIN)/python -m tests.testbed.soak --seconds $(or $(SECONDS),600)
+
+soak-provider: setup ## a provider under mixed traffic and model switches, 30 minutes (SECONDS=n for another time)
+	$(BIN)/python -m tests.testbed.provider_soak --seconds $(or $(SECONDS),1800)
 
 clean: ## remove the virtual environment and all build products
 	rm -rf .venv build dist *.egg-info native/_speed*.so native/_speed*.c

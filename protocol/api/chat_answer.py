@@ -58,7 +58,7 @@ class ChatAnswer:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._details: list[dict[str, object]] = []
-        self._logprobs: list[object] = []
+        self._logprobs: list[msgspec.Raw] = []
         self._numbering = ToolCallNumbering(completion_id.removeprefix("chatcmpl-").replace("-", ""))
         self._calls: list[dict[str, str]] = []
         self._templates = TemplateKeeper(b"", b"")
@@ -221,9 +221,8 @@ class ChatAnswer:
         call["arguments"] += function.get("arguments", "")
 
     def _keep_logprobs(self, choice: WireChoice) -> bool:
-        encoded = choice.logprobs_json()
-        entries = msgspec.json.decode(encoded).get("content") if encoded else None
-        if not isinstance(entries, list) or len(self._logprobs) + len(entries) > MAX_LOGPROB_ENTRIES:
+        entries = choice.logprob_entries()
+        if len(self._logprobs) + len(entries) > MAX_LOGPROB_ENTRIES:
             return False
         self._logprobs.extend(entries)
         return bool(entries)

@@ -56,6 +56,7 @@ _READ_FIELDS: Final[tuple[str, ...]] = (
     *parameters.CHECKED_FIELDS,
 )
 _NULL: Final = b"null"
+_ONE: Final = msgspec.Raw(b"1")
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +155,7 @@ def parse_chat_request(
     """Read and check a body; the first fault in the public order wins.
 
     `check_model` is called with the name as sent, between the model check and the bounds (a key's allow-list); it may
-    raise ApiError. Raises ApiError: 413 above `limit_bytes`, 422 for a schema that cannot be enforced, 400 with `param`
+    raise ApiError. Raises ApiError: 413 for too much, 422 for a schema that cannot be enforced, 400 with `param`
     for all else.
     """
     if len(body) > limit_bytes:
@@ -177,6 +178,8 @@ def parse_chat_request(
     stops = parameters.read_stops(values.get("stop"))
     if isinstance(values.get("stop"), str):
         fields["stop"] = msgspec.Raw(b"[" + bytes(fields["stop"]) + b"]")
+    if values.get("top_p") == 0:  # of no chance at all the most likely token is left; providers take no 0 here
+        fields |= {"top_p": _ONE, "top_k": _ONE}
     wanted = read_format(values.get("response_format"))
     if lower_legacy(fields):
         values |= {name: decode_exact(fields[name]) for name in ("messages", *_TOOL_FIELDS) if name in fields}
@@ -186,6 +189,10 @@ def parse_chat_request(
     check_history(messages)
     if choice.forced:
         parameters.check_forced_stops(stops)
+        if wanted != "text":
+            raise invalid_request(
+                "A forced tool and a response format cannot be combined; drop one of them.", param="response_format"
+            )
     options = values.get("stream_options")
     return ChatRequest(
         public_model=model,

@@ -78,16 +78,15 @@ class WireChoice(msgspec.Struct):
         except ApiError:
             return None
 
-    def logprob_entries(self) -> bytes:
-        """The entries of the content's log probabilities, joined by commas, on one line; empty without any."""
+    def logprob_entries(self) -> list[msgspec.Raw]:
+        """The entries of the content's log probabilities, each with its digits and on one line."""
         encoded = self.logprobs_json()
         if encoded is None:
-            return b""
+            return []
         try:
-            entries = _LOGPROBS.decode(encoded).content
+            return _LOGPROBS.decode(encoded).content or []
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            return b""
-        return b",".join(bytes(entry) for entry in entries or ())
+            return []
 
 
 class _WireLogprobs(msgspec.Struct):

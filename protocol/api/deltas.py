@@ -114,7 +114,8 @@ class DeltaReader:
         if choice.finish_reason is not None:
             self.reported_reason = choice.finish_reason
         if not choice.logprobs_absent() and len(self._logprobs) < MAX_HELD_LOGPROB_BYTES:
-            self._logprobs = b",".join(filter(None, (self._logprobs, choice.logprob_entries())))
+            entries = [bytes(entry) for entry in choice.logprob_entries()]
+            self._logprobs = b",".join([self._logprobs, *entries] if self._logprobs else entries)
         delta = choice.added()
         text, reasoning = delta.content or "", delta.reasoning_text()
         if self._think is not None and text:

@@ -17,7 +17,19 @@ HOLD_BASE: Final = 64
 HOLD_PER_MESSAGE: Final = 16
 """Chat templates add tokens that the bytes of a tiny message do not cover."""
 
-_HOLD_FIELDS: Final = ("messages", "tools", "functions", "response_format", "system", "instructions")
+_HOLD_FIELDS: Final = (
+    "messages",
+    "tools",
+    "functions",
+    "response_format",
+    "system",
+    "instructions",
+    "documents",
+    "chat_template_kwargs",
+    "reasoning",
+    "reasoning_effort",
+)
+"""All that a chat template may write into the prompt."""
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 

@@ -15,6 +15,11 @@ BOUND_FIELDS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens
 """Names of the output bound, in order of precedence."""
 
 LARGEST_INTEGER: Final = 2**63 - 1
+LARGEST_BOUND: Final = 2**31 - 1
+"""A larger output bound means the same as this one: more than any model writes."""
+MAX_STOPS: Final = 16
+MAX_STOP_CHARACTERS: Final = 4096
+MAX_BIASES: Final = 4096
 MAX_STOPS_WHEN_FORCED: Final = 4
 MAX_STOP_BYTES: Final = 256
 
@@ -58,7 +63,7 @@ def is_whole(value: object) -> bool:
 
 
 def output_bound(values: Mapping[str, object]) -> int | None:
-    """The first positive bound among `BOUND_FIELDS`; null and 0 count as unset.
+    """The first positive bound among `BOUND_FIELDS`, at most `LARGEST_BOUND`; null and 0 count as unset.
 
     Raises ApiError 400 with the `param` for a negative, fractional or non-numeric bound.
     """
@@ -70,7 +75,7 @@ def output_bound(values: Mapping[str, object]) -> int | None:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_INTEGER:
             raise invalid_request(f"{name} must be a positive integer, or absent.", param=name)
         if value > 0 and found is None:
-            found = value
+            found = min(value, LARGEST_BOUND)
     return found
 
 
@@ -93,6 +98,8 @@ def check_sampling(values: Mapping[str, object]) -> None:
     if values.get("top_logprobs") and values.get("logprobs") is not True:
         raise invalid_request("top_logprobs needs logprobs: true.", param="top_logprobs")
     biases = values.get("logit_bias")
+    if isinstance(biases, dict) and len(biases) > MAX_BIASES:
+        raise invalid_request(f"logit_bias takes at most {MAX_BIASES} tokens.", param="logit_bias")
     if isinstance(biases, dict) and not all(_within(bias, _BIAS) for bias in biases.values()):
         raise invalid_request("logit_bias takes numbers from -100 to 100.", param="logit_bias")
 
@@ -108,14 +115,18 @@ def in_range(value: object, low: int, high: int) -> bool:
     return isinstance(value, (int, Decimal)) and low <= value <= high
 
 
-def read_stops(value: object) -> list[str]:
-    """The stop strings of `stop`, alone or in an array; raises ApiError 400 for anything else."""
+def read_stops(value: object, name: str = "stop") -> list[str]:
+    """The stop strings of a member, alone or in an array; raises ApiError 400 for anything else, and for too many."""
     if value is None:
         return []
     stops = value if isinstance(value, list) else [value]
     checked = [stop for stop in stops if isinstance(stop, str)]
     if len(checked) != len(stops):
-        raise invalid_request("stop must be a string or an array of strings.", param="stop")
+        raise invalid_request(f"{name} must be a string or an array of strings.", param=name)
+    if len(checked) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARACTERS for stop in checked):
+        raise invalid_request(
+            f"{name} takes at most {MAX_STOPS} strings of at most {MAX_STOP_CHARACTERS} characters.", param=name
+        )
     return checked
 
 

@@ -23,6 +23,6 @@ def read_format(value: object) -> FormatKind:
         raise invalid_request(f"response_format.type must be one of {', '.join(_KINDS)}.", param=_PARAM)
     if kind == "json_schema":
         described = value.get("json_schema")
-        if not isinstance(described, dict) or not isinstance(described.get("schema", {}), dict):
+        if not isinstance(described, dict) or not isinstance(described.get("schema"), dict):
             raise invalid_request("response_format.json_schema must be an object with a schema.", param=_PARAM)
     return kind

@@ -171,7 +171,7 @@ def _coordinator_probes(
             lambda: [warned("coordinator", "coordinator health", refusal, fix)],
         )
         return
-    yield "coordinator", "coordinator health", lambda: coordinator.health(base, installed_version())
+    yield "coordinator", "coordinator health", lambda: coordinator.health(base)
     yield "coordinator", "account link", lambda: coordinator.account(base, configuration)
     yield "coordinator", "up to date", lambda: coordinator.release(base, platform, installed_version())
 

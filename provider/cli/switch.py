@@ -26,4 +26,6 @@ def command(models: tuple[str, ...], take_all: bool, timeout: int) -> int:
     folders = tuple(OfferedFolder(model=model.model_id, directory=str(model.directory.absolute())) for model in offered)
     order(home, Switch(models=folders), timeout=timeout)
     click.echo(f"The provider offers {', '.join(model.model_id for model in offered)}.")
+    if home.record is not None:
+        click.echo("Its next start offers what it was installed with; `darkbloom start --force` changes that.")
     return OK

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import trio
 
@@ -16,6 +17,7 @@ from protocol.messages.from_provider import (
     ModelEntry,
     PrefetchModelStatus,
     Register,
+    RegisterExtension,
 )
 from protocol.messages.to_provider import AttestationChallenge, CapacityProbe, DesiredModel, InferenceRequest
 from protocol.rfc3339 import format_rfc3339
@@ -39,6 +41,9 @@ from provider.observe.meter import RequestMeter
 from provider.requests import FrameLane, RequestDesk, enforces_tools
 
 log = logging.getLogger(__name__)
+
+FEATURES: Final = ("tools",)
+"""What this provider can do, for a coordinator that would otherwise judge by version floors: it reads tool calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +154,7 @@ class Provider:
             decode_tps=None if speeds is None else speeds.decode_tps,
             tool_constraint_protocol=int(bool(constrained)),
             tool_constraint_models=constrained,
+            darkbloom=RegisterExtension(features=FEATURES),
         )
 
     async def challenge_reply(self, challenge: AttestationChallenge) -> AttestationResponse:

@@ -91,13 +91,23 @@ class _Daemon:
         self._say = options.on_event
 
     async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
-        settings, seams = self._settings, self._seams
+        settings = self._settings
         try:
             identity = await trio.to_thread.run_sync(
                 partial(open_identity, settings.state_directory, helper=settings.enclave_helper)
             )
+        except (KeyFileRefused, EnclaveUnavailable) as refused:
+            raise DaemonRefused(str(refused)) from None
+        try:
+            return await self._run(identity, task_status)
+        finally:
+            identity.close()
+
+    async def _run(self, identity: Identity, task_status: trio.TaskStatus[DaemonControl]) -> int:
+        settings, seams = self._settings, self._seams
+        try:
             found = await trio.to_thread.run_sync(read_models, self._options.models)
-        except (KeyFileRefused, EnclaveUnavailable, ModelUnusable) as refused:
+        except ModelUnusable as refused:
             raise DaemonRefused(str(refused)) from None
         facts = await trio.to_thread.run_sync(self._measure, identity)
         inventory = Inventory(found, WeightHashes(HashCache(settings.state_directory / HASH_FILE_NAME)))

@@ -86,7 +86,7 @@ class Serving:
             renderer=trio.CapacityLimiter(1),
             counters=RequestCounters(),
         )
-        self._desk = RequestDesk(self._services, nursery, on_change=self._bell.ring)
+        self._desk = RequestDesk(self._services, nursery, on_change=self._load_moved)
         self._doorman = Doorman(self._desk)
         self._metrics = ProviderMetrics()
         self._throughput = Throughput()
@@ -218,6 +218,12 @@ class Serving:
         if not self._schedule.is_open:
             self._doorman.close("schedule")
         self._nursery.start_soon(keeper.run)
+
+    def _load_moved(self) -> None:
+        """The machine stays awake while requests run."""
+        wakefulness = self._parts.seams.wakefulness
+        (wakefulness.hold if self._desk.in_flight else wakefulness.release)()
+        self._bell.ring()
 
     def _schedule_changed(self) -> None:
         schedule, doorman = self._schedule, self._doorman

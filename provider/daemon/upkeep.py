@@ -18,6 +18,9 @@ from provider.models.slots import SlotManager
 log = logging.getLogger(__name__)
 
 IDLE_POLL_SECONDS: Final = 60.0
+CRASH_POLL_SECONDS: Final = 10.0
+"""A crashed model is reported as one in at least one heartbeat before it is unloaded."""
+
 RECOVERY_SECONDS: Final = 10.0
 """How long memory must be less than critical before requests are taken again."""
 
@@ -66,6 +69,7 @@ class Upkeep:
     async def run(self) -> None:
         """Look after idle models and memory."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._retire_crashed)
             if self._idle_timeout > 0:
                 nursery.start_soon(self._unload_idle)
             if self._interval > 0:
@@ -75,6 +79,16 @@ class Upkeep:
         while True:
             await trio.sleep(min(IDLE_POLL_SECONDS, self._idle_timeout))
             await self._unload(self._idle_timeout)
+
+    async def _retire_crashed(self) -> None:
+        """Free models that have crashed: nobody is sent to them, and what is not loaded is loaded on request."""
+        while True:
+            await trio.sleep(CRASH_POLL_SECONDS)
+            try:
+                for model_id in await self._slots.unload_crashed():
+                    log.error("crashed model unloaded", extra={"model": model_id})
+            except EngineLost:
+                log.warning("the engine failed while it was asked to unload a model")
 
     async def _watch_pressure(self, nursery: trio.Nursery) -> None:
         while True:

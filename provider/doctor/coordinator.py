@@ -1,4 +1,4 @@
-"""The coordinator: reachable, on time, content with this version and with the token, and what it offers."""
+"""The coordinator: reachable, on time, content with the token, and what it offers."""
 
 import time
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ class _Catalogue(msgspec.Struct, frozen=True):
     models: tuple[_Entry, ...] = ()
 
 
-def health(base: str, version: str) -> Iterator[Finding]:
-    """`coordinator health`, `clock skew` and `minimum version`."""
+def health(base: str) -> Iterator[Finding]:
+    """`coordinator health` and `clock skew`."""
     try:
         with Upstream(base, timeout=4.0) as upstream:
             asked = time.time()
@@ -42,10 +42,6 @@ def health(base: str, version: str) -> Iterator[Finding]:
         return
     yield passed(SECTION, "coordinator health", base)
     yield from _skew(answer.date, asked)
-    floor = answer.content.get("min_provider_version")
-    lowest, ours = parse_version(floor) if isinstance(floor, str) else None, parse_version(version)
-    if lowest is not None and ours is not None and ours < lowest:
-        yield failed(SECTION, "minimum version", f"{version} is below {floor}", "darkbloom update")
 
 
 def account(base: str, configuration: Configuration) -> Iterator[Finding]:

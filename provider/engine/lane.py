@@ -8,15 +8,13 @@ import time
 from collections.abc import Sequence
 
 from provider.engine.backend import Backend, Generator, PrefillResponse, TokenResponse
+from provider.engine.meter import MEASURABLE_TOKENS
 from provider.engine.prefill import chunk_tokens
 from provider.engine.prefixes import Reuse
 from provider.engine.reservation import growth_tokens, rectangle_tokens
 from provider.engine.row import Row, SavedState
 
 logger = logging.getLogger(__name__)
-
-MEASURABLE_TOKENS = 32
-"""Prompt tokens below which a step says nothing about the prefill speed."""
 
 
 class StepResult:

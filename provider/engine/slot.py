@@ -110,7 +110,7 @@ class Slot:
         blocked: deque[Row] = deque()
         while rows.waiting and left > 0:
             row = rows.waiting.popleft()
-            if not can_meet_deadline(row, now, self._meter.prefill_tps.value):
+            if not can_meet_deadline(row, now, self._meter.prompt_speed(now)):
                 self._end(row, FinishReason.ERROR, out, failures.failure(Cause.DEADLINE_UNREACHABLE))
                 continue
             if must_wait(row, rows, free, self._meter.chunk_tps):

@@ -19,6 +19,11 @@ class Identity(NamedTuple):
     signer: Signer
     is_software: bool
 
+    def close(self) -> None:
+        """End the helper, where there is one."""
+        if isinstance(self.signer, EnclaveSigner):
+            self.signer.close()
+
 
 def open_identity(home: Path, *, helper: Path | None = None, platform: str = sys.platform) -> Identity:
     """Open the machine's key; blocks. A named `helper` must work; one that was only found may be missing its chip.

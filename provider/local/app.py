@@ -92,11 +92,20 @@ class LocalApp:
         if request.method == "OPTIONS":
             return Whole(204, b"", self._cors() + PREFLIGHT)
         try:
-            check_request(request, self._services.options)
             answer = await self._endpoint(request)(request)
         except ApiError as error:
             return self._refused(request.path, error)
         return _with_headers(answer, self._cors())
+
+    def admit(self, request: Request) -> Whole | None:
+        """Refuse, before a byte of its body is read, who may not ask."""
+        if request.method == "OPTIONS":
+            return None
+        try:
+            check_request(request, self._services.options)
+        except ApiError as error:
+            return self._refused(request.path, error)
+        return None
 
     def fault(self, path: str, error: Exception) -> Whole:
         """The answer to a body that is too large, or to a crash of ours."""

@@ -6,7 +6,7 @@ Owner: each connection is one task of the server's nursery.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +21,8 @@ HEAD_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 120.0
 BODY_SECONDS: Final = 60.0
 WRITE_SECONDS: Final = 30.0
+LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 4 * 1024 * 1024
 MAX_HEAD_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 64 * 1024
 MAX_AHEAD_BYTES: Final = 64 * 1024
@@ -69,13 +71,23 @@ class ClientGone(Exception):
 
 
 Handler = Callable[[Request], Awaitable[Whole | Streamed]]
+Admit = Callable[[Request], Whole | None]
+"""Looks at a request before its body is read; gives the refusal of one that is not let in."""
+
 OnFault = Callable[[str, Exception], Whole]
 """Gives the answer for a path when its body is too large (`BodyTooLarge`), or its handler crashed."""
 
 
-async def serve_connection(stream: trio.abc.Stream, handler: Handler, on_fault: OnFault, *, max_body: int) -> None:
+def admit_all(_request: Request) -> Whole | None:
+    """Let everybody in."""
+    return None
+
+
+async def serve_connection(
+    stream: trio.abc.Stream, handler: Handler, on_fault: OnFault, *, max_body: int, admit: Admit = admit_all
+) -> None:
     """Serve one connection to its end; only cancellation raises."""
-    connection = _Connection(stream, handler, on_fault, max_body)
+    connection = _Connection(stream, handler, on_fault, admit, max_body)
     try:
         while await connection.serve_next():
             pass
@@ -88,10 +100,13 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, on_fault: 
 
 
 class _Connection:
-    def __init__(self, stream: trio.abc.Stream, handler: Handler, on_fault: OnFault, max_body: int) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, handler: Handler, on_fault: OnFault, admit: Admit, max_body: int
+    ) -> None:
         self._stream = stream
         self._handler = handler
         self._on_fault = on_fault
+        self._admit = admit
         self._max_body = max_body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._head_due: h11.Response | None = None
@@ -102,18 +117,31 @@ class _Connection:
         if head is None:
             return False
         path = unquote(urlsplit(head.target.decode("latin-1")).path)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+        request = Request(head.method.decode("latin-1"), path, headers, b"")
+        refusal = self._admit(request)
+        if refusal is not None:
+            return await self._turn_away(refusal)
         try:
             body = await self._body(head)
         except BodyTooLarge as error:
-            await self._send_whole(self._on_fault(path, error), close=True)
-            return False
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        request = Request(head.method.decode("latin-1"), path, headers, body)
-        await self._answer(request)
+            return await self._turn_away(self._on_fault(path, error))
+        await self._answer(replace(request, body=body))
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
         return True
+
+    async def _turn_away(self, answer: Whole) -> bool:
+        """Answer and end; what the client still sends is thrown away for a moment, lest a reset eats the answer."""
+        await self._send_whole(answer, close=True)
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
+        left = LINGER_BYTES
+        with trio.move_on_after(LINGER_SECONDS):
+            while left > 0 and (data := await self._stream.receive_some(READ_BYTES)):
+                left -= len(data)
+        return False
 
     async def _head(self) -> h11.Request | None:
         started = self._http.trailing_data[0] != b""

@@ -53,7 +53,7 @@ async def serve_local(
             await trio.aclose_forcefully(stream)
             return
         try:
-            await serve_connection(stream, app.handle, app.fault, max_body=MAX_BODY_BYTES)
+            await serve_connection(stream, app.handle, app.fault, admit=app.admit, max_body=MAX_BODY_BYTES)
         finally:
             limit.release()
 

@@ -146,6 +146,11 @@ class SlotManager:
             await self._release(model_id)
             return True
 
+    async def unload_crashed(self) -> list[str]:
+        """Unload the models that failed too often, so that the next request loads them anew; returns their ids."""
+        crashed = [model_id for model_id in self.resident if self._is_crashed(model_id)]
+        return [model_id for model_id in crashed if await self.unload(model_id)]
+
     async def unload_idle(self, idle_seconds: float) -> list[str]:
         """Unload the models that were last used at least `idle_seconds` ago; returns their ids."""
         unloaded: list[str] = []

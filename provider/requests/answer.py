@@ -47,6 +47,11 @@ class Answer:
         """Tool calls that could not be read and were sent as text."""
         return self._narration.spoiled_calls
 
+    @property
+    def dropped_logprobs(self) -> int:
+        """Log-probabilities that waited too long for their text."""
+        return self._narration.dropped_logprobs
+
     async def send_delta(self, delta: Delta) -> None:
         """Seal and queue what one piece of text gives, waiting for room; raises `RequestRefused` if sealing fails."""
         for event in self._narration.delta(delta):

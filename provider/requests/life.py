@@ -222,6 +222,11 @@ class RequestLife:
                     return error_frame(self.request_id, NONCOMPLIANT, usage=answer.usage(finished))
                 counters.requests_served += 1
                 counters.tool_calls_spoiled += answer.spoiled_calls
+                if answer.dropped_logprobs:
+                    log.info(
+                        "log-probabilities dropped",
+                        extra={"request_id": self.request_id, "count": answer.dropped_logprobs},
+                    )
             case FinishReason.CANCELLED if answer.has_output:
                 counters.cancellations_partial_complete += 1
             case FinishReason.CANCELLED:
@@ -236,7 +241,8 @@ class RequestLife:
         refusal = of_failure(finished.failure)
         if answer.has_output:
             self._services.counters.generation_errors_after_output += 1
-        log.info(_LOG_REFUSAL, extra={"request_id": self.request_id, "code": refusal.code, "cause": refusal.cause})
+        words = {"code": refusal.code, "reason": refusal.reason, "cause": refusal.cause}
+        log.info(_LOG_REFUSAL, extra={"request_id": self.request_id, **words})
         return error_frame(
             self.request_id,
             refusal,

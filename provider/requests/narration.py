@@ -63,15 +63,7 @@ class Narration:
         Raises `RequestRefused` if calls or text are not what was asked for.
         """
         events = self._flush(is_complete=finished.reason is FinishReason.STOP)
-        plan = self._plan
-        strange = plan.only_tool is not None and self._names - {plan.only_tool}
-        if (
-            plan.check is not None
-            and finished.reason is FinishReason.STOP
-            and not plan.check.fits("".join(self._shown))
-        ):
-            raise RequestRefused(NONCOMPLIANT)
-        if (plan.must_call and not self._calls) or (plan.one_call and self._calls > 1) or strange:
+        if not self._complies(is_whole=finished.reason is FinishReason.STOP):
             raise RequestRefused(NONCOMPLIANT)
         word: FinishWord = "length" if finished.reason is FinishReason.LENGTH else "stop"
         if word == "stop" and self._calls:
@@ -85,6 +77,17 @@ class Narration:
         if self._reader is not None and self._reader.is_thinking:
             counted += max(0, finished.usage.completion_tokens - self._tokens)
         return min(counted, finished.usage.completion_tokens)
+
+    def _complies(self, *, is_whole: bool) -> bool:
+        """Whether calls and text are what was asked for; one that was cut short need not have come to its call."""
+        plan = self._plan
+        if (plan.one_call and self._calls > 1) or (plan.only_tool is not None and self._names - {plan.only_tool}):
+            return False
+        if not is_whole:
+            return True
+        if plan.must_call and not self._calls:
+            return False
+        return plan.check is None or plan.check.fits("".join(self._shown))
 
     def _flush(self, *, is_complete: bool) -> list[bytes]:
         if self._reader is None:

@@ -9,8 +9,10 @@ from protocol.api.errors import ApiError
 from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.auth import check_model_allowed
 from server.api.call import WholeAnswer, json_answer
+from server.api.inference import wished_route
 from server.api.request_limits import RequestLimits
 from server.api.target import ModelNames
+from server.registry import SelfRoute
 
 if TYPE_CHECKING:
     from server.api.call import Call, Endpoint
@@ -36,7 +38,7 @@ def count_tokens_endpoint(services: ApiServices) -> Endpoint:
             builds = names.builds(chat.public_model)
             names.check_abilities(chat, builds)
             chat.media_parts()
-            names.target(chat, builds, exclusive=False)
+            names.target(chat, builds, exclusive=wished_route(identity, call) is SelfRoute.EXCLUSIVE)
         except ApiError as error:
             raise limits.shown_on(error) from None
         return json_answer({"input_tokens": chat.prompt_tokens_estimate}, headers=limits.headers)

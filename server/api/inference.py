@@ -66,9 +66,10 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
             limits.count_request()
             body = await call.read_body()
             asked = read(body, lambda model: check_model_allowed(identity, model), services.max_body_bytes)
-            self_route = _self_route(identity, call)
+            self_route = wished_route(identity, call)
+            linked = self_route is not SelfRoute.EXCLUSIVE or await _has_machine(services, identity)
             job = _job(services, identity, limits, call, asked, self_route, received)
-            if self_route is SelfRoute.EXCLUSIVE and not await _has_machine(services, identity):
+            if not linked:
                 job = structs.replace(job, has_linked_machine=False)
             outcome = await services.relay.run(job)
         except ApiError as error:
@@ -166,7 +167,8 @@ def _traits(chat: ChatRequest) -> Traits:
     return Traits(has_tools=chat.has_tools, requires_tool_constraint=chat.forces_tool, requires_vision=chat.has_media)
 
 
-def _self_route(identity: Identity, call: Call) -> SelfRoute:
+def wished_route(identity: Identity, call: Call) -> SelfRoute:
+    """Whether the caller's own machines are to answer, as the key or else the header says."""
     if identity.self_route_only:
         return SelfRoute.EXCLUSIVE
     wish = call.headers.get(SELF_ROUTE_HEADER).strip().lower()

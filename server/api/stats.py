@@ -70,17 +70,19 @@ async def _read(services: StatsServices) -> dict[str, object]:
         **_fleet(sessions),
         "providers": [_machine(one, services.secret, services.clock()) for one in sessions],
         "models": _models(sessions),
-        "time_series": [
-            {
-                "timestamp": timestamp(began),
-                "requests": work.requests,
-                "prompt_tokens": work.prompt_tokens,
-                "completion_tokens": work.completion_tokens,
-                "total_tokens": work.tokens,
-            }
-            for began, work in recent
-        ],
+        "time_series": [work_answer(began, work) for began, work in recent],
         "snapshot_at": timestamp(now),
+    }
+
+
+def work_answer(began: int, work: Work) -> dict[str, object]:
+    """What was done in one span of time."""
+    return {
+        "timestamp": timestamp(began),
+        "requests": work.requests,
+        "prompt_tokens": work.prompt_tokens,
+        "completion_tokens": work.completion_tokens,
+        "total_tokens": work.tokens,
     }
 
 

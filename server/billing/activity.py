@@ -36,18 +36,18 @@ async def total_work(tx: Tx) -> Work:
     return Work() if row is None else _work(row)
 
 
-async def recent_work(tx: Tx, now: int) -> list[tuple[int, Work]]:
-    """The last 30 whole minutes, oldest first: when each began (microseconds), and what was done in it."""
-    end = now // MINUTE
+async def recent_work(tx: Tx, now: int, *, bucket: int = MINUTE, count: int = MINUTES) -> list[tuple[int, Work]]:
+    """The last whole buckets, oldest first: when each began (microseconds), and what was done in it."""
+    end = now // bucket
     rows = await tx.fetch(
-        "SELECT created_at / 60000000 AS minute, COUNT(*) AS requests,"
+        f"SELECT created_at / {bucket:d} AS number, COUNT(*) AS requests,"
         " CAST(SUM(prompt_tokens) AS BIGINT) AS prompt, CAST(SUM(completion_tokens) AS BIGINT) AS completion"
-        " FROM usage WHERE created_at >= $1 AND created_at < $2 AND private = 0 GROUP BY created_at / 60000000",
-        (end - MINUTES) * MINUTE,
-        end * MINUTE,
+        f" FROM usage WHERE created_at >= $1 AND created_at < $2 AND private = 0 GROUP BY created_at / {bucket:d}",
+        (end - count) * bucket,
+        end * bucket,
     )
-    found = {cast(int, row["minute"]): _work(row) for row in rows}
-    return [(minute * MINUTE, found.get(minute, Work())) for minute in range(end - MINUTES, end)]
+    found = {cast(int, row["number"]): _work(row) for row in rows}
+    return [(number * bucket, found.get(number, Work())) for number in range(end - count, end)]
 
 
 def _work(row: Row) -> Work:

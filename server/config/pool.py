@@ -17,7 +17,7 @@ class PoolSettings:
         boolean(),
         default=True,
         group="Hedging",
-        meaning="Send a request that waits long for its first content to a second machine as well, while some are idle.",
+        meaning="Send a request that waits long for its first content to a second machine too, while some are idle.",
     )
     hedge_at: float = setting(
         "HEDGE_AT",

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 READ_BYTES: Final = 64 * 1024
+MAX_INTERIM_ANSWERS: Final = 8
+"""Answers 1xx before the real one (RFC 9110, section 15.2)."""
+MAX_TINY_PIECES: Final = 1024
+MIN_PIECE_BYTES: Final = 128
+"""A body in smaller pieces than these, on average, is given up: each piece costs as much as a long one."""
 
 _AGENT: Final = b"darkbloom-media/1"
 
@@ -43,7 +48,9 @@ async def http_get(stream: trio.abc.Stream, url: MediaUrl, *, limit_bytes: int) 
         end = connection.send(h11.EndOfMessage())
         await stream.send_all((head or b"") + (end or b""))
         answer = await _next(connection, stream)
-        while isinstance(answer, h11.InformationalResponse):
+        for _ in range(MAX_INTERIM_ANSWERS):
+            if not isinstance(answer, h11.InformationalResponse):
+                break
             answer = await _next(connection, stream)
         if not isinstance(answer, h11.Response):
             raise failed()
@@ -64,7 +71,9 @@ async def _body(
     if announced.isdigit() and int(announced[:19]) > limit_bytes:
         raise too_large()
     body = bytearray()
-    while True:
+    pieces = 0
+    while pieces <= MAX_TINY_PIECES + len(body) // MIN_PIECE_BYTES:
+        pieces += 1
         event = await _next(connection, stream)
         if isinstance(event, h11.Data):
             body += event.data
@@ -73,7 +82,8 @@ async def _body(
         elif isinstance(event, h11.EndOfMessage):
             return bytes(body)
         else:
-            raise failed()
+            break
+    raise failed()
 
 
 async def _next(connection: h11.Connection, stream: trio.abc.Stream) -> object:

@@ -2,7 +2,7 @@
 
 from server.pool.hedging import FleetHedging
 from server.pool.run import PoolRunner
-from server.pool.swap_planner import LoadOrder, cold_spill_possible, plan_swaps
+from server.pool.swap_planner import LoadOrder, plan_swaps
 from server.pool.warm_pool import PoolPolicy, PoolRound, PoolSnapshot, WarmPool
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "PoolRunner",
     "PoolSnapshot",
     "WarmPool",
-    "cold_spill_possible",
     "plan_swaps",
 ]

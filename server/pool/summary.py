@@ -32,7 +32,8 @@ SAMPLE: Final = 128
 class ModelSummary(Struct, frozen=True, kw_only=True):
     """Machines that may serve a model; rates are medians over warm ones in tokens/s, 0 without any.
 
-    `saturated` ones are warm and have no place left. `cap` is what a warm machine typically holds at once.
+    `saturated` ones are warm and have no place left. `cap` is what a warm machine typically holds at once,
+    `load_factor` how much one more request slows the others there.
     """
 
     warm: int = 0
@@ -42,6 +43,7 @@ class ModelSummary(Struct, frozen=True, kw_only=True):
     decode_tps: float = 0.0
     prefill_tps: float = 0.0
     cap: int = 0
+    load_factor: float = 0.0
 
 
 EMPTY: Final = ModelSummary()
@@ -52,7 +54,7 @@ def summarise(model: str, fleet: FleetReader) -> ModelSummary:
     pool = fleet.pool(model)
     if pool is None:
         return EMPTY
-    decode, prefill, cap = _typical(model, fleet.offering(model), fleet.gate_context)
+    decode, prefill, cap, factor = _typical(model, fleet.offering(model), fleet.gate_context)
     return ModelSummary(
         warm=pool.warm,
         saturated=pool.saturated_warm,
@@ -61,20 +63,23 @@ def summarise(model: str, fleet: FleetReader) -> ModelSummary:
         decode_tps=decode,
         prefill_tps=prefill,
         cap=cap,
+        load_factor=factor,
     )
 
 
-def _typical(model: str, sessions: Iterable[Session], context: GateContext) -> tuple[float, float, int]:
-    """Median decode and prefill rate and concurrency of some machines that have the model warm."""
+def _typical(model: str, sessions: Iterable[Session], context: GateContext) -> tuple[float, float, int, float]:
+    """Median decode and prefill rate, concurrency and load factor of some machines that have the model warm."""
     warm = (one for one in islice(sessions, WALK_MAX) if one.slot(model).state is SlotState.RESIDENT)
     decode: list[float] = []
     prefill: list[float] = []
     caps: list[int] = []
+    factors: list[float] = []
     for session in islice(warm, SAMPLE):
         slot, static = session.slot(model), static_tps(session.caps)
         decode.append(context.rates.solo(session, model, context.policy) or static)
         prefill.append(prefill_tps(slot, registered_prefill_tps(session.caps, static, context.policy)))
         caps.append(slot.max_concurrency or provider_cap(session))
+        factors.append(context.rates.load_factor(session, model, context.policy.load_factor))
     if not decode:
-        return 0.0, 0.0, 0
-    return median(decode), median(prefill), int(median(caps))
+        return 0.0, 0.0, 0, 0.0
+    return median(decode), median(prefill), int(median(caps)), median(factors)

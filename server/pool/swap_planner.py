@@ -1,6 +1,6 @@
 """Orders a load for requests that wait for a model which nobody has warm. Pure; used while the warm pool is off.
 
-Source: routing, swap planner and cold spill.
+Source: routing, swap planner.
 """
 
 from __future__ import annotations
@@ -51,13 +51,6 @@ def plan_swaps(fleet: FleetReader, now: float) -> list[LoadOrder]:
                 orders.append(LoadOrder(one.session, model, LoadCause.QUEUE))
                 break
     return orders
-
-
-def cold_spill_possible(fleet: FleetReader, model: str, now: float) -> bool:
-    """Whether a request without any place may wait for a load: nobody is warm, and a machine could load the model."""
-    if has_warm(model, fleet.offering(model), fleet.gate_context, now):
-        return False
-    return bool(cold_machines(fleet, model, now).machines)
 
 
 def has_warm(model: str, sessions: Iterable[Session], context: GateContext, now: float) -> bool:

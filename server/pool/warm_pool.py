@@ -127,14 +127,14 @@ class WarmPool:
 
     def _view(self, model: str, now: float) -> _View:
         fleet, policy = self._fleet, self.policy
-        offering, context = fleet.offering(model), fleet.gate_context
+        offering = fleet.offering(model)
         found = summarise(model, fleet)
         queued = fleet.queue_depth(model)
         counts = self._fleet.demand.read(model, now)
         held = self._held.setdefault(model, _Held(now))
         load = Load(found.running, found.waiting, queued, self._spill(model, held, now))
         service = service_seconds(found.prefill_tps, found.decode_tps)
-        places = places_per_machine(found.cap, found.decode_tps, context.policy.load_factor)
+        places = places_per_machine(found.cap, found.decode_tps, found.load_factor)
         offered = offered_load(load, service)
         pressure = has_pressure(counts, queued=queued, saturated=found.saturated, warm=found.warm)
         floor = policy.floors.get(model, 0)

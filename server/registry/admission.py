@@ -148,11 +148,6 @@ def _unaccounted_in_pool(session: Session, rate: Callable[[str], int]) -> int:
     return max(0, pending - committed)
 
 
-def kv_gb(need: int) -> float:
-    """KV cache of `need` tokens in GiB at the default rate."""
-    return min(need, MAX_NEED) * DEFAULT_KV_RATE / GIB
-
-
 def activation_reserve_gb(size_gb: float, usual_gb: float) -> float:
     """Memory a load keeps for activations in GiB; tiny models need little, others what is usual on the machine."""
     if 0 < size_gb < SMALL_MODEL_GB:

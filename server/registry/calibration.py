@@ -87,8 +87,3 @@ class TtftCalibration:
         else:
             self._ratios.move_to_end(key)
         window.add(ratio)
-
-
-def calibrated_ms(state_ms: float, ttft_ms: float, ratio: float) -> float:
-    """Scale the flow part of an estimate; the wait for the weights stays as it is."""
-    return state_ms + (ttft_ms - state_ms) * ratio

@@ -69,6 +69,8 @@ class ChoicePath(Enum):
     TIE_QUEUE = "tie_queue"
     TIE_PENDING = "tie_pending"
     RANDOM = "random"
+    QUEUE = "queue"
+    """The place was offered to a waiter; nothing was compared."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -102,7 +102,6 @@ class Entry:
         "level",
         "limit",
         "live",
-        "memory",
         "model",
         "occupancy",
         "open_backlog",
@@ -151,7 +150,7 @@ class Entry:
         self.counted: Fixed = NOTHING
         self.live: Live = IDLE
         self.cost = self.prompt = self.output = 0
-        self.projected = self.memory = 0.0
+        self.projected = 0.0
         self.health = 0
         self.price: Price
         self.fixed_cost: int | None = None
@@ -174,21 +173,15 @@ class Entry:
         self.slow_version = session.slow_version
         self.basis = context.basis
 
-    def follow(self, machine: Machine, context: GateContext, *, rates: bool) -> None:
-        """Follow a report; where it says the same of the slot, only heat and health of the machine may have changed."""
-        slot = self.session.slots.get(self.model, NO_SLOT)
-        if (
-            rates
-            or slot is not self.slot
-            or self.fixed_cost is None
-            or self.memory != machine.memory
-            or slot.state is not SlotState.RESIDENT
-        ):
-            self.report(machine, context, rates=rates)
-            return
-        self.against = slot_gate(slot, self.session.live)
-        self.fixed_cost += machine.health - self.health
-        self.health = machine.health
+    def follow_health(self, health: int) -> bool:
+        """Take another health of the machine into the price; False where more than that may have changed."""
+        if self.fixed_cost is None or slot_gate(self.slot, self.session.live) is not self.against:
+            return False
+        more = health - self.health
+        self.fixed_cost += more
+        self.cost += more
+        self.health = health
+        return True
 
     def report(self, machine: Machine, context: GateContext, *, rates: bool) -> None:
         """Work out what only reports, faults and settings change; `rates` follows the fleet's rates as well."""
@@ -220,7 +213,7 @@ class Entry:
         )
         self.prompt, self.output, self.cost = price.prompt, price.output, price.base
         self.open_backlog = price.open_backlog is not None
-        self.health, self.memory = price.health, machine.memory
+        self.health = price.health
         budget = self.slot.budget
         linear = budget is not None and budget.max > 0 and context.policy.cost_model == "v1"
         self.fixed_cost = price.base - price.queue - price.pending if linear else None

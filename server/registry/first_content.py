@@ -1,7 +1,8 @@
 """How long first contents really take, and whether a missed deadline says anything about the machine that missed it.
 
 A deadline below what a model needs would otherwise cut every request, brand every machine, and teach nothing: cut
-requests have no time to first content. Here they count as long ones, so the deadline grows until answers come.
+requests have no time to first content. Here they count as long ones, so the deadline grows until answers come; but
+where answers do come, it never runs far ahead of the longest of them, or requests that hang would make all others wait.
 Invariant: at most `MODELS_MAX` models, the least recently fed one leaves first.
 """
 
@@ -21,6 +22,8 @@ CUT_FACTOR: Final = 1.5
 LEAST_SHARE: Final = 0.5
 """A dispatch that had less of the allowance than this shows nothing by missing its end."""
 GROWTH_MAX: Final = 12.0
+REACH: Final = 2.0
+"""How far beyond the longest first content of late the deadline may go, to see whether more would come."""
 BLAME_SECONDS: Final = 120.0
 BLAME_MACHINES_MIN: Final = 3
 BLAME_SHARE: Final = 0.3
@@ -31,10 +34,12 @@ MACHINES_KEPT: Final = 1_024
 class _Model:
     """One model: times as parts of the configured allowance, and who lately delivered or missed."""
 
-    __slots__ = ("delivered", "missed", "times")
+    __slots__ = ("delivered", "missed", "seen", "times")
 
     def __init__(self) -> None:
         self.times = SampleWindow(WINDOW)
+        self.seen = SampleWindow(WINDOW)
+        """Those of them that were delivered."""
         self.delivered: OrderedDict[str, float] = OrderedDict()
         self.missed: OrderedDict[str, float] = OrderedDict()
 
@@ -51,6 +56,7 @@ class FirstContentTimes:
             return
         found = self._of(model)
         found.times.add(seconds / allowance)
+        found.seen.add(seconds / allowance)
         _note(found.delivered, stable_id, now)
 
     def missed(self, model: str, stable_id: str, seconds: float, allowance: float, now: float) -> bool:
@@ -75,7 +81,10 @@ class FirstContentTimes:
         found = self._models.get(model)
         if found is None or len(found.times) < SAMPLES_MIN:
             return allowance
-        return allowance * min(GROWTH_MAX, max(1.0, SLACK * found.times.p90()))
+        limit = GROWTH_MAX
+        if len(found.seen) >= SAMPLES_MIN:
+            limit = min(limit, REACH * max(1.0, found.seen.highest()))
+        return allowance * min(limit, max(1.0, SLACK * found.times.p90()))
 
     def _of(self, model: str) -> _Model:
         found = self._models.get(model)

@@ -105,6 +105,15 @@ class Fleet:
         """Return the index of a model: counts and sums of those who offer it; None when nobody does."""
         return self._index.pool(model)
 
+    def gate_counts(self) -> list[tuple[str, str, int]]:
+        """Sessions by model and first gate against a small public request (`passed`: none), for proven models alone."""
+        return [
+            (pool.model, "passed" if reason is None else reason.value, count)
+            for pool in self._index.pools()
+            if pool.admitted
+            for reason, count in pool.tally().items()
+        ]
+
     def owned(self, account_id: str | None) -> Collection[Session]:
         """Return the live machines of an account."""
         return self._roster.owned(account_id)

@@ -25,8 +25,11 @@ def per_token_us(tokens_per_second: float) -> int:
 
 
 def tokens_on_grid(tokens: int) -> int:
-    """Round a number of tokens to the grid, at most 5 % up or down; few tokens stay as they are."""
-    return tokens if tokens < _SMALL else _GRID[int(_log(tokens) / _LOG_STEP + 0.5)]
+    """Round a number of tokens to the grid, at most 5 % up or down; few stay as they are.
+
+    Beyond the grid its end counts.
+    """
+    return tokens if tokens < _SMALL else _GRID[min(int(_log(tokens) / _LOG_STEP + 0.5), _STEPS - 1)]
 
 
 def on_grid(microseconds: float) -> int:

@@ -7,17 +7,22 @@ Invariant: after `advance(now)` no entry says what `now` has made untrue.
 from __future__ import annotations
 
 import math
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Final
 
 from server.registry.entry import Entry, Machine
 from server.registry.pool import Pool
+from server.registry.price import health_us
+from server.registry.views import total_memory_gb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from server.registry.gates import GateContext
     from server.registry.state import ModelAd, Session
+
+
+_FLIPS_SLACK: Final = 1_024
 
 
 class RoutingIndex:
@@ -28,6 +33,7 @@ class RoutingIndex:
         self._pools: dict[str, Pool] = {}
         self._flips: list[tuple[float, int, str]] = []
         """When an entry must be judged again, by epoch and model; what is outdated is skipped."""
+        self._entries = 0
 
     def pool(self, model: str) -> Pool | None:
         """Return the pool of a model; None when nobody offers it."""
@@ -37,6 +43,10 @@ class RoutingIndex:
         """Return the sessions that offer a model. This is a walk: not for the way of a request."""
         pool = self._pools.get(model)
         return pool.sessions() if pool is not None else []
+
+    def pools(self) -> Iterable[Pool]:
+        """All pools."""
+        return self._pools.values()
 
     def models(self) -> Iterable[str]:
         """Models that somebody offers."""
@@ -59,6 +69,7 @@ class RoutingIndex:
         if pool is None:
             pool = self._pools[ad.id] = Pool(ad.id)
         pool.enter(entry)
+        self._entries += 1
 
     def remove(self, session: Session) -> tuple[str, ...]:
         """Take a session out of all pools; returns the models that nobody offers any more."""
@@ -84,6 +95,7 @@ class RoutingIndex:
         session = entry.session
         pool = self._pools[entry.model]
         pool.leave(entry)
+        self._entries -= 1
         pool.admitted -= entry.admitted
         del session.entries[entry.model]
         session.speeds.pop(entry.model, None)
@@ -109,10 +121,26 @@ class RoutingIndex:
                 self._judge(entry, context, now)
                 entry.report(machine, context, rates=rates)
             elif reported:
-                entry.follow(machine, context, rates=rates)
+                entry.report(machine, context, rates=rates)
             entry.load(machine, context)
             entry.version = version
             self._pools[model].settle(entry, context)
+
+    def follow_figures(self, session: Session, now: float) -> None:
+        """Follow a report that says the same of all slots and requests: only figures of the whole machine changed."""
+        machine, slow_version, basis = session.machine, session.slow_version, self._context().basis
+        memory = total_memory_gb(session)
+        if machine is None or machine.version != slow_version or machine.memory != memory:
+            self.refresh(session, now, reported=True)
+            return
+        health = machine.health = health_us(session.live, memory)
+        version = session.version
+        for model, entry in session.entries.items():
+            if entry.slow_version != slow_version or entry.basis is not basis or not entry.follow_health(health):
+                self.refresh(session, now, reported=True)
+                return
+            entry.version = version
+            self._pools[model].reprice(entry)
 
     def _judge(self, entry: Entry, context: GateContext, now: float) -> None:
         entry.judge(context, now)
@@ -125,6 +153,18 @@ class RoutingIndex:
         if flip < entry.queued_flip:
             entry.queued_flip = flip
             heappush(self._flips, (flip, entry.epoch, entry.model))
+            if len(self._flips) > 4 * self._entries + _FLIPS_SLACK:
+                self._drop_old_flips()
+
+    def _drop_old_flips(self) -> None:
+        """Rebuild the heap from what the entries wait for: those that left long ago are no longer in it."""
+        self._flips = [
+            (entry.queued_flip, epoch, pool.model)
+            for pool in self._pools.values()
+            for epoch, entry in pool.members.items()
+            if not math.isinf(entry.queued_flip)
+        ]
+        heapify(self._flips)
 
     def advance(self, now: float) -> None:
         """Judge again whoever time alone has changed since the last call."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from server.registry.reputation import Counts, score_of
+from server.registry.reputation import Counts, proven_share, score_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +54,11 @@ class MachineRecord(Struct, kw_only=True):
     speeds: dict[str, LearntSpeed] = field(default_factory=dict)
     first_seen: float = 0.0
     last_seen: float = 0.0
+
+    @property
+    def proven_success(self) -> float:
+        """The lower end of the share of jobs that succeed, 0..1."""
+        return proven_share(self.counts.jobs_ok, self.counts.jobs_ok + self.counts.jobs_failed)
 
     @property
     def score(self) -> float:

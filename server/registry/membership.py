@@ -121,7 +121,10 @@ class Membership(Fleet):
             session.touch_slow()
         else:
             session.touch()
-        self._index.refresh(session, now, reported=True, rates=changed)
+        if changed or reflected:
+            self._index.refresh(session, now, reported=True, rates=changed)
+        else:
+            self._index.follow_figures(session, now)
         self._room.drain(session, now)
         return True
 

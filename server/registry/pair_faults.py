@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class PairFaults(Struct, frozen=True, kw_only=True):
-    """The state of all fault gates of a pair; `flip_at` is when time alone may first change any of it.
+    """The state of all fault gates of a pair; `flip_at` is when time alone may first alter it.
 
-    `error_shapes` are the request shapes whose breaker is open, `sick` is the open breaker of the whole machine, if any.
+    `error_shapes` are the request shapes whose breaker is open, `sick` is the open breaker of the whole machine.
     `ceiling` bounds the token budget that the machine advertises. `rate` is the penalised share of capacity refusals.
     `probe` tells that a cooldown ran out and the next reservation is the one that tries the machine again.
     """

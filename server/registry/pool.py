@@ -180,6 +180,12 @@ class Pool:
             self._list(entry, kind, (entry.prompt, entry.output, 0, 0))
         self.sums.follow(entry)
 
+    def reprice(self, entry: Entry) -> None:
+        """Move a member of which nothing but the cost changed."""
+        if entry.row is not None and entry.level is not None:
+            key = entry.cost << ID_BITS | entry.epoch
+            entry.level.move(entry, entry.row, entry.cost, key, entry.room_key)
+
     def withhold(self, entry: Entry) -> bool:
         """Take a member off the lists until it is settled again; False when it stands on none."""
         listed = entry.level is not None or entry.epoch in self.open_backlogs
@@ -196,7 +202,12 @@ class Pool:
             for group in row.groups
             if group is not None
         )
-        return listed + sum(entry.room >= need for entry in self.open_backlogs.values())
+        return listed + sum(
+            entry.room >= need
+            and entry.kind is not None
+            and entry.kind.rejection(traits, ignore_health=ignore_health) is None
+            for entry in self.open_backlogs.values()
+        )
 
     def _count(self, entry: Entry) -> Kind:
         """Count the entry in its kind."""

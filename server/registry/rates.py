@@ -114,6 +114,10 @@ class SampleWindow:
             return ordered[half]
         return (ordered[half - 1] + ordered[half]) / 2 if ordered else 0.0
 
+    def highest(self) -> float:
+        """The largest sample, 0 when empty."""
+        return self._sorted[-1] if self._sorted else 0.0
+
     def p90(self) -> float:
         """The value that nine of ten samples do not exceed (nearest rank), 0 when empty."""
         ordered = self._sorted

@@ -227,7 +227,7 @@ class Chooser:
                 counts[actual] = counts.get(actual, 0) + 1
         if hard_deadline_us(request, context.policy) is not None:
             late = pool.with_room(request.need, request.traits, ignore_health=ignore_health)
-            counts[Reason.TTFT_CEILING] = late
+            counts[Reason.TTFT_CEILING] = counts.get(Reason.TTFT_CEILING, 0) + late
             short -= late
         counts[Reason.FREE_MEMORY] = counts.get(Reason.FREE_MEMORY, 0) + short
         return {reason: count for reason, count in counts.items() if count}

@@ -23,7 +23,9 @@ NEVER: Final = 1 << 62
 ID_BITS: Final = 40
 ID_MASK: Final = (1 << ID_BITS) - 1
 _LAST_CLASS: Final = 4
-_BESTS_MAX: Final = 64
+_BESTS_MAX: Final = 128
+_CHANGES_READ: Final = 24
+_CHANGES_MAX: Final = 4_096
 
 
 def headroom_class(room: int) -> int:
@@ -112,7 +114,7 @@ class Row:
     `members` has all of them in no order; a member knows its place there.
     """
 
-    __slots__ = ("_bests", "groups", "headroom", "kind", "low", "members", "mins", "number")
+    __slots__ = ("_bests", "_changes", "groups", "headroom", "kind", "low", "members", "mins", "number")
 
     def __init__(self, kind: Kind, headroom: int, number: int) -> None:
         self.kind = kind
@@ -122,16 +124,44 @@ class Row:
         self.groups: list[Group | None] = []
         self.members: list[Entry] = []
         self.low = NEVER
-        self._bests: dict[SizeCosts, int] = {}
+        self._bests: dict[SizeCosts, tuple[int, int, int]] = {}
+        self._changes: list[int] = []
+        """Numbers of the classes whose smallest base changed, in order; read by those who kept a best cost."""
 
     def best(self, costs: SizeCosts) -> int:
-        """Return the lowest cost of a request of this size; it is kept until a smallest base changes."""
-        found = self._bests.get(costs)
-        if found is None:
-            if len(self._bests) >= _BESTS_MAX:
+        """Return the lowest cost of a request of this size.
+
+        It is kept with the class that has it; what changed since is looked at when the size is asked for again.
+        """
+        changes, offsets, mins = self._changes, costs.offsets, self.mins
+        kept = self._bests.get(costs)
+        if kept is not None and len(changes) - kept[2] <= _CHANGES_READ:
+            best, number, seen = kept
+            for changed in changes[seen:]:
+                cost = offsets[changed] + mins[changed]
+                if cost <= best:
+                    best, number = cost, changed
+                elif changed == number:
+                    break  # the best one is gone: another class may have it now
+            else:
+                if seen != len(changes):
+                    self._bests[costs] = (best, number, len(changes))
+                return best
+        every = list(map(add, offsets, mins))
+        best = min(every, default=NEVER)
+        if len(self._bests) >= _BESTS_MAX:
+            self._bests.clear()
+            changes.clear()
+        self._bests[costs] = (best, every.index(best) if every else -1, len(changes))
+        return best
+
+    def _changed(self, number: int) -> None:
+        """Note that the smallest base of a class is another one."""
+        if self._bests:
+            self._changes.append(number)
+            if len(self._changes) > _CHANGES_MAX:
                 self._bests.clear()
-            found = self._bests[costs] = min(map(add, costs.offsets, self.mins), default=NEVER)
-        return found
+                self._changes.clear()
 
     def add(self, entry: Entry) -> None:
         """Enter a member."""
@@ -150,7 +180,7 @@ class Row:
         self.members.append(entry)
         if base < mins[number]:
             mins[number] = base
-            self._bests.clear()
+            self._changed(number)
             if base < self.low:
                 self.low = base
 
@@ -169,7 +199,7 @@ class Row:
             last.place = entry.place
         if entry.base == self.mins[number]:
             self.mins[number] = keys[0] >> ID_BITS if keys else NEVER
-            self._bests.clear()
+            self._changed(number)
             if entry.base == self.low:
                 self.low = min(self.mins)
 
@@ -193,7 +223,7 @@ class Row:
         least = keys[0] >> ID_BITS
         if least != mins[number]:
             mins[number] = least
-            self._bests.clear()
+            self._changed(number)
             if least < self.low:
                 self.low = least
             elif before == self.low:

@@ -70,7 +70,9 @@ class Search:
         self, usable: frozenset[Kind], extra: Sequence[Candidate], random: Random
     ) -> tuple[Found, ChoicePath, int] | None:
         """Return the winner, how it was found, and how many were equal (0: not counted); None without any room."""
-        best, better = self._best(usable, min([one.cost_us for one in extra], default=NEVER) if extra else NEVER)
+        best, better = self._best(usable)
+        if extra:
+            best = min(best, *[one.cost_us for one in extra])
         if best >= NEVER:
             return None
         limit = near_limit_us(best, expected=self._expected)
@@ -117,13 +119,13 @@ class Search:
                         found += [(entry.base + offset, entry.epoch) for entry in first]
         return [(cost, members[epoch]) for cost, epoch in nsmallest(count, found)]
 
-    def _best(self, usable: frozenset[Kind], best: int) -> tuple[int, list[tuple[Level, int]]]:
-        """Return the lowest cost of a usable member with room, if it is below `best`.
+    def _best(self, usable: frozenset[Kind]) -> tuple[int, list[tuple[Level, int]]]:
+        """Return the lowest cost of a usable listed member with room, NEVER without any.
 
         With it go the levels that each had a lower cost than all before them, in their order. The first of these that
         is near the best is the least loaded one with anything near: what was skipped costs no less than one before it.
         """
-        low = self._low
+        low, best = self._low, NEVER
         better: list[tuple[Level, int]] = []
         for level in self._pool.levels:
             if level.low + low < best:

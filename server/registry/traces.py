@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from server.registry.decision import CostTerms
+from server.registry.decision import ChoicePath, CostTerms
 from server.registry.reasons import Reason
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Rival(Struct, frozen=True, kw_only=True):
     estimated_ttft_ms: float | None
 
 
-class Attempt(Struct, kw_only=True):
+class Attempt(Struct):
     """One decision. Where it found a machine: how, at what cost, what was expected, and how it went.
 
     `equal` is the number of machines that only chance decided between, 0 where they were not counted. `rejections`
@@ -43,7 +43,7 @@ class Attempt(Struct, kw_only=True):
     attempt: int
     model: str
     provider_id: str | None = None
-    path: str = "none"
+    path: ChoicePath = ChoicePath.NONE
     equal: int = 0
     fail_open: bool = False
     cost: CostTerms | None = None
@@ -82,37 +82,30 @@ class RoutingTraces:
         winner = decision.winner
         if winner is None:
             found = dict(decision.rejections)
-            attempts.append(Attempt(attempt=request.attempt, model=decision.model, rejections=found, rivals=rivals))
+            attempts.append(Attempt(request.attempt, decision.model, rejections=found, rivals=rivals))
             return
-        attempts.append(
-            Attempt(
-                attempt=request.attempt,
-                model=decision.model,
-                provider_id=winner.session.session_id,
-                path=decision.path.value,
-                equal=decision.equal,
-                fail_open=decision.fail_open,
-                cost=winner.terms,
-                cost_ms=winner.cost,
-                decode_tps=winner.tps,
-                expected_ttft_ms=winner.ttft_ms,
-                rejections=dict(decision.rejections),
-                rivals=rivals,
-            )
+        # By position: this is on the way of every request.
+        note = Attempt(
+            request.attempt,
+            decision.model,
+            winner.session.ident.session_id,
+            decision.path,
+            decision.equal,
+            decision.fail_open,
+            winner.terms,
+            winner.cost_us / 1000,
+            winner.tps,
+            winner.ttft_ms,
         )
+        if rivals:
+            note.rivals = rivals
+        attempts.append(note)
 
     def placed(self, reservation: Reservation) -> None:
         """Note a place that a waiter of the queue was given."""
         attempts = self._traces.get(reservation.logical_id)
         if attempts is not None and len(attempts) < ATTEMPTS_MAX:
-            attempts.append(
-                Attempt(
-                    attempt=reservation.attempt,
-                    model=reservation.model,
-                    provider_id=reservation.session_id,
-                    path="queue",
-                )
-            )
+            attempts.append(Attempt(reservation.attempt, reservation.model, reservation.session_id, ChoicePath.QUEUE))
 
     def content(self, reservation: Reservation, now: float) -> None:
         """Note the first content of an attempt."""

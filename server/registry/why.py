@@ -107,7 +107,10 @@ class FaultNote(Struct, frozen=True, kw_only=True):
 
 
 class MachineWhy(Struct, frozen=True, kw_only=True):
-    """All that routing has to say about one connected machine."""
+    """All that routing has to say about one connected machine.
+
+    `proven_success` is the share of jobs that surely succeeds: the lower end of what the counts allow.
+    """
 
     provider_id: str
     status: str
@@ -123,6 +126,7 @@ class MachineWhy(Struct, frozen=True, kw_only=True):
     more_models: int
     faults: tuple[FaultNote, ...]
     reputation: float | None
+    proven_success: float | None
     jobs_completed: int
     jobs_failed: int
 
@@ -161,6 +165,7 @@ def explain_machine(
             for event in events
         ),
         reputation=round(record.score, 4) if record is not None else None,
+        proven_success=round(record.proven_success, 4) if record is not None else None,
         jobs_completed=record.jobs_ok if record is not None else 0,
         jobs_failed=record.jobs_failed if record is not None else 0,
     )

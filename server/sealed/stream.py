@@ -41,12 +41,13 @@ class SealingWriter:
         self._exchange = exchange
         self._form = form
         self._rest = bytearray()
+        self._searched = 0  # so many bytes of the rest hold no end of an event
         self._events = 0
 
     @property
     def idle(self) -> bool:
         """True when no whole event waits."""
-        return self._below.idle and _END not in self._rest
+        return self._below.idle and self._last_end() < 0
 
     @property
     def closed(self) -> bool:
@@ -67,14 +68,16 @@ class SealingWriter:
 
     async def drain(self) -> None:
         """Write the whole events that wait; raises ConsumerGone, and AnswerAborted for one that never ends."""
-        end = self._rest.rfind(_END)
+        end = self._last_end()
         if end < 0:
+            self._searched = len(self._rest)
             if len(self._rest) > MAX_EVENT_BYTES:
                 raise AnswerAborted(f"An event of more than {MAX_EVENT_BYTES} bytes has no end.")
             await self._below.drain()
             return
         events = bytes(self._rest[:end]).split(_END)
         del self._rest[: end + len(_END)]
+        self._searched = len(self._rest)
         await self._write_sealed(events)
 
     async def finish(self) -> None:
@@ -83,6 +86,10 @@ class SealingWriter:
         if self._rest:
             rest, self._rest = bytes(self._rest), bytearray()
             await self._write_sealed([rest])
+
+    def _last_end(self) -> int:
+        """Where the last end of an event begins, -1 without one; a long event is not searched again and again."""
+        return self._rest.rfind(_END, max(0, self._searched - len(_END) + 1))
 
     async def _write_sealed(self, events: list[bytes]) -> None:
         ready = b"".join(b"data: " + self._exchange.seal(self._formed(event)) + _END for event in events if event)

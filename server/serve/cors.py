@@ -23,6 +23,7 @@ PUBLIC_PATHS: Final = frozenset(
         "/v1/leaderboard",
         "/v1/models/capacity",
         "/v1/models/catalog",
+        "/v1/network/series",
         "/v1/network/totals",
         "/v1/pricing",
         "/v1/providers/attestation",

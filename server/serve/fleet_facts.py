@@ -38,7 +38,7 @@ class FleetFacts:
         """See OwnedMachines; machines that are not connected are not known here."""
         await trio.lowlevel.checkpoint()
         now = trio.current_time()
-        owned = [one for one in self._registry.sessions() if one.ident.account_id == account_id]
+        owned = self._registry.owned(account_id)
         states = [status(one, now) for one in owned]
         return MachineCounts(
             total=len(owned),

@@ -61,6 +61,12 @@ def declare_gauges(metrics: Metrics, *, registry: Registry, drain: Drain, log: Q
     reading = metrics.reading
     reading("darkbloom_providers", "Connected providers.", ("status", "trust_level"), providers)
     reading("darkbloom_provider_slots", "Model slots of connected providers.", ("model", "state"), slots)
+    reading(
+        "darkbloom_routing_providers",
+        "Providers by the first gate against a small public request; `passed` where there is none.",
+        ("model", "gate"),
+        lambda: [((model, gate), float(count)) for model, gate, count in registry.gate_counts()],
+    )
     reading("darkbloom_engine_rows", "Requests that providers report as running.", ("model",), rows)
     reading(
         "darkbloom_queue_depth",

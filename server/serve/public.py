@@ -15,6 +15,7 @@ from server.api.attestation_feed import attestation_blueprint
 from server.api.catalog import catalog_blueprint
 from server.api.encryption_key import encryption_key_blueprint
 from server.api.routing_why import routing_why_blueprint
+from server.api.network_series import network_series_blueprint
 from server.api.stats import StatsServices, stats_blueprint
 from server.api.versions import VersionServices, versions_blueprint
 from server.billing.ledger import PLATFORM
@@ -50,6 +51,13 @@ def public_blueprints(
         files=None if settings.model_cdn_url is None else PublishedFiles(settings.model_cdn_url),
         on_priced=lambda model: books.billing.prices.forget(PLATFORM, model),
     )
+    numbers = StatsServices(
+        store=books.store,
+        registry=services.registry,
+        secret=secrets.token_bytes(32) if chosen is None else chosen.reveal().encode(),
+        clock=trio.current_time,
+        wall_clock=wall_clock,
+    )
     return [
         catalog_blueprint(books.catalog, books.store, cdn_url=settings.model_cdn_url),
         admin_models_blueprint(AdminModelServices(
@@ -60,13 +68,6 @@ def public_blueprints(
         encryption_key_blueprint(ring),
         attestation_blueprint(services),
         versions_blueprint(VersionServices(store=books.store, version=services.version, manifest=manifest)),
-        stats_blueprint(
-            StatsServices(
-                store=books.store,
-                registry=services.registry,
-                secret=secrets.token_bytes(32) if chosen is None else chosen.reveal().encode(),
-                clock=trio.current_time,
-                wall_clock=wall_clock,
-            )
-        ),
+        stats_blueprint(numbers),
+        network_series_blueprint(numbers),
     ]

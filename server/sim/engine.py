@@ -87,7 +87,7 @@ class Engine:
         self.prefix_hits = 0
         self.prefix_tries = 0
         self.wasted_tokens = 0
-        """Generated for attempts that were cancelled."""
+        """Read and generated for attempts that were cancelled."""
         self.lost_tokens = 0
         """The part of them that lost a race against another machine."""
         self._kernel = kernel
@@ -163,12 +163,16 @@ class Engine:
         work = self._works.get(request_id)
         if work is None:
             return
-        if work.stage is Stage.DECODE:
-            self._advance()
+        self._advance()
+        wasted = 0
+        if work.stage is Stage.PREFILL:
+            wasted = int(work.prompt * (1 - self._prompts.left(work) / work.prefill_seconds))
+        elif work.stage is Stage.DECODE:
             left = self._streams.left(work) * self.slots[work.model].model.speed
             work.produced = max(1, min(work.out, int(work.out - left)))
-            self.wasted_tokens += work.produced
-            self.lost_tokens += work.produced if work.lost else 0
+            wasted = work.prompt + work.produced
+        self.wasted_tokens += wasted
+        self.lost_tokens += wasted if work.lost else 0
         self._leave(work)
 
     def stop(self) -> None:
@@ -287,7 +291,8 @@ class Engine:
             slot.last_used = self._kernel.now
             work.stage = Stage.PREFILL
             self._advance()
-            self._prompts.add(work, self.spec.delay + seconds)
+            work.prefill_seconds = self.spec.delay + seconds
+            self._prompts.add(work, work.prefill_seconds)
         self._repace()
 
     def _prefill_seconds(self, work: Work, slot: ModelSlot) -> float:

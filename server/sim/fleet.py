@@ -30,8 +30,8 @@ class MachineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `decode` and `prefill` are what its benchmark said; `honesty` is its true speed divided by that, and a machine that
     is not `candid` reports what it measures as if the benchmark were true. `batch_slowdown` is how much one more stream
-    slows each of them, in truth; without `contention` nothing slows anything: each request runs as if it were alone. Every
-    request waits `delay` seconds before its prompt is begun.
+    slows each of them, in truth; without `contention` nothing slows anything: each request runs as if it were alone.
+    Every request waits `delay` seconds before its prompt is begun.
     """
 
     id: Name

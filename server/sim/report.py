@@ -72,6 +72,7 @@ class Report(Struct, frozen=True, kw_only=True):
     hedge_verdicts: Mapping[str, int]
     tokens: int
     wasted_tokens: int
+    """Tokens read or generated for attempts that were cancelled."""
     wasted_share: float
     hedge_wasted_tokens: int
     utilisation: float
@@ -103,7 +104,7 @@ def make_report(run: Run) -> Report:
     )
     engines = [provider.engine for provider in run.providers]
     busy = [seconds / max(1.0, setup.trace_seconds) for seconds in run.busy_seconds]
-    tokens = sum(job.tokens for job in served)
+    tokens = sum(job.prompt + job.tokens for job in served)
     wasted = sum(engine.wasted_tokens for engine in engines)
     tries = sum(engine.prefix_tries for engine in engines)
     eligible = [sample.eligible for sample in run.samples if sample.at <= setup.trace_seconds]

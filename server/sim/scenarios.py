@@ -36,12 +36,12 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
 def steady(seed: int) -> Scenario:
     """Mixed machines at 60 % of what they could serve."""
-    return _ordinary("steady", seed, load=0.6)
+    return _ordinary("steady", seed, load=0.6, seconds=200.0)
 
 
 def burst(seed: int) -> Scenario:
     """Half load, and five times that for 30 seconds."""
-    return _ordinary("burst", seed, load=0.5, seconds=200.0, bursts=(Burst(60.0, 30.0, 5.0),))
+    return _ordinary("burst", seed, load=0.5, seconds=150.0, bursts=(Burst(60.0, 30.0, 5.0),))
 
 
 def herd(seed: int) -> Scenario:
@@ -56,7 +56,7 @@ def herd(seed: int) -> Scenario:
 
 def overload(seed: int) -> Scenario:
     """Half as much again as the machines could serve."""
-    return _ordinary("overload", seed, load=1.5, seconds=150.0)
+    return _ordinary("overload", seed, load=1.5, seconds=100.0)
 
 
 def hot(seed: int) -> Scenario:
@@ -76,7 +76,7 @@ def black_holes(seed: int) -> Scenario:
     events = [
         MachineEvent(at=0.0, machine=one.id, what="stall" if number % 2 else "reject") for number, one in enumerate(bad)
     ]
-    return _loaded("black_holes", seed, machines, load=0.5, events=events)
+    return _loaded("black_holes", seed, machines, load=0.5, seconds=240.0, events=events)
 
 
 def disconnect(seed: int) -> Scenario:
@@ -110,7 +110,7 @@ def cutoff(seed: int) -> Scenario:
         seed,
         machines,
         load=0.5,
-        seconds=300.0,
+        seconds=200.0,
         prompt=Lengths(median=900, sigma=0.8, low=16, high=6_000),
         clients=((STUBBORN, 1.0),),
         goal=Goal(ttft_base_ms=20_000.0, decode_tps=10.0),
@@ -121,7 +121,7 @@ def cutoff(seed: int) -> Scenario:
 
 def upgrade(seed: int) -> Scenario:
     """Incident: every machine installs a new version within ten minutes; each drains, restarts, and loads anew."""
-    machines = mixed_fleet(30, stream(seed, "fleet"), models=("m",))
+    machines = mixed_fleet(20, stream(seed, "fleet"), models=("m",))
     draw = stream(seed, "upgrade")
     events = [
         MachineEvent(
@@ -133,7 +133,7 @@ def upgrade(seed: int) -> Scenario:
         )
         for one in machines
     ]
-    return _loaded("upgrade", seed, machines, load=0.5, seconds=780.0, events=events)
+    return _loaded("upgrade", seed, machines, load=0.4, seconds=760.0, events=events)
 
 
 def sleep(seed: int) -> Scenario:
@@ -145,7 +145,7 @@ def sleep(seed: int) -> Scenario:
     for one in machines[: round(0.65 * len(machines))]:
         events.append(MachineEvent(at=draw.uniform(120.0, 150.0), machine=one.id, what="sleep"))
         events.append(MachineEvent(at=draw.uniform(210.0, 240.0), machine=one.id, what="wake"))
-    return _loaded("sleep", seed, machines, load=0.25, seconds=330.0, events=events)
+    return _loaded("sleep", seed, machines, load=0.2, seconds=310.0, events=events)
 
 
 def day(seed: int) -> Scenario:

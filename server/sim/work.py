@@ -46,6 +46,7 @@ class Work:
         "model",
         "need",
         "out",
+        "prefill_seconds",
         "prefix",
         "prefix_tokens",
         "produced",
@@ -75,6 +76,7 @@ class Work:
         self.prefix = prefix
         self.prefix_tokens = min(prefix_tokens, prompt)
         self.stage = Stage.WAITING
+        self.prefill_seconds = 0.0
         self.finish_at = 0.0
         self.decode_since = 0.0
         self.lost = False

@@ -218,7 +218,7 @@ async def test_no_exception_in_the_provider_gives_the_text_away(tmp_path: Path) 
     settings = {
         "DARKBLOOM_LOG_LEVEL": "debug",
         "DARKBLOOM_REGISTRATIONS_PER_MINUTE": "1000",
-        "DARKBLOOM_FIRST_CONTENT_BASE": "2s",
+        "DARKBLOOM_FIRST_CONTENT_BASE": "8s",
     }
     silent: list[str] = []
     async with coordinator(tmp_path / "coordinator", settings) as server, trio.open_nursery() as nursery:

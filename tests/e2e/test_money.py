@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 import trio
 
@@ -338,3 +340,39 @@ async def test_many_at_once_spend_no_more_than_there_is(scene: Scene) -> None:
     assert set(statuses) == {200, 402}
     assert statuses.count(200) == credit // COST
     assert (await scene.people.balance(consumer)).balance == credit - credit // COST * COST
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+async def test_every_api_leaves_one_row_and_tells_its_client_of_empty_pockets(scene: Scene) -> None:
+    consumer, pauper = await scene.join(), await scene.join(credit=0)
+    bound: Any = {"model": MODEL, "max_tokens": PIECES}
+    prompt = f"ask {'x' * PROMPT_TOKENS}"
+    said: Any = {"messages": [{"role": "user", "content": prompt}]}
+
+    def clients(person: Person) -> tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic]:
+        url = scene.server.base_url
+        return (
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=person.key, max_retries=0),
+            anthropic.AsyncAnthropic(base_url=url, api_key=person.key, max_retries=0),
+        )
+
+    async with scene.machine().session(scene.server.link_url):
+        one, two = clients(consumer)
+        async with one, two:
+            await one.chat.completions.create(**bound, **said)
+            await one.completions.create(**bound, prompt=prompt)
+            await one.responses.create(model=MODEL, max_output_tokens=PIECES, input=prompt)
+            async with two.messages.stream(**bound, **said) as stream:
+                await stream.get_final_message()
+        rows = await scene.people.usage(consumer)
+        one, two = clients(pauper)
+        async with one, two:
+            with pytest.raises(openai.APIStatusError) as from_openai:
+                await one.responses.create(model=MODEL, input=prompt)
+            with pytest.raises(anthropic.APIStatusError) as from_anthropic:
+                await two.messages.create(**bound, **said)
+    assert [row["cost_micro_usd"] for row in rows] == [COST] * 4
+    assert await scene.people.balance(consumer) == Balance(DOLLAR - 4 * COST, 0, 0, 0)
+    assert (from_openai.value.status_code, from_openai.value.code) == (402, "insufficient_quota")
+    assert (from_anthropic.value.status_code, from_anthropic.value.type) == (402, "billing_error")

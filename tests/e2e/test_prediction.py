@@ -25,13 +25,14 @@ from tests.testbed.sim_script import Failure, FaultScript, SessionScript, say
 
 PROVIDERS, REQUESTS, SEED = 50, 500, 17
 PLACES = 3
-PIECES = 20
-GAP_SECONDS = 0.1
-MEAN_PAUSE_SECONDS = 0.028
-FAILING, SILENT = range(0, 6), range(6, 8)
+PIECES = 10
+GAP_SECONDS = 0.6
+MEAN_PAUSE_SECONDS = 0.12
+"""Slow enough that a machine which tests run on keeps up: what is compared are decisions, not processors."""
+FAILING, SILENT = range(6), range(6, 8)
 """Machines that fail everything at once, and machines that never answer."""
 SETTINGS = {
-    "DARKBLOOM_FIRST_CONTENT_BASE": "6s",
+    "DARKBLOOM_FIRST_CONTENT_BASE": "15s",
     "DARKBLOOM_QUEUE_MAX_DEPTH": "1024",
     "DARKBLOOM_QUEUE_MAX_WAIT": "20s",
     "DARKBLOOM_REGISTRATIONS_PER_MINUTE": "10000",
@@ -51,7 +52,7 @@ class Seen(NamedTuple):
 
 def delays(random: Random) -> list[float]:
     """Seconds that each machine takes until its first piece."""
-    return [random.uniform(0.4, 1.6) for _ in range(PROVIDERS)]
+    return [random.uniform(1.0, 5.0) for _ in range(PROVIDERS)]
 
 
 def arrivals(random: Random) -> list[float]:
@@ -97,8 +98,8 @@ def foretold(at: list[float], delay: list[float]) -> Seen:
         latency=(0.001, 0.003),
     )
     policy = Policy(
-        routing=RoutingPolicy(queue_max_depth=1_024, queue_max_wait=20.0, first_content_base_ms=6_000.0),
-        times=RelayTimes(first_content_base=6.0),
+        routing=RoutingPolicy(queue_max_depth=1_024, queue_max_wait=20.0, first_content_base_ms=15_000.0),
+        times=RelayTimes(first_content_base=15.0),
     )
     run = simulate(setup, policy)
     assert make_report(run).unfinished == 0
@@ -146,7 +147,7 @@ async def measured(server: Coordinator, at: list[float], delay: list[float]) -> 
             machines.start_soon(machine(number, seconds).stay, server.link_url)
         await server.routable(MODEL, PROVIDERS)
         begin = trio.current_time() + 1.0
-        with trio.fail_after(120):
+        with trio.fail_after(180):
             async with trio.open_nursery() as requests:
                 for moment in at:
                     requests.start_soon(ask, begin + moment)
@@ -171,8 +172,7 @@ async def test_served_share_and_first_contents_are_within_a_tenth_of_what_was_fo
     said = foretold(at, delay)
     async with launch(SETTINGS) as server:
         seen = await measured(server, at, delay)
-        print(said.answered, seen.answered, [(share, said.at(share), seen.at(share)) for share in (0.5, 0.9, 0.99)])
-    assert 0.8 * REQUESTS <= said.answered
+    assert said.answered >= 0.8 * REQUESTS
     assert abs(seen.answered - said.answered) <= 0.1 * REQUESTS
     for share in (0.5, 0.9):
         assert seen.at(share) == pytest.approx(said.at(share), rel=0.1)

@@ -219,6 +219,8 @@ async def test_a_coordinator_that_goes_is_seen_and_found_again(tmp_path: Path) -
             found = await trio.to_thread.run_sync(levels, home)
             assert (found["coordinator health"], found["daemon connected"]) == ("pass", "pass")
             assert found["coordinator trust"] == "pass"
+            update = await trio.to_thread.run_sync(home.run, "update", "--check-only")
+            assert (update.code, update.out) == (0, "No release is registered.\n")
             server.process.signal(signal.SIGKILL)
             await server.process.wait()
             await trio.to_thread.run_sync(lambda: until(lambda: not home.state.connectivity.connected))

@@ -93,7 +93,7 @@ async def storm(server: Coordinator, providers: list[SimulatedProvider]) -> Coun
         for provider in providers:
             machines.start_soon(provider.stay, server.link_url)
         await server.routable(MODEL, PROVIDERS)
-        with trio.fail_after(40):
+        with trio.fail_after(60):
             async with trio.open_nursery() as requests:
                 for number in range(REQUESTS):
                     requests.start_soon(ask, number)

@@ -12,9 +12,9 @@ from tests.testbed.waiting import until
 
 
 def machine(*, warm: bool) -> SimulatedProvider:
-    """A machine that takes its time, and one request at a time."""
+    """A machine that takes one request at a time, and is not done with it before the test is."""
     return SimulatedProvider(
-        answering=say("a ", "b ", "c ", script=FaultScript(gap_seconds=0.5)), max_concurrency=1, warm=warm
+        answering=say("a ", "b ", "c ", script=FaultScript(gap_seconds=60.0)), max_concurrency=1, warm=warm
     )
 
 
@@ -32,10 +32,11 @@ async def test_a_shortage_warms_an_idle_machine(launch: Launch) -> None:
         nursery.start_soon(chat, server.port, API_KEY, MODEL)
         await until(lambda: any(one.heard("request") for one in cold))
         asked, idle = sorted(cold, key=lambda one: not one.heard("request"))
-        await until(lambda: idle.heard("load"), seconds=10)
+        await until(lambda: idle.heard("load"), seconds=20)
         assert idle.heard("load") == [("load", MODEL)]
         assert asked.heard("load") == []
         assert await server.metric("darkbloom_pool_target_machines", model=MODEL) >= 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_observing_loads_nothing(launch: Launch) -> None:
@@ -56,6 +57,7 @@ async def test_observing_loads_nothing(launch: Launch) -> None:
             while await server.metric("darkbloom_pool_target_machines", model=MODEL) < 2:
                 await trio.sleep(0.05)
 
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             await wanted()
         assert not any(one.heard("load") for one in (warm, *cold))
+        nursery.cancel_scope.cancel()

@@ -27,8 +27,8 @@ from tests.testbed.tiny_model import TinyShape, build_tiny_model
 DEMO = "darkbloom-demo"
 ASKERS = 6
 MIB = 1024 * 1024
-WARM_UP_PARTS = 4
-"""The first of so many parts of the run fills caches; growth is measured from its end on."""
+PARTS, WARM_PARTS = 6, 2
+"""The first parts of the run fill caches and the allocator's arenas; growth is measured from their end on."""
 
 GROWTH_SHARE, GROWTH_BYTES = 1.05, 4 * MIB
 ANSWER_SECONDS = 120.0
@@ -60,7 +60,8 @@ class Footprint:
         self.descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
     def __str__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB and {self.cached / MIB:.1f} kept for reuse, {self.threads} threads, {self.descriptors} descriptors"
+        kept = f"{self.cached / MIB:.1f} kept for reuse"
+        return f"{self.memory / MIB:.1f} MiB and {kept}, {self.threads} threads, {self.descriptors} descriptors"
 
 
 class ProviderSoak:
@@ -98,12 +99,12 @@ class ProviderSoak:
             for _ in range(ASKERS):
                 nursery.start_soon(self._ask_for_ever, coordinator)
             nursery.start_soon(self._disturb, coordinator)
-            for part in range(1, WARM_UP_PARTS + 1):
-                await trio.sleep(seconds / WARM_UP_PARTS)
+            for part in range(1, PARTS + 1):
+                await trio.sleep(seconds / PARTS)
                 coordinator.pause()
                 await coordinator.quiet(QUIET_SECONDS, self.broken)
                 self.prints.append(Footprint(process.pid, coordinator.cached_bytes))
-                if part < WARM_UP_PARTS:
+                if part < PARTS:
                     coordinator.resume()
             self._stopping = True
             coordinator.resume()
@@ -150,7 +151,7 @@ class ProviderSoak:
                 await coordinator.send(LoadModel(model_id=self.random.choice([DEMO, *SHAPES])))
 
     def _judge(self) -> None:
-        warm, end = self.prints[0], self.prints[-1]
+        warm, end = self.prints[WARM_PARTS - 1], self.prints[-1]
         if end.memory > warm.memory * GROWTH_SHARE + GROWTH_BYTES:
             self.broken.append(f"memory grew from {warm.memory / MIB:.1f} to {end.memory / MIB:.1f} MiB")
         if end.descriptors > warm.descriptors:

@@ -11,14 +11,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.anthropic.events import DELTA_END, delta_head, event, json_body
-from protocol.api.anthropic.json_prefix import JsonPrefix
 from protocol.api.chat_answer import AnswerTooLarge
+from protocol.api.json_prefix import JsonPrefix
 
 if TYPE_CHECKING:
     from protocol.api.deltas import CallFragment
 
 MAX_WAITING_CHARACTERS: Final = 8 * 1024 * 1024
 """Text that may wait for its block's turn; an answer that needs more fails."""
+BLOCK_CHARACTERS: Final = 512
+"""What a block that waits counts for by itself."""
 
 _TEXT: Final = (b"text_delta", b"text")
 _THINKING: Final = (b"thinking_delta", b"thinking")
@@ -36,7 +38,7 @@ class _Block:
         self.name = ""
         self.head = b""
         """Front of its delta events; empty until it is open."""
-        self.waiting = ""
+        self.waiting: list[str] = []
         self.prefix = JsonPrefix() if kind is _JSON else None
 
     def start(self) -> dict[str, object]:
@@ -80,8 +82,7 @@ class BlockQueue:
         """Take a piece of a tool call."""
         block = self._calls.get(fragment.number)
         if block is None:
-            block = self._calls[fragment.number] = _Block(_JSON, fragment.call_id)
-            self._blocks.append(block)
+            block = self._calls[fragment.number] = self._append(_Block(_JSON, fragment.call_id))
         elif block not in self._blocks:
             self.dropped += bool(fragment.arguments.strip())
             return b""
@@ -99,12 +100,18 @@ class BlockQueue:
 
     def _last(self, kind: tuple[bytes, bytes]) -> _Block:
         if not self._blocks or self._blocks[-1].kind is not kind:
-            self._blocks.append(_Block(kind))
+            self._append(_Block(kind))
         return self._blocks[-1]
 
+    def _append(self, block: _Block) -> _Block:
+        self._blocks.append(block)
+        self._waiting += BLOCK_CHARACTERS
+        return block
+
     def _add(self, block: _Block, text: str) -> bytes:
-        block.waiting += text
-        self._waiting += len(text)
+        if text:
+            block.waiting.append(text)
+            self._waiting += len(text)
         if self._waiting > MAX_WAITING_CHARACTERS:
             raise AnswerTooLarge
         return self._advance(last=False)
@@ -119,9 +126,10 @@ class BlockQueue:
                 block.head = delta_head(self._index, *block.kind)
                 out.append(event("content_block_start", {"index": self._index, "content_block": block.start()}))
             if block.waiting:
-                out += (block.head, json_body(block.waiting), DELTA_END)
-                self._waiting -= len(block.waiting)
-                block.waiting = ""
+                text = "".join(block.waiting)
+                out += (block.head, json_body(text), DELTA_END)
+                self._waiting -= len(text)
+                block.waiting.clear()
             if not last and (len(self._blocks) == 1 or not self._may_close(block)):
                 break
             if block.kind is _THINKING:
@@ -129,6 +137,7 @@ class BlockQueue:
                 out.append(event("content_block_delta", {"index": self._index, "delta": signed}))
             out.append(event("content_block_stop", {"index": self._index}))
             self._blocks.popleft()
+            self._waiting -= BLOCK_CHARACTERS
             self._index += 1
         return b"".join(out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.anthropic.blocks import bad
-from protocol.api.parameters import is_whole
+from protocol.api.parameters import is_whole, read_stops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ def lower_stops(value: object) -> list[str]:
     for index, stop in enumerate(value):
         if not isinstance(stop, str) or not stop:
             raise bad(f"stop_sequences[{index}]", "must be a non-empty string")
-    return list(value)
+    return read_stops(value, "stop_sequences")
 
 
 def lower_options(values: Mapping[str, object]) -> dict[str, object]:

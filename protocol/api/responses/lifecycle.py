@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from protocol.api.chat_answer import AnswerTooLarge
 from protocol.api.responses.output import REFUSAL, TEXT, FunctionCall, Message, Part, Reasoning
 
 if TYPE_CHECKING:
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
 MAX_LOGPROB_BYTES: Final = 64 * 1024 * 1024
 """Log probabilities that one answer may hold; further ones are left out."""
+MAX_PARTS: Final = 4096
+"""Messages, their parts, and thoughts of one answer; each is repeated at its end and at that of the response."""
 
 
 class OutputItems:
-    """The items of one answer. `events` is told of every change; without it they are only collected."""
+    """The items of one answer. `events` is told of every change; without it they are only collected.
+
+    `take` and `say` may raise AnswerTooLarge.
+    """
 
     def __init__(self, job_hex: str, events: EventWriter | None = None) -> None:
         self._job_hex = job_hex
@@ -35,6 +41,7 @@ class OutputItems:
         self._calls: dict[int, FunctionCall] = {}
         self._call_ids: set[str] = set()
         self._logprob_bytes = 0
+        self._parts = 0
         self.dropped_fragments = 0
         """Fragments of calls whose arguments were whole already."""
 
@@ -87,6 +94,7 @@ class OutputItems:
     def _think(self, body: bytes) -> None:
         item = self._speaking
         if not isinstance(item, Reasoning):
+            self._count_part()
             self._make_room(for_call=False)
             item = Reasoning(self._new_id("rs"), len(self._items))
             self._speaking = item
@@ -113,6 +121,7 @@ class OutputItems:
         part = message.parts[-1] if message.parts else None
         if part is not None and part.kind == kind:
             return message, part
+        self._count_part()
         if part is not None and self._events is not None:
             self._events.part_done(message, part)
         part = Part(kind)
@@ -120,6 +129,11 @@ class OutputItems:
         if self._events is not None:
             self._events.part_added(message, part)
         return message, part
+
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise AnswerTooLarge
 
     def _call(self, fragment: CallFragment) -> None:
         call = self._calls.get(fragment.number)
@@ -132,8 +146,7 @@ class OutputItems:
             call.name = fragment.name
             self._open_call(call)
         if fragment.arguments:
-            body = _body(fragment.arguments)
-            call.bodies.append(body)
+            body = call.add_arguments(fragment.arguments)
             if call.opened and self._events is not None:
                 self._events.arguments_delta(call, body)
 

@@ -10,6 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from protocol.api.json_prefix import JsonPrefix
+
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 TEXT: Final = "output_text"
@@ -93,19 +95,24 @@ class FunctionCall:
     name: str = ""
     status: Status = "in_progress"
     bodies: list[bytes] = field(default_factory=list)
+    prefix: JsonPrefix = field(default_factory=JsonPrefix)
+    """Of the arguments: judged piece by piece, for they may be long and are asked about often."""
 
     @property
     def opened(self) -> bool:
         """It has a place among the items."""
         return self.index >= 0
 
+    def add_arguments(self, text: str) -> bytes:
+        """Add a piece of the arguments; gives it as the body of a JSON string."""
+        self.prefix.feed(text)
+        body = msgspec.json.encode(text)[1:-1]
+        self.bodies.append(body)
+        return body
+
     def arguments_are_whole(self) -> bool:
         """The arguments are one JSON value by now."""
-        try:
-            msgspec.json.decode(msgspec.json.decode(quoted(self.bodies), type=str))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return False
-        return True
+        return self.prefix.complete
 
     def json(self) -> bytes:
         """The item with what it holds by now."""

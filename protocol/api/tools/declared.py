@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from protocol.api.errors import invalid_request
+from protocol.api.exact_json import decode_exact
 from protocol.api.tools.enforcement import Enforceable, too_complex
 from protocol.api.tools.references import Unfolding, inline_references
 from protocol.api.tools.schema import MARKER, Members, is_marked, read_members
@@ -104,7 +105,7 @@ def _rewritten(raw: msgspec.Raw, choice: ToolChoice) -> msgspec.Raw:
         members = read_members(tool)
         nested = read_members(members["function"]) if "function" in members else None
         function = members if nested is None else nested
-        name = msgspec.json.decode(function["name"]) if "name" in function else None
+        name = decode_exact(function["name"]) if "name" in function else None
         fixed = dict(function)
         for home in _HOMES:
             schema = function.get(home)

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from protocol.api.errors import ApiError, invalid_request
+from protocol.api.exact_json import decode_exact
 from protocol.api.tools.schema import LISTS_OF_SCHEMAS, MAPS_OF_SCHEMAS, Members, read_items, read_members
 
 MAX_DEPTH: Final = 32
@@ -74,22 +75,22 @@ class Enforceable:
 
 
 def _check_types(members: Members) -> None:
-    kinds = msgspec.json.decode(members["type"]) if "type" in members else None
-    if isinstance(kinds, list) and len({kind for kind in kinds if kind != "null"}) > 1:
+    kinds = decode_exact(members["type"]) if "type" in members else None
+    if isinstance(kinds, list) and len({kind for kind in kinds if isinstance(kind, str)} - {"null"}) > 1:
         raise too_complex("a type is a list of several types")
     for name in ("anyOf", "oneOf"):
         parts = (read_items(members[name]) if name in members else None) or []
         found: set[object] = set()
         for part in parts:
             stated = read_members(part).get("type")
-            kind = msgspec.json.decode(stated) if stated is not None else None
+            kind = decode_exact(stated) if stated is not None else None
             if not isinstance(kind, str):
                 raise too_complex(f"a member of {name} has no type")
             found.add(kind)
         if len(found - {"null"}) > 1:
             raise too_complex(f"{name} joins several types")
     if kinds is None and "enum" in members:
-        values = msgspec.json.decode(members["enum"])
+        values = decode_exact(members["enum"])
         if isinstance(values, list) and len({type(value) for value in values if value is not None}) > 1:
             raise too_complex("an enum without a type mixes several types")
 
@@ -97,7 +98,7 @@ def _check_types(members: Members) -> None:
 def _check_pattern(members: Members) -> None:
     if "pattern" not in members:
         return
-    pattern = msgspec.json.decode(members["pattern"])
+    pattern = decode_exact(members["pattern"])
     if not isinstance(pattern, str) or len(pattern.encode()) > MAX_PATTERN_BYTES or _LITERAL.fullmatch(pattern) is None:
         raise too_complex("a pattern is not a plain text")
 

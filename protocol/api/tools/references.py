@@ -15,6 +15,10 @@ from protocol.api.tools.schema import Members, encoded, read_items, read_members
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 4096
 """Schemas that the tools of one request may unfold to; references to references multiply."""
+MAX_BYTES: Final = 1024 * 1024
+"""Text that references may add to the tools of one request: a short one may lead to a long schema, many times."""
+MAX_STEPS: Final = 16
+"""Of a reference; each looks through a part of the document."""
 
 _REF: Final = "$ref"
 _HOMES: Final = ("$defs", "definitions")
@@ -26,11 +30,20 @@ class Unfolding:
 
     def __init__(self) -> None:
         self._left = MAX_NODES
+        self._bytes_left = MAX_BYTES
 
     def take(self) -> bool:
         """Count one schema; False when there may be no more."""
         self._left -= 1
         return self._left >= 0
+
+    def add(self, schema: msgspec.Raw) -> bool:
+        """Count the text that a reference leads to; False when there is no room for it."""
+        size = len(memoryview(schema))
+        if size > self._bytes_left:
+            return False
+        self._bytes_left -= size
+        return True
 
 
 def inline_references(schema: msgspec.Raw, unfolding: Unfolding | None = None) -> msgspec.Raw:
@@ -48,6 +61,7 @@ class _Inliner:
     def __init__(self, root: msgspec.Raw, unfolding: Unfolding) -> None:
         self._root = root
         self._unfolding = unfolding
+        self._looked_at: dict[tuple[str, ...], Members | list[msgspec.Raw]] = {}
         self.kept = False
         """A reference could not be followed and stays."""
 
@@ -74,12 +88,11 @@ class _Inliner:
             return encoded(inner)
         target = None if pointer in trail else self._find(pointer)
         beside = {name: value for name, value in members.items() if name != _REF}
-        if pointer in trail:
-            found: Members = {}
-        elif target is None:
+        found: Members = {}
+        if target is None and pointer not in trail:
             self.kept = True
             return encoded(members)
-        else:
+        if target is not None and self._unfolding.add(target):
             unfolded = self.unfold(target, (*trail, pointer), depth + 1)
             if read_members(unfolded, or_none=True) is None:
                 return unfolded  # `true` or `false`: nothing can stand beside it
@@ -91,20 +104,31 @@ class _Inliner:
         """What a JSON pointer (RFC 6901) leads to; None if it leads nowhere, or to another document."""
         if not pointer.startswith("#"):
             return None
+        steps = unquote(pointer[1:]).split("/")[1:]
+        if len(steps) > MAX_STEPS:
+            return None
         place = self._root
-        for step in unquote(pointer[1:]).split("/")[1:]:
+        for index, step in enumerate(steps):
             key = step.replace("~1", "/").replace("~0", "~")
-            members = read_members(place, or_none=True)
-            if members is not None:
-                if key not in members:
+            inner = self._inside(tuple(steps[:index]), place)
+            if isinstance(inner, dict):
+                if key not in inner:
                     return None
-                place = members[key]
-                continue
-            items = read_items(place)
-            if items is None or not (key.isascii() and key.isdigit()) or int(key[:9]) >= len(items):
+                place = inner[key]
+            elif (key.isascii() and key.isdigit()) and int(key[:9]) < len(inner):
+                place = inner[int(key[:9])]
+            else:
                 return None
-            place = items[int(key[:9])]
         return place
+
+    def _inside(self, trail: tuple[str, ...], place: msgspec.Raw) -> Members | list[msgspec.Raw]:
+        """The members or items of a place, which is read once; `trail` leads to it."""
+        known = self._looked_at.get(trail)
+        if known is None:
+            members = read_members(place, or_none=True)
+            known = members if members is not None else read_items(place) or []
+            self._looked_at[trail] = known
+        return known
 
 
 def _pointer(raw: msgspec.Raw | None) -> str | None:

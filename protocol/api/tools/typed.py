@@ -6,10 +6,12 @@ The rest of a schema keeps its bytes. Types that the schema does not state are r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 import msgspec
 
+from protocol.api.exact_json import decode_exact
 from protocol.api.tools.schema import (
     LISTS_OF_SCHEMAS,
     MAPS_OF_SCHEMAS,
@@ -124,7 +126,7 @@ def _boolean(raw: msgspec.Raw, members: Members | None) -> bool | None:
 def _stated(raw: msgspec.Raw | None) -> list[str]:
     if raw is None:
         return []
-    value = msgspec.json.decode(raw)
+    value = decode_exact(raw)
     listed = value if isinstance(value, list) else [value]
     return _unique(kind for kind in listed if isinstance(kind, str))
 
@@ -135,10 +137,10 @@ def _implied(members: Members) -> list[str]:
     if "items" in members or "prefixItems" in members:
         return ["array"]
     if "const" in members:
-        return [_kind_of(msgspec.json.decode(members["const"]))]
+        return [_kind_of(decode_exact(members["const"]))]
     values = read_items(members["enum"]) if "enum" in members else None
     if values:
-        return _unique(_kind_of(msgspec.json.decode(value)) for value in values)
+        return _unique(_kind_of(decode_exact(value)) for value in values)
     for name in ("anyOf", "oneOf", "allOf"):
         parts = read_items(members[name]) if name in members else None
         if parts:
@@ -154,7 +156,7 @@ def _kind_of(value: object) -> str:
             return "boolean"
         case int():
             return "integer"
-        case float():
+        case Decimal():
             return "number"
         case str():
             return _STRING

@@ -9,8 +9,8 @@ from typing import Final, Literal
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 MAX_SCHEMA_DEPTH: Final = 32
 
-WHITESPACE_PATTERN: Final = r"[ \n]{0,32}"
-"""Blanks between the parts of a JSON text: enough for indentation, too few to lose oneself in."""
+WHITESPACE_PATTERN: Final = r"( |\n {0,32})?"
+"""Blanks between the parts of a JSON text: one, or a new line and its indentation; no model gets lost in them."""
 
 OPTIONS_KEY: Final = "x-guidance"
 """Where the compiler looks for options inside a schema; a customer's schema has no say in them."""

@@ -107,7 +107,7 @@ class StatsModel(msgspec.Struct, kw_only=True):
 
 
 class StatsMinute(msgspec.Struct, kw_only=True):
-    """What was done in one minute."""
+    """What was done in one span of time, which begins at `timestamp`."""
 
     timestamp: Moment
     requests: int
@@ -168,6 +168,15 @@ class NetworkTotals(msgspec.Struct, kw_only=True):
     jobs: int
     active_accounts: int
     updated_at: Moment
+
+
+class NetworkSeries(msgspec.Struct, kw_only=True):
+    """What was done in each bucket of a window, oldest first; only buckets that are over."""
+
+    window: str
+    bucket_seconds: int
+    buckets: list[StatsMinute]
+    end_at: Moment
 
 
 class ProgramVersion(msgspec.Struct, kw_only=True):
@@ -325,6 +334,17 @@ NETWORK: Final[tuple[Operation, ...]] = (
         auth="none",
         parameters=(_WINDOW,),
         answer=NetworkTotals,
+        also=(NOT_CHANGED,),
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/network/series",
+        family="Network",
+        summary="Show what was done over time",
+        auth="none",
+        parameters=(Parameter(name="window", meaning="The period.", kind=Literal["30m", "24h", "7d", "30d"]),),
+        answer=NetworkSeries,
         also=(NOT_CHANGED,),
         errors=(503,),
     ),

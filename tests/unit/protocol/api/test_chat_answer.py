@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from openai.types.chat import ChatCompletion
 
@@ -99,7 +100,14 @@ def test_logprobs_are_collected() -> None:
         event(delta={"content": "y"}, logprobs={"content": [{"token": "y"}]}),
         event(delta={}, logprobs={"content": 5}),
     )
-    assert got["choices"][0]["logprobs"] == {"content": [{"token": "x"}, {"token": "y"}]}
+    shown = msgspec.json.decode(msgspec.json.encode(got))["choices"][0]
+    assert shown["logprobs"] == {"content": [{"token": "x"}, {"token": "y"}]}
+
+
+def test_logprobs_that_no_float_can_hold_keep_their_digits() -> None:
+    impossible = b'data: {"choices":[{"delta":{"content":"x"},"logprobs":{"content":[{"token":"x","logprob":-1e999}]}}]}\n\n'
+    got = collect(answer(), impossible)
+    assert b'"logprob":-1E+999' in msgspec.json.encode(got)
 
 
 def test_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

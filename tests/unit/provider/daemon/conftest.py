@@ -32,6 +32,21 @@ class Gauge:
         return self.now
 
 
+class Wakefulness:
+    """Whether the machine may fall asleep."""
+
+    def __init__(self):
+        self.is_held = False
+        self.holds = 0
+
+    def hold(self):
+        self.holds += not self.is_held
+        self.is_held = True
+
+    def release(self):
+        self.is_held = False
+
+
 class Running:
     """A daemon in the test's nursery; `code` is set at its end."""
 
@@ -43,6 +58,7 @@ class Running:
         self.control = None
         self.engine = None
         self.gauge = Gauge()
+        self.wakefulness = Wakefulness()
 
     def kinds(self):
         return [event.kind for event in self.events]
@@ -79,6 +95,7 @@ def open_daemon(tmp_path):
                         load=load or (lambda source: byte_model(source.model_id)),
                         memory=roomy_gate(),
                         pressure=running.gauge,
+                        wakefulness=running.wakefulness,
                     ),
                     task_status=task_status,
                 )

@@ -391,3 +391,47 @@ async def test_sigterm_drains_a_real_process(tmp_path):
 
 def _hash(message, model_id):
     return next(model.weight_hash for model in message.models if model.id == model_id)
+
+
+async def test_the_machine_stays_awake_while_requests_run(open_daemon):
+    async with open_daemon(scripted(pieces=("a",) * 5, delay=0.02)) as daemon:
+        connection = await daemon.coordinator.connection()
+        await connection.wait(Heartbeat)
+        assert not daemon.wakefulness.is_held
+        await connection.ask("r1", chat())
+        while not daemon.wakefulness.is_held:
+            await trio.sleep(0.005)
+        await connection.answer("r1")
+        while daemon.wakefulness.is_held:
+            await trio.sleep(0.005)
+        assert daemon.wakefulness.holds == 1
+
+
+CHIP = """#!{python} -I
+import base64, json, sys
+sys.path[:0] = {path!r}
+from protocol.identity import SoftwareSigner
+signer = SoftwareSigner.from_scalar(7)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["op"] == "info":
+        answer = {{"public_key": base64.b64encode(signer.public65()).decode()}}
+    else:
+        answer = {{"signature": base64.b64encode(signer.sign(base64.b64decode(asked["data"]))).decode()}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+async def test_a_machine_with_a_security_chip_signs_with_it_and_is_no_development_machine(open_daemon, tmp_path):
+    helper = tmp_path / "darkbloom-enclave"
+    helper.write_text(CHIP.format(python=sys.executable, path=[path for path in sys.path if path]))
+    helper.chmod(0o755)
+    async with open_daemon(settings={"DARKBLOOM_ENCLAVE_HELPER": str(helper)}) as daemon:
+        connection = await daemon.coordinator.connection()
+        register = await connection.wait(Register)
+        verdict = verify_blob(
+            register.attestation, register_public_key=register.public_key, now=time.time(), allow_dev=True
+        )
+        assert verdict.blob.secure_enclave_available
+        assert not verdict.blob.dev_attestation
+        assert not (daemon.home / "identity.key").exists()

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from provider.daemon.upkeep import COOLING_SECONDS, RECOVERY_SECONDS, Upkeep
-from provider.engine import EngineLost, GenerationRequest, Health
+from provider.engine import EngineLost, GenerationRequest, Health, SlotState
 from provider.memory.capacity import measure_capacity
 from provider.memory.gate import MemoryGate
 from provider.memory.policy import GIB
@@ -91,6 +91,20 @@ async def test_idle_model_goes_after_its_time_and_not_before(open_upkeep, autoju
         assert bench.engine.snapshot().slots == ()
         await bench.slots.ensure_loaded("a")
         assert bench.slots.resident == ("a",)
+
+
+async def test_crashed_model_is_seen_unloaded_and_loaded_anew_on_request(open_upkeep, autojump_clock):
+    async with open_upkeep(interval=0) as bench:
+        for name in ("a", "b"):
+            await bench.slots.ensure_loaded(name)
+        bench.engine.set_state("a", SlotState.CRASHED)
+        await trio.sleep(5)
+        assert bench.capacity().slots[0].state == "crashed"
+        await trio.sleep(10)
+        assert bench.slots.resident == ("b",)
+        await bench.slots.ensure_loaded("a")
+        await trio.sleep(60)
+        assert set(bench.slots.resident) == {"a", "b"}
 
 
 async def test_model_in_use_stays_and_its_time_begins_when_the_use_ends(open_upkeep, autojump_clock):

@@ -543,13 +543,40 @@ def test_snapshot_change_moves_only_when_rows_or_budgets_do():
 def test_measured_speeds_appear_after_a_request():
     bench = Bench()
     assert bench.core.snapshot.slots == ()
-    bench.submit("zz", max_tokens=4)
+    bench.submit("z" * 64, max_tokens=4)
     for _ in range(6):
         bench.turn()
         bench.now += 0.5
     assert bench.slot.decode_tps == pytest.approx(2.0)
-    assert bench.slot.prefill_tps == pytest.approx(4.0)
+    assert bench.slot.prefill_tps == pytest.approx(128.0)
     assert (bench.slot.admits, bench.slot.first_tokens_emitted) == (1, 1)
+
+
+def test_a_tiny_prompt_says_nothing_about_the_speed_of_prompts():
+    bench = Bench()
+    bench.submit("z", max_tokens=2)
+    for _ in range(4):
+        bench.turn()
+        bench.now += 5.0
+    assert bench.slot.prefill_tps is None
+    assert bench.submit("z" * 40, max_tokens=2, deadline=bench.now + 1.0).end is None
+
+
+def test_a_speed_that_refuses_everything_is_measured_again_after_a_minute():
+    bench = Bench()
+    bench.submit("z" * 40, max_tokens=1)
+    for _ in range(3):
+        bench.turn()
+        bench.now += 20.0
+
+    def ask():
+        sink = bench.submit("z" * 40, max_tokens=1, deadline=bench.now + 1.0)
+        bench.turn(3)
+        return sink.end
+
+    assert ask().failure.cause is Cause.DEADLINE_UNREACHABLE
+    bench.now += 60.0
+    assert ask().reason is FinishReason.LENGTH
 
 
 def test_row_that_cannot_be_inserted_ends_alone():

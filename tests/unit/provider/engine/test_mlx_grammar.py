@@ -84,6 +84,23 @@ async def test_rows_with_and_without_grammar_share_a_batch(tiny):
     assert results[1] == results[3]
 
 
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ('{"a":[1,{"b":null}]}', True),
+        ('{"a": [1, {"b": null}]}', True),
+        ('{\n  "a": [\n    1\n  ]\n}', True),
+        ('{  "a": 1}', False),
+        ('{\n\n"a": 1}', False),
+        (" {}", False),
+    ],
+)
+def test_blanks_between_the_parts_are_bounded(tiny, text, fits):
+    matcher = tiny.grammars.compile(JSON_OBJECT).deep_copy()
+    ids = tiny.tokenizer.encode(text, add_special_tokens=False)
+    assert (matcher.consume_tokens(ids) and matcher.is_accepting()) is fits
+
+
 async def test_json_object_is_an_object(tiny):
     grammar = compiled(tiny, JSON_OBJECT)
     async with open_engine() as engine:

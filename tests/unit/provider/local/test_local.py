@@ -127,6 +127,25 @@ async def test_without_the_token_nothing_is_told(open_local, authorization):
         ).status_code == 200
 
 
+async def test_without_the_token_no_body_is_read(open_local):
+    async with open_local() as local:
+        connection = await trio.open_tcp_stream("127.0.0.1", int(local.url.rpartition(":")[2]))
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+        await connection.send_all(head)
+        answer = b""
+        while piece := await connection.receive_some():
+            answer += piece
+        assert answer.startswith(b"HTTP/1.1 401")
+        await connection.aclose()
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending(open_local):
+    async with open_local() as local:
+        for _ in range(5):
+            found = await local.http.post("/v1/chat/completions", content=b"x" * 500_000, headers={"Authorization": ""})
+            assert found.status_code == 401
+
+
 async def test_a_rebound_name_is_refused(open_local):
     async with open_local() as local:
         found = await local.http.get("/v1/models", headers={"Host": "evil.example"})

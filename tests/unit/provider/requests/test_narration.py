@@ -110,6 +110,11 @@ def test_an_answer_that_does_not_comply_is_refused(text, plan):
     assert (NONCOMPLIANT.status, NONCOMPLIANT.reason) == (422, "tool_noncompliance")
 
 
+def test_a_forced_call_that_was_cut_short_is_an_answer_of_that_length():
+    _, events = told([CALL[:30]], dialect=PLAIN, tools=TOOLS, must_call=True, reason=FinishReason.LENGTH)
+    assert finish(events) == "length"
+
+
 def test_an_answer_that_complies_is_complete():
     _, events = told([CALL], dialect=PLAIN, tools=TOOLS, must_call=True, only_tool="f", one_call=True)
     assert finish(events) == "tool_calls"

@@ -169,6 +169,15 @@ async def test_token_count(autojump_clock: MockClock) -> None:
         assert (await site.ask("POST", f"{PATH}/count_tokens", body=body))[0] == 200
 
 
+async def test_tokens_are_counted_for_models_of_one_s_own_machines_too(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        site.world.registry.set_catalog([CatalogEntry(id="other")], trio.current_time())
+        site.keys.special["own"] = Identity(account_id="a", key_id="k", self_route_only=True)
+        body = {"model": "mine/only", "messages": MESSAGES}
+        assert (await site.ask("POST", f"{PATH}/count_tokens", body=body))[0] == 404
+        assert (await site.ask("POST", f"{PATH}/count_tokens", body=body, key="own"))[0] == 200
+
+
 def test_limit_headers_are_translated() -> None:
     ours = [
         ("x-ratelimit-limit-requests", "60"),

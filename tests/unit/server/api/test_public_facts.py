@@ -16,6 +16,7 @@ from protocol.messages.register import CpuCores, Hardware
 from server.api.admin_drain import admin_drain_blueprint
 from server.api.attestation_feed import attestation_blueprint
 from server.api.encryption_key import encryption_key_blueprint
+from server.api.network_series import network_series_blueprint
 from server.api.stats import StatsServices, stats_blueprint
 from server.api.versions import VersionServices, versions_blueprint
 from server.config import CoordinatorSettings
@@ -132,19 +133,14 @@ class Numbers:
         self.store = FlakyStore(store)
         self.fleet = Fleet()
         self.now = NOW
-        self.answers = Answers(
-            [
-                stats_blueprint(
-                    StatsServices(
-                        store=self.store,  # type: ignore[arg-type]
-                        registry=self.fleet.registry,
-                        secret=b"s" * 32,
-                        clock=self.fleet.clock,
-                        wall_clock=lambda: self.now,
-                    )
-                )
-            ]
+        services = StatsServices(
+            store=self.store,  # type: ignore[arg-type]
+            registry=self.fleet.registry,
+            secret=b"s" * 32,
+            clock=self.fleet.clock,
+            wall_clock=lambda: self.now,
         )
+        self.answers = Answers([stats_blueprint(services), network_series_blueprint(services)])
 
     async def get(self) -> tuple[int, Any]:
         return await self.answers.get("/v1/stats")
@@ -246,11 +242,39 @@ async def test_numbers_are_kept_for_half_a_minute_and_stand_in_while_the_databas
         assert "retry-after" in numbers.answers.headers
 
 
+@pytest.mark.parametrize(
+    ("window", "seconds", "count"), [("30m", 60, 30), ("24h", 1800, 48), ("7d", 21600, 28), ("30d", 86400, 30)]
+)
+async def test_series_hold_whole_buckets(window: str, seconds: int, count: int) -> None:
+    async with open_numbers() as numbers:
+        bucket = seconds * 1_000_000
+        end = NOW // bucket * bucket
+        for at in (end - 1, end - bucket, end - count * bucket, end - count * bucket - 1, end):
+            await numbers.use(at)
+        status, found = await numbers.answers.get(f"/v1/network/series?window={window}")
+        assert (status, found["window"], found["bucket_seconds"]) == (200, window, seconds)
+        assert [one["requests"] for one in found["buckets"]] == [1] + [0] * (count - 2) + [2]
+        assert found["buckets"][-1]["total_tokens"] == 30
+        assert found["end_at"].endswith("Z")
+        assert numbers.answers.headers["access-control-allow-origin"] == "*"
+
+
+async def test_an_unknown_window_names_those_that_are() -> None:
+    async with open_numbers() as numbers:
+        status, error = await numbers.answers.get("/v1/network/series?window=1y")
+        assert (status, error["error"]["param"]) == (400, "window")
+        assert "30m, 24h, 7d, 30d" in error["error"]["message"]
+        assert (await numbers.answers.get("/v1/network/series"))[1]["window"] == "24h"
+
+
 # --- versions ------------------------------------------------------------------------------------------------------
 
 
+NO_MANIFEST = RuntimeManifest()
+
+
 @asynccontextmanager
-async def open_versions(manifest: RuntimeManifest = RuntimeManifest()) -> AsyncGenerator[tuple[Answers, Store], None]:
+async def open_versions(manifest: RuntimeManifest = NO_MANIFEST) -> AsyncGenerator[tuple[Answers, Store], None]:
     async with open_test_store("sqlite") as store:
         services = VersionServices(store=store, version="1.2.3", manifest=lambda: manifest)
         yield Answers([versions_blueprint(services)]), store
@@ -282,7 +306,12 @@ async def test_the_newest_release() -> None:
             await release(store, version)
         await release(store, "9.9.9", "linux-x86_64")
         status, found = await answers.get("/v1/releases/latest?platform=macos-arm64")
-        assert (status, found["version"], found["url"], found["backend"]) == (200, "0.6.10", "https://cdn.test/x", "mlx")
+        assert (status, found["version"], found["url"], found["backend"]) == (
+            200,
+            "0.6.10",
+            "https://cdn.test/x",
+            "mlx",
+        )
         assert "metallib_hash" not in found
         assert (await answers.get("/v1/releases/latest?channel=dev"))[1]["version"] == "0.6.11-dev.1"
         assert (await answers.get("/api/version?platform=linux-x86_64"))[1]["version"] == "9.9.9"

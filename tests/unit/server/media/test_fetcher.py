@@ -103,6 +103,30 @@ async def test_a_body_may_be_chunked_or_end_with_the_connection(web: Web, autoju
     assert len(await web.fetcher().fetch([image(URL)])) == 1
 
 
+async def test_a_body_in_tiny_pieces_is_given_up(web: Web, autojump_clock: MockClock) -> None:
+    def site(size: int, piece: int) -> bytes:
+        body = png(size=size)
+        pieces = [body[at : at + piece] for at in range(0, size, piece)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in pieces)
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+    web.sites[PUBLIC, "/x.png"] = site(1200, 1)
+    assert (await refused(web)).code == "media_fetch_failed"
+    web.sites[PUBLIC, "/x.png"] = site(200_000, 150)
+    assert len(await web.fetcher().fetch([image(URL)])) == 1
+
+
+@pytest.mark.parametrize(("number", "fetched"), [(8, True), (9, False)])
+async def test_so_many_interim_answers_are_waited_for(
+    number: int, fetched: bool, web: Web, autojump_clock: MockClock
+) -> None:
+    web.sites[PUBLIC, "/x.png"] = b"HTTP/1.1 103 Early Hints\r\n\r\n" * number + ok(png(size=40))
+    if fetched:
+        assert len(await web.fetcher().fetch([image(URL)])) == 1
+    else:
+        assert (await refused(web)).code == "media_fetch_failed"
+
+
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_file_over_the_cap_is_413(announced: bool, web: Web, autojump_clock: MockClock) -> None:
     body = png(size=2000)

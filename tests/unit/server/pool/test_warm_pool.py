@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.messages.from_provider import LoadModelStatus, ModelEntry
-from server.pool import PoolPolicy, PoolRunner, WarmPool, cold_spill_possible, plan_swaps
+from server.pool import PoolPolicy, PoolRunner, WarmPool, plan_swaps
 from server.pool.candidates import cold_machines
 from server.registry import CatalogEntry, LoadCause, QueueFailure, RoutingPolicy, SelfRoute, Waiter
 from server.registry.demand import Signal
@@ -201,7 +201,6 @@ def test_a_warm_or_loading_machine_makes_a_load_needless(fleet: Fleet) -> None:
     warm(fleet, "full", num_running=2, state="running")
     queue(fleet, 1)
     assert plan_swaps(fleet.registry, fleet.now) == []
-    assert not cold_spill_possible(fleet.registry, MODEL, fleet.now)
 
 
 def test_success_serves_the_waiter_before_the_next_heartbeat(fleet: Fleet) -> None:
@@ -229,12 +228,6 @@ async def test_hopeless_waiters_fail_with_the_load_but_owners_wait_on(fleet: Fle
     fleet.registry.load_model_status("c", LoadModelStatus(model_id=MODEL, status="failed"), fleet.now)
     assert lost.failure is QueueFailure.NO_PROVIDER
     assert owner.failure is None
-
-
-def test_cold_spill_wants_an_idle_machine_that_can_load(fleet: Fleet) -> None:
-    assert not cold_spill_possible(fleet.registry, MODEL, fleet.now)
-    cold(fleet, "c")
-    assert cold_spill_possible(fleet.registry, MODEL, fleet.now)
 
 
 def test_a_model_that_fits_no_machine_is_never_loaded() -> None:

@@ -189,14 +189,14 @@ class Play:
 
 
 class Draws(Random):
-    """A source of randomness that gives what it is told."""
+    """A source of randomness that gives what it is told, as long as it was told anything."""
 
     def __init__(self, *draws: float) -> None:
         super().__init__(0)
         self.draws = list(draws)
 
     def random(self) -> float:
-        return self.draws.pop(0)
+        return self.draws.pop(0) if self.draws else super().random()
 
 
 def brute(fleet: Fleet, asked: RoutedRequest) -> tuple[list[Candidate], dict[Reason, int], bool]:
@@ -444,3 +444,24 @@ def test_a_model_that_is_offered_no_more_leaves_no_entry(fleet: Fleet) -> None:
     fleet.registry.look(request(), fleet.now)
     fleet.registry.models_update("a", ModelsUpdate(models=(ModelEntry(id="n"),)), fleet.now)
     assert list(session.entries) == ["n"]
+
+
+def test_the_list_of_moments_is_bounded_however_often_machines_return() -> None:
+    fleet = Fleet()
+    for number in range(1_500):
+        fleet.clock.now += 0.01
+        fleet.warm(f"s{number}", stable_id="machine")
+        fleet.registry.disconnect(f"s{number}", fleet.now, graceful=True)
+    assert len(fleet.registry._index._flips) <= 1_100
+    fleet.warm("last")
+    assert fleet.registry.choose_and_reserve(request(), fleet.now).reservation is not None
+    fleet.clock.now += 961.0
+    assert fleet.registry.choose_and_reserve(request(2), fleet.now).rejections == {Reason.CHALLENGE_STALE: 1}
+
+
+@pytest.mark.parametrize("seconds", [960.0, 960.001])
+def test_a_challenge_grows_stale_without_anybody_telling(seconds: float) -> None:
+    fleet = Fleet()
+    fleet.warm("a")
+    fleet.clock.now += seconds
+    assert (fleet.registry.choose_and_reserve(request(), fleet.now).reservation is not None) is (seconds == 960.0)

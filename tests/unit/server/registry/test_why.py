@@ -82,7 +82,7 @@ def test_a_trace_tells_what_was_expected_and_what_happened(fleet: Fleet) -> None
     reservation.mark_streaming(fleet.now + 1.5)
     reservation.release(fleet.now + 4)
     (attempt,) = fleet.registry.traces.of("l1")
-    assert (attempt.provider_id, attempt.path, attempt.ended_as) == ("fast", "unique_min", "streaming")
+    assert (attempt.provider_id, attempt.path.value, attempt.ended_as) == ("fast", "unique_min", "streaming")
     assert (attempt.actual_ttft_ms, attempt.held_ms) == (1_500.0, 4_000.0)
     assert attempt.expected_ttft_ms == pytest.approx(937.037, abs=1e-3)
     assert [rival.provider_id for rival in attempt.rivals] == ["fast", "slow"]
@@ -126,3 +126,16 @@ def test_traces_are_bounded(fleet: Fleet) -> None:
         traces.decided(request(number), nothing)
     assert len(traces) == KEPT
     assert traces.of("same") == ()
+
+
+def test_machines_are_counted_by_the_gate_that_stops_them_and_unproven_names_are_not(fleet: Fleet) -> None:
+    fleet.warm("good")
+    fleet.warm("full", concurrency=1)
+    fleet.warm("low", trust=trusted(level="none"))
+    fleet.connect("liar", message=register_message(ModelEntry(id="invented")), trust=trusted(admitted=False))
+    fleet.registry._chooser.commit(fleet.registry.session("full"), request(), fleet.registry._context, fleet.now)  # type: ignore[arg-type]
+    assert sorted(fleet.registry.gate_counts()) == [
+        ("m", "no_headroom", 1),
+        ("m", "passed", 1),
+        ("m", "trust_floor", 1),
+    ]

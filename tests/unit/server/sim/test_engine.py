@@ -156,7 +156,7 @@ def test_a_cancel_frees_everything_wherever_the_attempt_is() -> None:
         bench.engine.cancel(work.request_id)
     assert bench.tokens_in_use() == 0
     assert not bench.engine.is_busy
-    assert 50 <= bench.engine.wasted_tokens <= 60
+    assert 475 <= bench.engine.wasted_tokens <= 490
     ear, _ = bench.ask(prompt=500, out=2)
     now = bench.kernel.now
     bench.kernel.run(now + 10)

@@ -17,7 +17,7 @@ from server.sim import simulate
 from server.sim.scenarios import build
 scenario = build("black_holes", 5)
 from msgspec import structs
-setup = structs.replace(scenario.setup, arrivals=scenario.setup.arrivals[:400])
+setup = structs.replace(scenario.setup, arrivals=scenario.setup.arrivals[:200])
 run = simulate(setup, scenario.policy)
 print(run.digest, run.events_logged, run.steps)
 """
@@ -34,7 +34,7 @@ def _elsewhere(hash_seed: str) -> str:
 def test_another_process_with_another_hash_seed_logs_the_same_events() -> None:
     first = _elsewhere("1")
     assert first == _elsewhere("2")
-    assert int(first.split()[1]) > 1_000
+    assert int(first.split()[1]) > 500
 
 
 def test_another_seed_logs_other_events() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from protocol.api import UsageReport
-from protocol.api.anthropic import MessagesDialect
+from protocol.api.anthropic import MessagesDialect, block_queue
 from protocol.api.anthropic.block_queue import MAX_WAITING_CHARACTERS
 from protocol.api.anthropic.stream import MessageStream
 from protocol.api.chat_answer import AnswerTooLarge
@@ -208,6 +208,24 @@ def test_waiting_text_is_bounded() -> None:
     fed(target, {"reasoning_content": half})
     with pytest.raises(AnswerTooLarge):
         fed(target, {"reasoning_content": half})
+
+
+def test_waiting_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_queue, "MAX_WAITING_CHARACTERS", 100 * block_queue.BLOCK_CHARACTERS)
+    target = stream(has_tools=True)
+    fed(target, call(0, "c1", "f", '{"a":'))
+    turns = ({"content": "x"}, {"reasoning_content": "y"})
+    with pytest.raises(AnswerTooLarge):
+        for place in range(100):
+            fed(target, turns[place % 2])
+
+
+def test_blocks_that_left_count_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_queue, "MAX_WAITING_CHARACTERS", 100 * block_queue.BLOCK_CHARACTERS)
+    target = stream(has_tools=True)
+    for _ in range(100):
+        fed(target, {"content": "x"}, {"reasoning_content": "y"})
+    assert events(target.finish(USAGE))[-1]["type"] == "message_stop"
 
 
 def test_think_blocks_of_reasoning_models_become_thinking() -> None:

@@ -13,7 +13,8 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 
 from protocol.api import AnswerTooLarge, ApiError, UsageReport
-from protocol.api.responses import ResponsesDialect, answers, parse_responses_request
+from protocol.api.json_prefix import JsonPrefix
+from protocol.api.responses import ResponsesDialect, answers, lifecycle, parse_responses_request
 from tests.unit.protocol.api.responses.asked import (
     HEX,
     USAGE,
@@ -324,6 +325,34 @@ def test_text_beyond_the_bound_ends_the_attempt(monkeypatch: pytest.MonkeyPatch)
     answer.add_run(b"abc", 1, 3)
     with pytest.raises(AnswerTooLarge):
         answer.add_run(b"d", 1, 1)
+
+
+def test_items_without_end_end_the_attempt() -> None:
+    turns = (chunk({"content": "x"}), chunk({"reasoning_content": "y"}))
+    for target in (new_stream(), new_answer()):
+        with pytest.raises(AnswerTooLarge):
+            for place in range(lifecycle.MAX_PARTS + 1):
+                target.feed(turns[place % 2])
+    parts = (chunk({"content": "x"}), chunk({"refusal": "y"}))
+    target = new_answer()
+    with pytest.raises(AnswerTooLarge):
+        for place in range(lifecycle.MAX_PARTS + 1):
+            target.feed(parts[place % 2])
+
+
+def test_long_arguments_are_not_read_again_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    feed = JsonPrefix.feed
+    monkeypatch.setattr(JsonPrefix, "feed", lambda self, text: read.append(len(text)) or feed(self, text))
+    target = new_answer()
+    target.feed(chunk(call(0, "c1", "f", '["' + "x" * 10_000)))
+    for _ in range(50):
+        target.feed(chunk({"content": "x"}))
+        target.feed(chunk({"reasoning_content": "y"}))
+    target.feed(chunk(call(0, arguments='"]')))
+    assert sum(read) == 10_004
+    output = target.finish(USAGE)["output"]
+    assert bytes(output).count(b'"completed"') == 101
 
 
 def test_runs_of_the_pump_join_the_text_of_an_answer() -> None:

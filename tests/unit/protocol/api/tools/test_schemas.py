@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.api.tools.references import MAX_NODES, inline_references
+from protocol.api.tools import references
+from protocol.api.tools.references import MAX_BYTES, MAX_NODES, MAX_STEPS, inline_references
 from protocol.api.tools.schema import MARKER
 from protocol.api.tools.typed import complete_types, is_complete
 
@@ -99,6 +100,37 @@ def test_references_that_multiply_are_bounded() -> None:
 @pytest.mark.parametrize("ref", [7, None, "", "#/", "#/$defs", "#/$defs/0", "#/%zz", {"a": 1}])
 def test_odd_references_do_no_harm(ref: object) -> None:
     inlined({"x": {"$ref": ref}, "$defs": {"A": {"type": "string"}}})
+
+
+def test_short_references_to_a_long_schema_are_bounded() -> None:
+    long = {"type": "string", "description": "d" * 100_000}
+    properties = {f"p{index}": {"$ref": "#/$defs/long"} for index in range(3000)}
+    found = inlined({"properties": properties, "$defs": {"long": long}})
+    whole = [name for name, schema in found["properties"].items() if schema]
+    assert whole == [f"p{index}" for index in range(MAX_BYTES // 100_000)]
+    assert all(found["properties"][name] == long for name in whole)
+
+
+def test_many_references_read_a_long_document_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    members = references.read_members
+    monkeypatch.setattr(
+        references,
+        "read_members",
+        lambda raw, or_none=False: read.append(len(bytes(raw))) or members(raw, or_none=or_none),
+    )
+    properties = {f"p{index}": {"$ref": "#/$defs/nowhere"} for index in range(1000)}
+    inlined({"properties": properties, "$defs": {"long": {"description": "d" * 100_000}}})
+    assert sum(read) < 1_000_000
+
+
+def test_a_reference_of_many_steps_stays() -> None:
+    schema: dict[str, Any] = {"x": {"$ref": "#" + "/properties" * (MAX_STEPS + 1)}, "properties": {}}
+    inner = schema
+    for _ in range(MAX_STEPS + 1):
+        inner["properties"] = {}
+        inner = inner["properties"]
+    assert inlined(schema)["x"] == schema["x"]
 
 
 def test_without_references_the_bytes_stay() -> None:

@@ -196,6 +196,39 @@ def test_what_can_be_enforced_passes(schema: dict[str, Any]) -> None:
     assert parse(tools=[tool("f", of_property(schema))], tool_choice="required").forces_tool
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        b'{"const":1e400}',
+        b'{"enum":[1e400,"a"]}',
+        b'{"type":1e400}',
+        b'{"type":[{"a":1},["b"]]}',
+        b'{"anyOf":[{"type":{}}]}',
+        b'{"pattern":1e400}',
+    ],
+)
+def test_schemas_that_nobody_understands_are_no_fault_of_ours(schema: bytes, choice: str) -> None:
+    text = (
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],"tool_choice":"%b","tools":[{"type":"function",'
+        b'"function":{"name":"f","parameters":{"type":"object","properties":{"x":%b}}}}]}'
+    ) % (choice.encode(), schema)
+    try:
+        sent = parse_chat_request(text).provider_body("b", 5)
+    except ApiError as error:
+        assert (error.status, error.param, choice) == (422, "tools", "required")
+    else:
+        assert schema[1:-1] in sent or b'"type"' in sent
+
+
+def test_a_hosted_tool_may_have_any_name() -> None:
+    text = (
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search","name":1e400},'
+        b'{"type":"function","function":{"name":"f","parameters":{"$ref":"#/$defs/a","$defs":{"a":{}}}}}]}'
+    )
+    assert parse_chat_request(text).has_tools
+
+
 def test_forced_schemas_are_bounded_in_depth_and_number() -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(40):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.api.anthropic.json_prefix import MAX_DEPTH, JsonPrefix
+from protocol.api.json_prefix import MAX_DEPTH, JsonPrefix
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -1,0 +1,31 @@
+"""Rounding to speed classes: never more than 5 % off, and monotone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.registry.grid import on_grid, per_token_us, tokens_on_grid
+
+
+@given(st.floats(20, 1_000_000))
+def test_a_rate_is_at_most_five_percent_off(microseconds: float) -> None:
+    assert on_grid(microseconds) == pytest.approx(microseconds, rel=0.05, abs=0.5)
+
+
+@given(st.integers(0, 5_000_000))
+def test_a_number_of_tokens_is_at_most_five_percent_off(tokens: int) -> None:
+    assert tokens_on_grid(tokens) == pytest.approx(tokens, rel=0.05, abs=0.5)
+
+
+@given(st.floats(1, 500), st.floats(1, 500))
+def test_faster_machines_are_never_dearer(one: float, other: float) -> None:
+    slow, fast = sorted((one, other))
+    assert per_token_us(fast) <= per_token_us(slow)
+
+
+def test_beyond_the_ends_the_end_counts() -> None:
+    assert on_grid(0.0) == on_grid(1.0) == 1
+    assert tokens_on_grid(10**12) == tokens_on_grid(10**11) == on_grid(1e12)
+    assert [tokens_on_grid(tokens) for tokens in (0, 1, 15)] == [0, 1, 15]
