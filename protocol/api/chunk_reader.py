@@ -12,15 +12,22 @@ from protocol.api.chunk import WireChoice, read_chunk
 
 MAX_HELD_BYTES: Final = 256 * 1024
 MAX_HELD_PIECES: Final = 4096
-"""An event that needs more chunks, or more bytes, is dropped: each piece costs another look at what came before."""
+MAX_LOOKED_AT: Final = 1024 * 1024
+"""An event that needs more chunks, or more bytes, is dropped, as is one that seems to end again and again: each look is
+at all that came before.
+"""
+
+_ENDS: Final = (b"}", b"]")
+_TAIL: Final = 64
 
 
 class ChunkReader:
     """State of one attempt. Sans-IO, raises nothing."""
 
     def __init__(self) -> None:
-        self._held = b""
-        self._pieces = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._looked_at = 0
         self._dropped = 0
         self.ended = False
         """The provider said `[DONE]`."""
@@ -54,31 +61,47 @@ class ChunkReader:
 
     def _read_on(self, plaintext: bytes) -> list[WireChoice]:
         found: list[WireChoice] = []
-        payloads, rest = sse.split_stream(self._held + plaintext)
+        if not _may_end(plaintext):
+            self._hold(plaintext)
+            return found
+        whole = b"".join((*self._held, plaintext))
+        self._looked_at += len(whole)
+        if self._looked_at > MAX_LOOKED_AT:
+            self._lose()
+            return found
+        payloads, rest = sse.split_stream(whole)
         if payloads:
             if not self._take(payloads[0], found):
                 self._lose()  # it belonged to nothing: the chunk stands for itself
                 return self.read(plaintext)
-            self._held, self._pieces = b"", 0
+            self._forget()
             for payload in payloads[1:]:
                 self._dropped += not self._take(payload, found)
         if self._take_whole(rest, found):
-            self._held, self._pieces = b"", 0
+            self._forget()
         elif not payloads and self._take_whole(plaintext, found):
             self._lose()
-        else:
+        elif payloads:
             self._hold(rest)
+        else:
+            self._hold(plaintext)
         return found
 
     def _hold(self, rest: bytes) -> None:
-        self._held = rest if rest.strip(b"\r\n") else b""
-        self._pieces += 1
-        if len(rest) > MAX_HELD_BYTES or self._pieces > MAX_HELD_PIECES:
+        if not self._held and not rest.strip(b"\r\n"):
+            return
+        self._held.append(rest)
+        self._held_bytes += len(rest)
+        if self._held_bytes > MAX_HELD_BYTES or len(self._held) > MAX_HELD_PIECES:
             self._lose()
 
     def _lose(self) -> None:
         self._dropped += bool(self._held)
-        self._held, self._pieces = b"", 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._held = []
+        self._held_bytes = self._looked_at = 0
 
     def _take(self, payload: bytes, found: list[WireChoice]) -> bool:
         if payload.strip() == sse.DONE_PAYLOAD:
@@ -93,3 +116,8 @@ class ChunkReader:
         """Take an event without its blank line if it is whole all the same; False when more of it must come."""
         payloads = sse.split_events(rest)
         return len(payloads) == 1 and self._take(payloads[0], found)
+
+
+def _may_end(plaintext: bytes) -> bool:
+    """A piece may be the last one of its event: a line ends in it, or a JSON value at its end."""
+    return b"\n" in plaintext or b"\r" in plaintext or plaintext[-_TAIL:].rstrip(b" \t").endswith(_ENDS)

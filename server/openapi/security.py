@@ -78,7 +78,7 @@ _REFUSALS: Final[Mapping[Auth, tuple[int, ...]]] = {
     "browser": (403, 503),
     "admin": (401, 403, 429, 503),
     "admin_key": (401, 403, 429, 503),
-    "publishing": (401, 403, 503),
+    "publishing": (401, 403, 429, 503),
     "machine": (401, 403, 429, 503),
     "metrics": (401,),
     "stripe": (503,),

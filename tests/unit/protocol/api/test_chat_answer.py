@@ -105,7 +105,9 @@ def test_logprobs_are_collected() -> None:
 
 
 def test_logprobs_that_no_float_can_hold_keep_their_digits() -> None:
-    impossible = b'data: {"choices":[{"delta":{"content":"x"},"logprobs":{"content":[{"token":"x","logprob":-1e999}]}}]}\n\n'
+    impossible = (
+        b'data: {"choices":[{"delta":{"content":"x"},"logprobs":{"content":[{"token":"x","logprob":-1e999}]}}]}\n\n'
+    )
     got = collect(answer(), impossible)
     assert b'"logprob":-1E+999' in msgspec.json.encode(got)
 

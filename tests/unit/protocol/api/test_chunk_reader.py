@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.api.chunk_reader import MAX_HELD_BYTES, MAX_HELD_PIECES, ChunkReader
+from protocol.api import sse
+from protocol.api.chunk_reader import MAX_HELD_BYTES, MAX_HELD_PIECES, MAX_LOOKED_AT, ChunkReader
 
 
 def event(text: str, end: bytes = b"\n\n") -> bytes:
@@ -88,6 +90,19 @@ def test_an_event_that_never_ends_is_counted() -> None:
     reader = ChunkReader()
     assert reader.read(event("a")[:20]) == []
     assert reader.dropped_events == 1
+
+
+@pytest.mark.parametrize("piece", [b"y" * 60, b"y" * 58 + b"}}", b"\ndata: " + b"y" * 53])
+def test_looks_at_what_is_held_are_bounded(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    split = sse.split_stream
+    monkeypatch.setattr(sse, "split_stream", lambda text: looked.append(len(text)) or split(text))
+    reader = ChunkReader()
+    reader.read(b'data: {"x":"')
+    while reader.dropped_events < 2:  # the one that is held, and then one that was given up
+        reader.read(piece)
+    assert sum(looked) <= MAX_LOOKED_AT
+    assert texts(reader, event("a")) == ["a"]
 
 
 def test_what_is_held_is_bounded() -> None:

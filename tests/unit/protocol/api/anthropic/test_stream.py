@@ -214,10 +214,9 @@ def test_waiting_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_queue, "MAX_WAITING_CHARACTERS", 100 * block_queue.BLOCK_CHARACTERS)
     target = stream(has_tools=True)
     fed(target, call(0, "c1", "f", '{"a":'))
-    turns = ({"content": "x"}, {"reasoning_content": "y"})
+    turns = ({"content": "x"}, {"reasoning_content": "y"}) * 50
     with pytest.raises(AnswerTooLarge):
-        for place in range(100):
-            fed(target, turns[place % 2])
+        fed(target, *turns)
 
 
 def test_blocks_that_left_count_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,16 +328,13 @@ def test_text_beyond_the_bound_ends_the_attempt(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_items_without_end_end_the_attempt() -> None:
-    turns = (chunk({"content": "x"}), chunk({"reasoning_content": "y"}))
-    for target in (new_stream(), new_answer()):
+    text, thought, refusal = (chunk({name: "x"}) for name in ("content", "reasoning_content", "refusal"))
+    for target, other in ((new_stream(), thought), (new_answer(), thought), (new_answer(), refusal)):
+        for _ in range(lifecycle.MAX_PARTS // 2):
+            target.feed(text)
+            target.feed(other)
         with pytest.raises(AnswerTooLarge):
-            for place in range(lifecycle.MAX_PARTS + 1):
-                target.feed(turns[place % 2])
-    parts = (chunk({"content": "x"}), chunk({"refusal": "y"}))
-    target = new_answer()
-    with pytest.raises(AnswerTooLarge):
-        for place in range(lifecycle.MAX_PARTS + 1):
-            target.feed(parts[place % 2])
+            target.feed(text)
 
 
 def test_long_arguments_are_not_read_again_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:

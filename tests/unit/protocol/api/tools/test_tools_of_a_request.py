@@ -214,11 +214,10 @@ def test_schemas_that_nobody_understands_are_no_fault_of_ours(schema: bytes, cho
         b'"function":{"name":"f","parameters":{"type":"object","properties":{"x":%b}}}}]}'
     ) % (choice.encode(), schema)
     try:
-        sent = parse_chat_request(text).provider_body("b", 5)
+        fault = parse_chat_request(text).provider_body("b", 5) and None
     except ApiError as error:
-        assert (error.status, error.param, choice) == (422, "tools", "required")
-    else:
-        assert schema[1:-1] in sent or b'"type"' in sent
+        fault = (error.status, error.param)
+    assert fault in ((None,) if choice == "auto" else (None, (422, "tools")))
 
 
 def test_a_hosted_tool_may_have_any_name() -> None:
