@@ -68,9 +68,7 @@ class Call:
 
     def unsealed(self, read_body: Callable[[], Awaitable[bytes]]) -> Call:
         """The same request with the body that was sealed in it."""
-        return Call(
-            self.headers, self._query, read_body, scheme=self.scheme, client_ip=self.client_ip, sealed=True
-        )
+        return Call(self.headers, self._query, read_body, scheme=self.scheme, client_ip=self.client_ip, sealed=True)
 
     def query(self, name: str) -> str:
         """Return the first value of a query parameter, empty without one."""

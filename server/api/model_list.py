@@ -86,9 +86,7 @@ class ModelList:
         """What an account's own connected machines serve, by id."""
         self.public()
         offering = _offers(one for one in self._registry.trusted_sessions() if owned_by(one, account_id))
-        found = {
-            model: self._listing(model, (model,), offering, self._rows, owner=SELF_OWNER) for model in offering
-        }
+        found = {model: self._listing(model, (model,), offering, self._rows, owner=SELF_OWNER) for model in offering}
         for alias in self._directory.aliases():
             builds = [build for build in alias.builds if build in found]
             if builds:

@@ -50,9 +50,7 @@ class ModelPrices:
 
     async def _read(self) -> PriceTable:
         rows = await self._book.listing()
-        return PriceTable(
-            {row.model: _shown(row.input, row.output, row.cache_read) for row in rows}, self._fallback
-        )
+        return PriceTable({row.model: _shown(row.input, row.output, row.cache_read) for row in rows}, self._fallback)
 
 
 def _shown(read: int, written: int, cached: int) -> ModelPrice:

@@ -15,9 +15,7 @@ def public_answer(value: object, *, seconds: int) -> Response:
     return public_bytes(msgspec.json.encode(value), "application/json", seconds=seconds)
 
 
-def public_bytes(
-    body: bytes, content_type: str, *, seconds: int, headers: Mapping[str, str] | None = None
-) -> Response:
+def public_bytes(body: bytes, content_type: str, *, seconds: int, headers: Mapping[str, str] | None = None) -> Response:
     """Answer a body that everybody may keep for so many seconds; 304 to whoever has it already."""
     tag = hashlib.sha256(body).hexdigest()[:32]
     found = {"Cache-Control": f"public, max-age={seconds}", "ETag": f'"{tag}"', **(headers or {})}

@@ -14,8 +14,8 @@ from server.api.admin_models import AdminModelServices, admin_models_blueprint
 from server.api.attestation_feed import attestation_blueprint
 from server.api.catalog import catalog_blueprint
 from server.api.encryption_key import encryption_key_blueprint
-from server.api.routing_why import routing_why_blueprint
 from server.api.network_series import network_series_blueprint
+from server.api.routing_why import routing_why_blueprint
 from server.api.stats import StatsServices, stats_blueprint
 from server.api.versions import VersionServices, versions_blueprint
 from server.billing.ledger import PLATFORM
@@ -60,9 +60,11 @@ def public_blueprints(
     )
     return [
         catalog_blueprint(books.catalog, books.store, cdn_url=settings.model_cdn_url),
-        admin_models_blueprint(AdminModelServices(
+        admin_models_blueprint(
+            AdminModelServices(
                 keys=books.accounts.publishing, acts=acts, store=books.store, limits=books.accounts.limits
-            )),
+            )
+        ),
         admin_drain_blueprint(account_gate(books.accounts, settings), services.drain),
         routing_why_blueprint(account_gate(books.accounts, settings), services.registry, trio.current_time),
         encryption_key_blueprint(ring),

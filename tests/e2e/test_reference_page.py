@@ -27,7 +27,9 @@ async def test_the_page_in_chromium(running: Coordinator, tmp_path: Path, width:
         assert await page.evaluate("document.documentElement.scrollWidth") <= width, "wider than the window"
         assert await page.evaluate("document.querySelectorAll('script').length") == 0
         assert await page.evaluate("document.querySelectorAll('article').length") > 200
-        broken = "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.getElementById(a.hash.slice(1)))"
+        broken = (
+            "[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.getElementById(a.hash.slice(1)))"
+        )
         assert await page.evaluate(f"{broken}.length") == 0
         document = (await running.get("/openapi.json", None)).json()
         operations = sum(len(methods) for methods in document["paths"].values())

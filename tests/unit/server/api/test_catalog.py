@@ -48,7 +48,9 @@ class CatalogSite:
             drain=Drain(),
             blueprints=[
                 catalog_blueprint(self.world.book, store, cdn_url="https://cdn.test/models"),
-                admin_models_blueprint(AdminModelServices(keys=keys, acts=self.world.acts, store=store, limits=self.limits)),
+                admin_models_blueprint(
+                    AdminModelServices(keys=keys, acts=self.world.acts, store=store, limits=self.limits)
+                ),
             ],
         )
         self.client = app.test_client()
@@ -87,7 +89,11 @@ async def test_a_registered_model_is_public() -> None:
         (entry,) = found["models"]
         assert entry == done["model"]
         assert (entry["aggregate_sha256"], entry["weight_hash"]) == (manifest.aggregate_sha256,) * 2
-        assert (entry["r2_prefix"], entry["s3_name"], entry["version"]) == (manifest.r2_prefix, manifest.r2_prefix, "1.0")
+        assert (entry["r2_prefix"], entry["s3_name"], entry["version"]) == (
+            manifest.r2_prefix,
+            manifest.r2_prefix,
+            "1.0",
+        )
         assert (entry["total_size_bytes"], entry["file_count"], entry["active"]) == (11, 3, True)
         assert site.headers["cache-control"] == "public, max-age=10"
         assert await site.ask("GET", f"/v1/models/catalog/{MODEL}", key=None) == (200, entry)
@@ -154,7 +160,9 @@ async def test_the_admin_key_and_the_header_work_too() -> None:
     async with open_site() as site:
         body = {"model_id": "x"}
         assert (await site.ask("POST", "/v1/admin/models/set", body, key=ADMIN))[0] == 200
-        assert (await site.ask("POST", "/v1/admin/models/set", body, key=None, X_Darkbloom_Publishing_Key=KEY))[0] == 200
+        assert (await site.ask("POST", "/v1/admin/models/set", body, key=None, X_Darkbloom_Publishing_Key=KEY))[
+            0
+        ] == 200
         assert [actor for actor, _, _ in await site.world.audited()] == ["publishing:admin", "publishing:publishing"]
 
 
@@ -166,9 +174,7 @@ async def test_the_life_of_a_model_and_an_alias() -> None:
         status, done = await site.ask("POST", "/v1/admin/models/aliases", {"id": "chat", "desired_build": MODEL})
         assert (status, done["status"], done["alias"]["desired_build"]) == (200, "alias_saved", MODEL)
         _, found = await site.ask("GET", "/v1/models/catalog", key=None)
-        assert found["aliases"] == [
-            {"id": "chat", "display_name": "", "desired_build": MODEL, "previous_build": None}
-        ]
+        assert found["aliases"] == [{"id": "chat", "display_name": "", "desired_build": MODEL, "previous_build": None}]
         status, error = await site.ask("POST", "/v1/admin/models/remove", {"model_id": MODEL})
         assert (status, error["error"]["code"]) == (409, "conflict")
         assert site.headers["x-should-retry"] == "false"
@@ -188,21 +194,21 @@ async def test_the_life_of_a_model_and_an_alias() -> None:
 
 
 IMPOSSIBLE: list[object] = [
-        b"",
-        b"{",
-        b"[]",
-        b'{"model_id": 7}',
-        {"model_id": "x", "family": 7},
-        {"model_id": "x", "sha": "unknown member"},
-        {"model_id": "x", "max_context_length": -1},
-        {"model_id": "x", "min_ram_gb": 1e300},
-        {"model_id": "x", "status": "secret"},
-        {"model_id": "x", "capabilities": ["flying"]},
-        {"model_id": "x", "display_name": "a\u0000b"},
-        {"model_id": "x", "deprecation_date": "tomorrow"},
-        {"model_id": "x", "runtime_parameters": {"a": [1]}},
-        {"model_id": "../x"},
-    ]
+    b"",
+    b"{",
+    b"[]",
+    b'{"model_id": 7}',
+    {"model_id": "x", "family": 7},
+    {"model_id": "x", "sha": "unknown member"},
+    {"model_id": "x", "max_context_length": -1},
+    {"model_id": "x", "min_ram_gb": 1e300},
+    {"model_id": "x", "status": "secret"},
+    {"model_id": "x", "capabilities": ["flying"]},
+    {"model_id": "x", "display_name": "a\u0000b"},
+    {"model_id": "x", "deprecation_date": "tomorrow"},
+    {"model_id": "x", "runtime_parameters": {"a": [1]}},
+    {"model_id": "../x"},
+]
 
 
 async def test_impossible_facts() -> None:
