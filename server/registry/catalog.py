@@ -22,8 +22,8 @@ class CatalogEntry(Struct, frozen=True, kw_only=True):
     """One build: `size_gb` in decimal GB, `min_ram_gb` in GiB, token limits; 0 or "" when unknown.
 
     `features` are what the model can do (`tools`, `vision`, `reasoning`, `json_mode`, `structured_outputs`,
-    `logprobs`), None when nobody said. `defaults` stand in a request for the members that its caller left out. `reasoning_opt_in`:
-    the model thinks only when it is asked to.
+    `logprobs`), None when nobody said. `defaults` stand in a request for the members that its caller left out.
+    `reasoning_opt_in`: the model thinks only when it is asked to.
     """
 
     id: str
