@@ -105,7 +105,7 @@ class Storm:
             ).owned_by(self._owners[index])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.stay, url)
-                await trio.sleep(self.random.uniform(3.0, 9.0))
+                await trio.sleep(self.random.uniform(1.0, 5.0))
                 if machine.wire is not None:
                     machine.wire.reset()
                 self.counts["machine killed"] += 1
