@@ -19,6 +19,7 @@ test: setup ## unit, property and end-to-end tests (some minutes; ARGS="path -k 
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
+	@sh scripts/install_test_programs.sh
 	@sh scripts/run_tests.sh $(BIN)/python
 endif
 
@@ -38,6 +39,7 @@ test-twin: setup ## unit and property tests with the pure-Python twin
 	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto --dist loadfile $(ARGS)
 
 test-full: setup ## everything: nightly property profile, pump and twin, all scenarios
+	@sh scripts/install_test_programs.sh
 	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/unit tests/crash -n auto $(ARGS)
 	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
 	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto $(ARGS)

@@ -36,12 +36,6 @@ if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --
     say "  fix: check the network connection and free disk space, then run the same command again."
     exit 1
 fi
-# One test asks the coordinator from JavaScript; without Node.js it is skipped.
-if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then
-    mkdir -p "$venv/share/darkbloom-js"
-    npm install --prefix "$venv/share/darkbloom-js" --no-audit --no-fund --ignore-scripts tweetnacl@1.0.3 >>"$log" 2>&1 \
-        || say "setup: npm could not install tweetnacl, so the JavaScript test will fail; see $log"
-fi
 "$venv/bin/python" -c '
 import native, sys
 note = "C extension" if native.IMPLEMENTATION == "c" else f"pure-Python twin, slower ({native.WHY})"

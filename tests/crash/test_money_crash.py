@@ -10,6 +10,7 @@ import pytest
 from server.store.dialect import EngineKind
 from tests.testbed import crash_money
 from tests.testbed.crash import crash_everywhere
+from tests.testbed.needs import absent
 from tests.testbed.postgres_server import NoServer
 
 LEAST_STATEMENTS = {
@@ -44,5 +45,5 @@ async def test_nothing_is_lost_wherever_it_dies(name: str, kind: EngineKind, tmp
     try:
         deaths = await crash_everywhere(kind, f"tests.testbed.crash_money:{name}", scenario, tmp_path)
     except NoServer as problem:
-        pytest.skip(str(problem))
+        absent(problem)
     assert deaths >= LEAST_STATEMENTS[name]

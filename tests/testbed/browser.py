@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
+
+from tests.testbed.needs import absent
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS = 60.0
@@ -103,7 +104,7 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
     """Start Chromium with a profile of its own and yield its page; skips the test where there is none."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("Chromium is needed for this test; install the package chromium.")
+        absent("Chromium is needed for this test; install the package chromium.")
     profile = folder / "profile"
     command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}

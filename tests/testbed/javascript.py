@@ -1,4 +1,4 @@
-"""Node.js programs in tests: the one npm package that they need is installed with the virtual environment."""
+"""Node.js programs in tests: the one npm package that they need is installed by scripts/install_test_programs.sh."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
 import trio
+
+from tests.testbed.needs import absent
 
 
 async def run_module(program: str, folder: Path, settings: dict[str, str], *, seconds: float = 60.0) -> str:
     """Run an ES module and give what it printed; skips the test where there is no node, fails for any other reason."""
     node = shutil.which("node")
     if node is None:
-        pytest.skip("Node.js 18 or newer is needed for this test; install it and run make setup again.")
+        absent("Node.js 18 or newer is needed for this test; install it and run make test again.")
     modules = Path(sys.prefix) / "share" / "darkbloom-js" / "node_modules"
-    assert (modules / "tweetnacl").is_dir(), "tweetnacl is missing; remove .venv/.setup-stamp and run make setup."
+    assert (modules / "tweetnacl").is_dir(), "tweetnacl is missing; run scripts/install_test_programs.sh."
     (folder / "node_modules").symlink_to(modules)
     (folder / "program.mjs").write_text(program)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **settings}

@@ -38,6 +38,7 @@ from tests.testbed.ledger_events import (
     prepare,
 )
 from tests.testbed.ledger_model import LedgerModel
+from tests.testbed.needs import absent
 from tests.testbed.postgres_server import NoServer
 from tests.testbed.store import open_test_store
 
@@ -152,7 +153,7 @@ def _play_trace(kind: EngineKind, trace: list[Event], fee: int, audit_every: int
     try:
         trio.run(partial(_run, kind, trace, fee, audit_every))
     except NoServer as problem:
-        pytest.skip(str(problem))
+        absent(problem)
 
 
 @settings(max_examples=30)
@@ -288,4 +289,4 @@ async def test_many_crowds_leave_perfect_books(kind: EngineKind) -> None:
             async with open_test_store(kind) as store:
                 await Crowd(store, 1000 + seed, 25).run()
         except NoServer as problem:
-            pytest.skip(str(problem))
+            absent(problem)

