@@ -129,9 +129,14 @@ class LedgerSettlement:
             self._totals.add(bill.tokens.prompt, bill.tokens.completion)
         if result.uncollected and bill.funding == "direct":
             log.error("usage_without_hold", extra={"coord_request_id": bill.request_id})
-        undiscounted = self._tariff.wholesale_cost(price, bill.tokens._replace(cached=0))
-        saved = undiscounted - self._tariff.wholesale_cost(price, bill.tokens)
-        self._observer.settled(result, discount=saved if result.cost else 0)
+        self._observer.settled(result, discount=self._saved(price, bill.tokens) if result.cost else 0)
+
+    def _saved(self, price: Price, tokens: Tokens) -> int:
+        """What the discount on cached input took off."""
+        if tokens.cached <= 0:
+            return 0
+        whole = self._tariff.wholesale_cost(price, tokens._replace(cached=0))
+        return whole - self._tariff.wholesale_cost(price, tokens)
 
 
 def billable(usage: BilledUsage, *, delivered_deltas: int, max_tokens: int) -> tuple[Tokens, bool]:

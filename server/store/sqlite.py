@@ -176,25 +176,35 @@ class SqliteStore:
         return self._writer.serialize()
 
     async def _transaction(self, work: Work[T], begin: str, *, worker: Worker | None, read_only: bool = False) -> T:
-        async with self._writing:
-            if self._closed:
-                raise StoreUnavailable("The database is closed: the coordinator is stopping.")
-            await self._begin(begin)
-            tx = SqliteTx(self._writer, worker, self._on_statement)
-            try:
-                if read_only:
-                    self._writer.refuse_changes(True)
-                result = await work(tx)
-                tx.end()
-                tx.refuse_if_failed()
-                await self._commit()
-            finally:
-                tx.end()
-                if self._writer.in_transaction:
-                    self._writer.command("ROLLBACK")
-                if read_only:
-                    self._writer.refuse_changes(False)
-            return result
+        try:
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:  # a free lock costs no turn of the scheduler
+            await self._writing.acquire()
+        try:
+            return await self._run_alone(work, begin, worker=worker, read_only=read_only)
+        finally:
+            self._writing.release()
+
+    async def _run_alone(self, work: Work[T], begin: str, *, worker: Worker | None, read_only: bool) -> T:
+        """Run a transaction; the caller holds the lock."""
+        if self._closed:
+            raise StoreUnavailable("The database is closed: the coordinator is stopping.")
+        await self._begin(begin)
+        tx = SqliteTx(self._writer, worker, self._on_statement)
+        try:
+            if read_only:
+                self._writer.refuse_changes(True)
+            result = await work(tx)
+            tx.end()
+            tx.refuse_if_failed()
+            await self._commit()
+        finally:
+            tx.end()
+            if self._writer.in_transaction:
+                self._writer.command("ROLLBACK")
+            if read_only:
+                self._writer.refuse_changes(False)
+        return result
 
     async def _begin(self, begin: str) -> None:
         self._tell(begin)
