@@ -25,6 +25,7 @@ from server.listener import LOOPBACK_NETWORKS, Listener, ListenerLimits, Request
 if TYPE_CHECKING:
     from server.listener import IpNetwork
 
+BOTH = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 LIMITS = ListenerLimits(head_seconds=5.0, idle_seconds=5.0, write_deadline_seconds=5.0, linger_seconds=0.5)
 
 

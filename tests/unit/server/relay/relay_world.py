@@ -23,6 +23,7 @@ from server.relay import (
     AttemptLimits,
     InferenceRelay,
     QueueBounds,
+    Refused,
     RelayJob,
     RelayOutcome,
     RelayServices,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from native import SpliceTemplate
+    from protocol.api.errors import ApiError
     from server.ports import AttemptSink
 
     Script = Callable[["Served"], Awaitable[None]]
@@ -52,6 +54,12 @@ def delta(text: str) -> bytes:
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+
+
+def error_of(outcome: object) -> ApiError:
+    """The error of a refused request."""
+    assert isinstance(outcome, Refused)
+    return outcome.error
 
 
 class Served:
@@ -322,13 +330,21 @@ class World:
         self.relay = InferenceRelay(self.services)
         self.channels: dict[str, FakeChannel] = {}
 
-    def provider(self, name: str, script: Script, *, cold: bool = False, concurrency: int = 0) -> FakeChannel:
+    def provider(
+        self,
+        name: str,
+        script: Script,
+        *,
+        cold: bool = False,
+        concurrency: int = 0,
+        features: tuple[str, ...] = (),
+    ) -> FakeChannel:
         channel = FakeChannel(name, self.nursery, script)
         self.channels[name] = channel
         now = trio.current_time()
         self.registry.register(
             session_id=name,
-            message=register_message(),
+            message=register_message(darkbloom=RegisterExtension(features=features)),
             channel=channel,
             stable_id=f"dev-{name}",
             account_id="owner",
