@@ -9,13 +9,13 @@ export PYTHON
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-setup: ## make .venv with everything that the other targets need
+setup: ## make .venv with everything that the other targets need, 1-2 minutes the first time
 	@sh scripts/setup_venv.sh
 
 run: setup ## start a coordinator, a provider and the demo model; stream a first answer; stay up
 	@$(BIN)/darkbloom dev $(ARGS)
 
-test: setup ## unit, property and end-to-end tests (some minutes; ARGS="path -k name" for a part)
+test: setup ## unit, property and end-to-end tests, 10 minutes (ARGS="path -k name" for a part)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
@@ -23,7 +23,7 @@ else
 	@sh scripts/run_tests.sh $(BIN)/python
 endif
 
-lint: setup ## ruff, format check, mypy strict
+lint: setup ## ruff, format check, mypy strict, 1-2 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -32,18 +32,15 @@ format: setup ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## run all benchmarks and write docs/benchmarks.md
+bench: setup ## run all benchmarks on a quiet machine and write docs/benchmarks.md, 10 minutes
 	$(BIN)/python -m bench all --write docs/benchmarks.md
 
-test-twin: setup ## unit and property tests with the pure-Python twin
+test-twin: setup ## unit and property tests with the pure-Python twin, 6 minutes
 	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto --dist loadfile $(ARGS)
 
-test-full: setup ## everything: nightly property profile, pump and twin, all scenarios
+test-full: setup ## everything: nightly property profile, pump and twin, all scenarios; hours
 	@sh scripts/install_test_programs.sh
-	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/unit tests/crash -n auto $(ARGS)
-	HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
-	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto $(ARGS)
-	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/e2e $(ARGS)
+	@sh scripts/run_tests.sh $(BIN)/python full
 
 fuzz: setup ## sanitizer build of the C code under the fuzz driver, 10 minutes (SECONDS=n for another time)
 	$(BIN)/python scripts/fuzz_native.py --seconds $(or $(SECONDS),600)

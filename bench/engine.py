@@ -5,8 +5,7 @@ event. Peer: ``BatchGenerator.insert`` and a bare ``next()`` loop on a worker th
 makes token ids only, no text, no events, no accounting. Both get the same prompts, rows and token counts, prefill
 included, and end tokens are off on both sides, so that every run samples exactly the same number of tokens.
 
-Beside it: the longest standstill of a running answer while a 2,048-token prompt joins, and how late the event loop's
-timers fire while sixteen rows decode (demo model, both threads in this process).
+Beside it, with `bench.engine_latency`: standstills of a running answer and delays of the event loop.
 """
 
 import statistics
@@ -20,8 +19,8 @@ from typing import cast
 
 import trio
 
-from bench.engine_latency import measure_gaps, measure_lateness
-from bench.engine_latency import summary as latency_summary
+from bench.engine_latency import LATENCY_KEYS, measure_latency
+from provider.daemon.interpreter import SWITCH_INTERVAL_SECONDS
 from provider.engine import EngineFront, EngineLimits, GenerationRequest, LoadedModel
 from provider.engine.backend import Generator
 from provider.engine.own_thread import run_in_own_thread
@@ -33,9 +32,6 @@ BATCHES = (1, 4, 16)
 PROMPT_TOKENS = 16
 PAIRS = 9
 QUICK_PAIRS = 3
-SWITCH_INTERVAL_SECONDS = 0.0005
-GAP_ROUNDS, QUICK_GAP_ROUNDS = 9, 2
-LATENESS_SECONDS, QUICK_LATENESS_SECONDS = 10.0, 2.0
 TARGETS = {"8m": 0.95, "demo": 0.90}
 
 
@@ -55,7 +51,7 @@ def run(*, quick: bool = False) -> dict[str, object]:
     Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by
     the peer's; ``cpu_*`` the same of processor time, peer's divided by ours, which other work on the machine disturbs
     less; ``tps_*`` our median tokens per second; ``label_*`` says which model was measured; ``pairs`` how many.
-    ``gap_*`` are standstills and ``lateness_*`` delays of the event loop, in milliseconds.
+    The keys of `bench.engine_latency` are there too.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
@@ -77,9 +73,7 @@ async def _measure(scratch: Path, quick: bool) -> dict[str, object]:
         figures[f"cpu_{subject.key}"] = processor
         figures[f"tps_{subject.key}"] = speeds
         figures[f"label_{subject.key}"] = subject.label
-    gaps = await measure_gaps(subject.model, QUICK_GAP_ROUNDS if quick else GAP_ROUNDS)
-    late = await measure_lateness(subject.model, QUICK_LATENESS_SECONDS if quick else LATENESS_SECONDS)
-    return figures | latency_summary(gaps, late)
+    return figures | await measure_latency(subject.model, quick=quick)
 
 
 def _subjects(scratch: Path, quick: bool) -> list[Subject]:
@@ -188,11 +182,8 @@ def table(result: dict[str, object]) -> str:
             figures = f"{batch} | {rates[batch]:,.0f} | {ratio:.2f} | {cpu[batch]:.2f} | ≥ {target:.2f}"
             lines.append(f"| {result[f'label_{key}']} | {figures} |")
     lines += ["", "| | worst or p99, ms | median, ms | target, ms |", "|---|--:|--:|--:|"]
-    for what, high, middle, target in (
-        ("standstill while a 2,048-token prompt joins", "gap_worst_ms", "gap_median_ms", 250),
-        ("lateness of the event loop, 16 rows", "lateness_p99_ms", "lateness_p50_ms", 10),
-    ):
-        lines.append(f"| {what} | {result[high]} | {result[middle]} | ≤ {target} |")
+    for what, high, middle, goal in LATENCY_KEYS:
+        lines.append(f"| {what} | {result[high]} | {result[middle]} | {goal} |")
     return "\n".join(lines)
 
 

@@ -1,20 +1,64 @@
-"""How long a running answer stands still while a long prompt joins, and how late the event loop runs meanwhile."""
+"""How long a running answer stands still while a 2,048-token prompt joins, and how late the event loop runs meanwhile.
 
+Demo model, engine thread and event loop in this process, whose interpreter is set up as the daemon's is. The lateness
+of an event loop with nothing to do, measured before and after, says what the machine itself adds. By itself:
+`python -m bench.engine_latency [--quick]`.
+"""
+
+import gc
 import itertools
+import json
 import statistics
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import trio
 
+from provider.daemon.interpreter import SWITCH_INTERVAL_SECONDS, settle_heap
 from provider.engine import Delta, EngineFront, EngineLimits, Finished, GenerationRequest, LoadedModel
+from provider.models.load import load_model
 from tests.testbed.statistics import percentile
 
 LONG_PROMPT_TOKENS = 2048
 WARM_UP_TOKENS = 16
 LATENESS_TICK_SECONDS = 0.005
 SATURATING_ROWS = 16
+ROUNDS, QUICK_ROUNDS = 9, 2
+LATENESS_SECONDS, QUICK_LATENESS_SECONDS = 10.0, 2.0
+
+LATENCY_KEYS = (
+    ("standstill while a 2,048-token prompt joins", "gap_worst_ms", "gap_median_ms", "≤ 250"),
+    ("lateness of the event loop, 16 rows", "lateness_p99_ms", "lateness_p50_ms", "≤ 10"),
+    ("lateness of an event loop with nothing to do", "idle_lateness_p99_ms", "idle_lateness_p50_ms", ""),
+)
+"""What is measured: its name, the keys of its high and of its middle figure, in milliseconds, and the target."""
+
+
+async def measure_latency(model: LoadedModel, *, quick: bool = False) -> dict[str, float]:
+    """Measure all figures of `LATENCY_KEYS`, with the heap that is there taken out of garbage collection."""
+    seconds = QUICK_LATENESS_SECONDS if quick else LATENESS_SECONDS
+    settle_heap()
+    try:
+        gaps = await measure_gaps(model, QUICK_ROUNDS if quick else ROUNDS)
+        idle = await measure_lateness(None, seconds / 2)
+        late = await measure_lateness(model, seconds)
+        idle += await measure_lateness(None, seconds / 2)
+    finally:
+        gc.unfreeze()
+    return {
+        "gap_worst_ms": round(max(gaps) * 1000, 1),
+        "gap_median_ms": round(statistics.median(gaps) * 1000, 1),
+        **_percentiles("lateness", late),
+        **_percentiles("idle_lateness", idle),
+    }
+
+
+def _percentiles(name: str, late: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_p{part}_ms": round(percentile(late, part / 100) * 1000, 2) for part in (50, 99)}
 
 
 async def measure_gaps(model: LoadedModel, rounds: int) -> list[float]:
@@ -64,24 +108,24 @@ async def _one_gap(engine: EngineFront, model: LoadedModel, number: int) -> floa
     return max(after - before for before, after in itertools.pairwise(during))
 
 
-async def measure_lateness(model: LoadedModel, seconds: float) -> list[float]:
-    """How late a five-millisecond timer fires, in seconds, while sixteen rows decode and are read."""
+async def measure_lateness(model: LoadedModel | None, seconds: float) -> list[float]:
+    """How late a five-millisecond timer fires, in seconds, while sixteen rows decode and are read; None: none does."""
     late: list[float] = []
-    async with EngineFront.open(
-        headroom=lambda: 1 << 34, limits=EngineLimits(max_concurrent=SATURATING_ROWS)
-    ) as engine:
-        await engine.attach_model(model)
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                for row in range(SATURATING_ROWS):
-                    nursery.start_soon(_keep_busy, engine, model, row)
-                await trio.sleep(0.3)
-                until = trio.current_time() + seconds
-                while trio.current_time() < until:
-                    due = time.perf_counter() + LATENESS_TICK_SECONDS
-                    await trio.sleep(LATENESS_TICK_SECONDS)
-                    late.append(max(0.0, time.perf_counter() - due))
-                scope.cancel()
+    async with AsyncExitStack() as stack:
+        if model is not None:
+            limits = EngineLimits(max_concurrent=SATURATING_ROWS)
+            engine = await stack.enter_async_context(EngineFront.open(headroom=lambda: 1 << 34, limits=limits))
+            await engine.attach_model(model)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            for row in range(SATURATING_ROWS):
+                nursery.start_soon(_keep_busy, engine, model, row)
+            await trio.sleep(0.3)
+        until = trio.current_time() + seconds
+        while trio.current_time() < until:
+            due = time.perf_counter() + LATENESS_TICK_SECONDS
+            await trio.sleep(LATENESS_TICK_SECONDS)
+            late.append(max(0.0, time.perf_counter() - due))
     return late
 
 
@@ -93,15 +137,22 @@ async def _keep_busy(engine: EngineFront, model: LoadedModel, row: int) -> None:
                 await generation.receive_batch()
 
 
-def summary(gaps: Sequence[float], late: Sequence[float]) -> dict[str, float]:
-    """The figures in milliseconds."""
-    return {
-        "gap_worst_ms": round(max(gaps) * 1000, 1),
-        "gap_median_ms": round(statistics.median(gaps) * 1000, 1),
-        "lateness_p50_ms": round(percentile(late, 0.5) * 1000, 2),
-        "lateness_p99_ms": round(percentile(late, 0.99) * 1000, 2),
-    }
-
-
 def _prompt(length: int, row: int) -> tuple[int, ...]:
     return tuple(10 + (row * 7 + place * 3) % 200 for place in range(length))
+
+
+def main() -> None:
+    """Print the figures for the demo model as JSON."""
+    directory = Path(__file__).parents[1] / "provider" / "demo" / "model"
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    demo = replace(load_model("demo", directory), eos_ids=frozenset())
+    quick = "--quick" in sys.argv
+
+    async def measure() -> dict[str, float]:
+        return await measure_latency(demo, quick=quick)
+
+    print(json.dumps(trio.run(measure), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ import math
 import statistics
 import time
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from protocol.codec import decode_from_provider, encode
 from protocol.messages.from_provider import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from server.registry import Reservation
 
+CostModel: TypeAlias = Literal["v1", "v2"]
 MODEL: Final = "bench/model-4bit"
 PROMPTS: Final = (40, 120, 300, 500, 700, 900, 1_000)
 OUTPUTS: Final = (64, 128, 256)
@@ -73,10 +74,11 @@ class Channel:
 class Bench:
     """A registry with `size` providers of one model; of those `full` (0..1) have no room for a request."""
 
-    def __init__(self, size: int, *, full: float = 0.0, seed: int = 7) -> None:
+    def __init__(self, size: int, *, full: float = 0.0, seed: int = 7, cost_model: CostModel | None = None) -> None:
         self.random = Random(seed)
         self.now = 1_000.0
-        self.registry = Registry(clock=lambda: self.now, policy=RoutingPolicy(), random=Random(seed))
+        policy = RoutingPolicy() if cost_model is None else RoutingPolicy(cost_model=cost_model)
+        self.registry = Registry(clock=lambda: self.now, policy=policy, random=Random(seed))
         self.names = [f"session-{number}" for number in range(size)]
         self.number = 0
         self.held: list[Reservation] = []
@@ -176,6 +178,8 @@ class Bench:
             request = self.request()
             self.now += 0.001
             spent.append(_cpu_us(lambda request=request: self._decide(request)))  # type: ignore[misc]
+            if self.held:
+                self.held[-1].mark_streaming(self.now)
             if len(self.held) > HELD:
                 self.held.pop(self.random.randrange(HELD)).release(self.now)
         return statistics.median(spent)

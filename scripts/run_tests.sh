@@ -1,9 +1,12 @@
 #!/bin/sh
-# All tests of `make test`: unit, property and crash tests on all cores, then the end-to-end scenarios. Both run, whatever
-# the first says. With DARKBLOOM_TEST_AGAIN=1 the failed ones run once more, alone: on a busy machine that tells a missed
-# deadline from a defect. The first result stays in the output either way.
+# All tests of `make test`: unit, property and crash tests on all cores, then the end-to-end scenarios. All parts run,
+# whatever the first says. `full` runs everything at its nightly length, and once more with the pure-Python twin.
+# With DARKBLOOM_TEST_AGAIN=1 the failed ones run once more, alone: on a busy machine that tells a missed deadline from a
+# defect. The first result stays in the output either way.
+# usage: run_tests.sh PYTHON [full]
 set -u
 python=$1
+length=${2:-ordinary}
 failed=0
 
 # run NAME "PATHS" OPTION…
@@ -21,10 +24,20 @@ run() {
     failed=1
 }
 
-run unit "tests/unit tests/crash" -n auto --dist loadfile
-# Scenarios mostly wait; two at a time keep their deadlines on two cores. One restarts its provider dozens of times and
-# wants the machine for itself.
-alone=tests/e2e/test_canary_provider.py
-run e2e "tests/e2e" -n 2 --dist loadfile --ignore "$alone"
-run canary "$alone"
+# run_all NAME
+run_all() {
+    run "$1-unit" "tests/unit tests/crash" -n auto --dist loadfile
+    # Scenarios mostly wait; two at a time keep their deadlines on two cores.
+    run "$1-e2e" tests/e2e -n 2 --dist loadfile
+}
+
+if [ "$length" = full ]; then
+    export HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1
+    run_all full
+    unset HYPOTHESIS_PROFILE DARKBLOOM_TEST_FULL
+    export DARKBLOOM_NATIVE=0
+    run_all twin
+else
+    run_all ordinary
+fi
 exit "$failed"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from protocol.api import media, parameters
+from protocol.api.contents import check_contents, lower_contents
 from protocol.api.errors import invalid_request, payload_too_large
-from protocol.api.estimates import hold_bound, prompt_tokens
-from protocol.api.exact_json import decode_exact, split_object
+from protocol.api.estimates import hold_bound, prompt_tokens, text_tokens
+from protocol.api.exact_json import decode_exact
+from protocol.api.opened import MAX_BODY_BYTES, open_body
 from protocol.api.response_format import FormatKind, read_format
 from protocol.api.tools import check_history, check_tools, lower_legacy, read_choice
 
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
     from protocol.api.tools import ToolChoice
 
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 DEFAULT_OUTPUT_TOKENS: Final = 8192
 
 PRIVATE_FIELDS: Final = frozenset(
     {
+        "endpoint",
         "metadata",
         "metadata_details",
         "prompt_cache_key",
@@ -36,34 +38,24 @@ PRIVATE_FIELDS: Final = frozenset(
         "user",
     }
 )
-"""Members that never reach a provider: routing wishes, which select nothing, and names of the caller."""
+"""Members that never reach a provider: routing wishes, which select nothing, and names of the caller. `endpoint` says
+in which form a body is; that is ours to say.
+"""
 
 _TOOL_FIELDS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 _FIXED_FIELDS: Final = frozenset({"model", "messages", "stream", "n", *_TOOL_FIELDS, *parameters.BOUND_FIELDS})
 """Members that are no matter of a model's defaults."""
 
-_READ_FIELDS: Final[tuple[str, ...]] = (
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "metadata_details",
-    "n",
-    "tools",
-    "tool_choice",
-    "response_format",
-    *parameters.BOUND_FIELDS,
-    *parameters.CHECKED_FIELDS,
-)
 _NULL: Final = b"null"
 _ONE: Final = msgspec.Raw(b"1")
+_TEXT_ENDPOINT: Final = msgspec.Raw(b'"/v1/completions"')
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One checked request. Token counts are estimates; `requested_max` is the caller's own bound, or None.
 
     `has_tools`: the model may call functions; `forces_tool`: it must. `media_messages` are the decoded messages of a
-    request with media, else None.
+    request with media, else None. `raw_prompt`: the model is to continue a prompt that stands in the place of messages.
     """
 
     public_model: str
@@ -81,6 +73,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     format: FormatKind
     fields: dict[str, msgspec.Raw]
     media_messages: list[object] | None = None
+    raw_prompt: bool = False
 
     def __repr__(self) -> str:
         # The members hold the prompt.
@@ -109,6 +102,18 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
         fields = self.fields | {"messages": media.with_inlined(self.media_messages, inlined)}
         hold = hold_bound(fields, len(self.media_messages))
         return msgspec.structs.replace(self, fields=fields, prompt_tokens_hold=hold)
+
+    def with_raw_prompt(self, prompt: str) -> ChatRequest:
+        """The same request with a prompt that no chat template touches, in the place of its messages."""
+        fields = {name: value for name, value in self.fields.items() if name != "messages"}
+        fields["prompt"] = msgspec.Raw(msgspec.json.encode(prompt))
+        return msgspec.structs.replace(
+            self,
+            fields=fields,
+            raw_prompt=True,
+            prompt_tokens_estimate=text_tokens(prompt),
+            prompt_tokens_hold=hold_bound(fields, 0),
+        )
 
     def has(self, name: str) -> bool:
         """True if the caller sent the member, and not null."""
@@ -139,6 +144,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
             if name in members:
                 members[name] = bound
         members["max_tokens"] = bound
+        if self.raw_prompt:
+            members["endpoint"] = _TEXT_ENDPOINT
         members["stream"] = msgspec.Raw(b"true" if self.stream else b"false")
         body = msgspec.json.encode(members)
         if len(body) > limit_bytes:
@@ -158,21 +165,10 @@ def parse_chat_request(
     raise ApiError. Raises ApiError: 413 for too much, 422 for a schema that cannot be enforced, 400 with `param`
     for all else.
     """
-    if len(body) > limit_bytes:
-        raise payload_too_large(limit_bytes)
-    fields = split_object(body)
-    for name, raw in fields.items():
-        if name not in _READ_FIELDS:
-            decode_exact(raw)
-    values = {name: decode_exact(fields[name]) for name in _READ_FIELDS if name in fields}
-
-    model = values.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise invalid_request("model must be a non-empty string.", param="model")
-    if check_model is not None:
-        check_model(model)
+    fields, values, model = open_body(body, check_model=check_model, limit_bytes=limit_bytes)
     requested_max = parameters.output_bound(values)
     messages = _checked_messages(values.get("messages"))
+    to_lower = check_contents(messages)
     parameters.check_single_choice(values)
     parameters.check_sampling(values)
     stops = parameters.read_stops(values.get("stop"))
@@ -181,7 +177,9 @@ def parse_chat_request(
     if values.get("top_p") == 0:  # of no chance at all the most likely token is left; providers take no 0 here
         fields |= {"top_p": _ONE, "top_k": _ONE}
     wanted = read_format(values.get("response_format"))
-    if lower_legacy(fields):
+    if to_lower:
+        lower_contents(fields)
+    if lower_legacy(fields) or to_lower:
         values |= {name: decode_exact(fields[name]) for name in ("messages", *_TOOL_FIELDS) if name in fields}
         messages = _checked_messages(values["messages"])
     choice = read_choice(values.get("tool_choice"))

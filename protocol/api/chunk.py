@@ -7,11 +7,9 @@ from typing import Final
 import msgspec
 
 from protocol.api.errors import ApiError
-from protocol.api.exact_json import decode_exact
+from protocol.api.exact_json import decode_exact, encode_exact
 
 FINISH_REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-
-_EXACT_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class WireFunction(msgspec.Struct):
@@ -46,11 +44,15 @@ class WireDelta(msgspec.Struct):
 
 
 class WireChoice(msgspec.Struct):
-    """One choice; older providers send a complete `message` where others send a `delta`."""
+    """One choice; older providers send a complete `message` where others send a `delta`.
+
+    `text` is what continues a raw prompt.
+    """
 
     index: int = 0
     delta: WireDelta | None = None
     message: WireDelta | None = None
+    text: str | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -59,7 +61,7 @@ class WireChoice(msgspec.Struct):
         if self.delta is not None:
             return self.delta
         if self.message is None:
-            return WireDelta()
+            return WireDelta(content=self.text)
         for place, call in enumerate(self.message.tool_calls or []):
             call.index = place
         return self.message
@@ -74,7 +76,7 @@ class WireChoice(msgspec.Struct):
         if not raw.startswith(b"{"):
             return None
         try:
-            return _EXACT_ENCODER.encode(decode_exact(raw))
+            return encode_exact(decode_exact(raw))
         except ApiError:
             return None
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SHOULD_RETRY_HEADER: Final = "x-should-retry"
 """Header that both official SDKs obey before their own retry rules."""
+
+
+CHALLENGE: Final = ("WWW-Authenticate", 'Bearer realm="darkbloom"')
+"""What every 401 carries (RFC 9110, section 11.6.1; RFC 6750)."""
 
 
 class ApiError(Exception):
@@ -48,12 +55,14 @@ class ApiError(Exception):
         return f"ApiError({self.status}, {self.error_type!r}, code={self.code!r}, param={self.param!r})"
 
     def headers(self) -> list[tuple[str, str]]:
-        """Response headers that belong to this error: `Retry-After`, `x-should-retry`, `Allow`."""
+        """Response headers that belong to this error: `Retry-After`, `x-should-retry`, `WWW-Authenticate`, `Allow`."""
         found: list[tuple[str, str]] = []
         if self.retry_after_seconds is not None:
             found.append(("Retry-After", str(max(0, math.ceil(self.retry_after_seconds)))))
         if self.retryable is not None:
             found.append((SHOULD_RETRY_HEADER, "true" if self.retryable else "false"))
+        if self.status == 401:
+            found.append(CHALLENGE)
         if self.allow:
             found.append(("Allow", ", ".join(self.allow)))
         found += self.also
@@ -82,6 +91,13 @@ def invalid_request(message: str, *, param: str | None = None, code: str | None 
         param=param,
         retryable=False if status == 422 else None,
     )
+
+
+def renamed(error: ApiError, names: Mapping[str, str]) -> ApiError:
+    """The same error, which names a member as its caller does: `names` are those of another dialect by chat's."""
+    if error.param is not None:
+        error.param = names.get(error.param, error.param)
+    return error
 
 
 def payload_too_large(limit_bytes: int) -> ApiError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from protocol.api.exact_json import encode_exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import msgspec
 
 IMAGE_TOKENS: Final = 300
 VIDEO_TOKENS: Final = 1500
@@ -19,6 +21,7 @@ HOLD_PER_MESSAGE: Final = 16
 
 _HOLD_FIELDS: Final = (
     "messages",
+    "prompt",
     "tools",
     "functions",
     "response_format",
@@ -29,8 +32,7 @@ _HOLD_FIELDS: Final = (
     "reasoning",
     "reasoning_effort",
 )
-"""All that a chat template may write into the prompt."""
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+"""All that a chat template may write into the prompt, and the prompt itself where there is no template."""
 
 
 def text_tokens(text: str) -> int:
@@ -83,4 +85,4 @@ def _part_tokens(part: object) -> int:
 
 
 def _json_tokens(value: object) -> int:
-    return len(_ENCODER.encode(value)) // 4
+    return len(encode_exact(value)) // 4

@@ -16,6 +16,9 @@ MAX_MEMBERS: Final = 1024
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _EXACT: Final = msgspec.json.Decoder(float_hook=Decimal)
 
+encode_exact: Final = msgspec.json.Encoder(decimal_format="number").encode
+"""Compact JSON of what `decode_exact` gave, and of raw values in it: every number with its digits."""
+
 
 def decode_exact(text: bytes | msgspec.Raw) -> object:
     """Any JSON value; integers stay exact and fractions become `Decimal`.

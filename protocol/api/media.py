@@ -11,16 +11,17 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from protocol.api.errors import ApiError, invalid_request
+from protocol.api.exact_json import encode_exact
 
 Kind: TypeAlias = Literal["image", "video"]
 
 MAX_URL_CHARACTERS: Final = 8192
 """Of a remote URL; a `data:` URL is as long as its body allows."""
 
-_KINDS: Final[Mapping[str, Kind]] = {"image_url": "image", "video_url": "video"}
+KINDS: Final[Mapping[str, Kind]] = {"image_url": "image", "video_url": "video"}
 _FOREIGN_PARTS: Final = frozenset({"input_image", "input_video", "image", "video", "input_audio", "file", "input_file"})
-_MEDIA_PARTS: Final = _FOREIGN_PARTS | _KINDS.keys()
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+MEDIA_PARTS: Final = _FOREIGN_PARTS | KINDS.keys()
+"""Types of parts that are no text; those of other APIs are told apart later."""
 
 
 class MediaPart(NamedTuple):
@@ -57,12 +58,12 @@ def find_media(messages: Sequence[object]) -> tuple[MediaPart, ...]:
         url = given.get("url") if isinstance(given, dict) else given
         if not isinstance(url, str) or not url.strip():
             raise _wrong(f"{at} needs a URL.", "invalid_media_url")
-        media = MediaPart(place, index, _KINDS[kind], url)
+        media = MediaPart(place, index, KINDS[kind], url)
         if media.remote:
             if len(url) > MAX_URL_CHARACTERS:
                 raise _wrong(f"The URL of {at} is too long.", "invalid_media_url")
         else:
-            _check_inline(url, media.kind, at)
+            check_inline(url, media.kind, at)
         found.append(media)
     return tuple(found)
 
@@ -80,7 +81,7 @@ def with_inlined(messages: Sequence[object], inlined: Mapping[MediaPart, str]) -
         part[name] = part[name] | {"url": url} if isinstance(part[name], dict) else {"url": url}
         content[media.part] = part
         message["content"] = content
-    return msgspec.Raw(_ENCODER.encode(written))
+    return msgspec.Raw(encode_exact(written))
 
 
 def _parts(messages: Sequence[object]) -> Iterator[tuple[int, int, Mapping[str, object]]]:
@@ -95,19 +96,20 @@ def _parts(messages: Sequence[object]) -> Iterator[tuple[int, int, Mapping[str, 
 def _kind(part: Mapping[str, object]) -> str:
     """The type of a part that is no text; empty for all others."""
     kind = part.get("type")
-    return kind if isinstance(kind, str) and kind in _MEDIA_PARTS else ""
+    return kind if isinstance(kind, str) and kind in MEDIA_PARTS else ""
 
 
-def _check_inline(url: str, kind: Kind, at: str) -> None:
+def check_inline(url: str, kind: Kind, at: str, *, param: str = "messages") -> None:
+    """Raise ApiError 400 for a URL that holds no bytes of this kind; `at` names the part in the text."""
     head, comma, _ = url[:256].partition(",")
     if head[:5].lower() != "data:":
-        raise _wrong(f"The URL of {at} must begin with data:, http: or https:.", "media_invalid_scheme")
+        raise _wrong(f"The URL of {at} must begin with data:, http: or https:.", "media_invalid_scheme", param)
     media_type, *parameters = head[5:].lower().split(";")
     if not comma or "base64" not in (parameter.strip() for parameter in parameters):
-        raise _wrong(f"The data: URL of {at} must have the form data:<type>;base64,<data>.", "invalid_media_url")
+        raise _wrong(f"The data: URL of {at} must have the form data:<type>;base64,<data>.", "invalid_media_url", param)
     if media_type.partition("/")[0].strip() != kind:
-        raise _wrong(f"The data: URL of {at} must be of the type {kind}/….", "media_kind_mismatch")
+        raise _wrong(f"The data: URL of {at} must be of the type {kind}/….", "media_kind_mismatch", param)
 
 
-def _wrong(text: str, code: str) -> ApiError:
-    return invalid_request(text, param="messages", code=code)
+def _wrong(text: str, code: str, param: str = "messages") -> ApiError:
+    return invalid_request(text, param=param, code=code)

@@ -48,9 +48,6 @@ _BOOLEANS: Final = ("logprobs", "parallel_tool_calls")
 _OBJECTS: Final = ("reasoning", "chat_template_kwargs", "logit_bias", "stream_options")
 _BIAS: Final = _Range(-100, 100)
 
-CHECKED_FIELDS: Final = (*_RANGES, *_BOOLEANS, *_OBJECTS[:-1], "reasoning_effort", "stop")
-"""Members that `check_sampling` and `read_stops` look at, beside `stream_options`."""
-
 
 def is_number(value: object) -> bool:
     """True for a JSON number; `true` and `false` are not numbers."""
@@ -130,14 +127,14 @@ def read_stops(value: object, name: str = "stop") -> list[str]:
     return checked
 
 
-def check_forced_stops(stops: list[str]) -> None:
+def check_forced_stops(stops: list[str], name: str = "stop") -> None:
     """Raise ApiError 400 for stop strings that a forced tool choice does not allow."""
     fits = all(0 < len(stop.encode()) <= MAX_STOP_BYTES for stop in stops)
     if len(stops) > MAX_STOPS_WHEN_FORCED or not fits:
         raise invalid_request(
-            f"With a forced tool choice, stop takes at most {MAX_STOPS_WHEN_FORCED} non-empty strings of at most "
+            f"With a forced tool choice, {name} takes at most {MAX_STOPS_WHEN_FORCED} non-empty strings of at most "
             f"{MAX_STOP_BYTES} bytes.",
-            param="stop",
+            param=name,
         )
 
 

@@ -37,8 +37,10 @@ def plain_content(plaintext: bytes) -> str | None:
 def plain_text(choice: WireChoice) -> str | None:
     """The text of a choice that is one content delta and nothing else; None for any other choice."""
     delta = choice.delta
-    if delta is None or choice.finish_reason is not None:
+    if choice.finish_reason is not None:
         return None
+    if delta is None:
+        return choice.text or None if choice.message is None and choice.logprobs_absent() else None
     if delta.tool_calls or delta.refusal or delta.reasoning_details or delta.reasoning_text():
         return None
     if not choice.logprobs_absent():

@@ -67,7 +67,10 @@ class Slot(Wire, frozen=True, kw_only=True):
 
 
 class BackendCapacity(Wire, frozen=True, kw_only=True):
-    """Capacity of the machine in GiB; `free_for_load_gb` 0 means no load possible, None means not reported."""
+    """Capacity of the machine in GiB; `free_for_load_gb` 0 means no load possible, None means not reported.
+
+    `telemetry` is for measurement only; its members differ from one kind of provider to the next.
+    """
 
     slots: tuple[Slot, ...] = msgspec.field(default_factory=written_empty)
     gpu_memory_active_gb: float = msgspec.field(default_factory=float)
@@ -76,6 +79,7 @@ class BackendCapacity(Wire, frozen=True, kw_only=True):
     total_memory_gb: float = msgspec.field(default_factory=float)
     free_for_load_gb: float | None = None
     capacity_seq: Int = 0
+    telemetry: dict[str, object] | None = None
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):

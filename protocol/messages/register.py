@@ -1,6 +1,6 @@
 """`register` and `models_update`: what a provider is and which models it offers."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -58,6 +58,10 @@ class PrivacyCapabilities(Wire, frozen=True, kw_only=True):
     anti_debug_enabled: bool = msgspec.field(default_factory=bool)
     core_dumps_disabled: bool = msgspec.field(default_factory=bool)
     env_scrubbed: bool = msgspec.field(default_factory=bool)
+
+
+RAW_PROMPTS: Final = "raw_prompts"
+"""A feature: the provider takes bodies with the `endpoint` `/v1/completions`, and continues their prompt as it is."""
 
 
 class RegisterExtension(Wire, frozen=True, kw_only=True):

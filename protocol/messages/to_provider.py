@@ -58,13 +58,18 @@ class RuntimeStatus(Message, frozen=True, kw_only=True):
 
 
 class TrustStatus(Message, frozen=True, kw_only=True):
-    """Trust level and status after a change; `reason` is written even when it is empty."""
+    """Trust level and status after a change; `reason` is written even when it is empty.
+
+    `account` is `linked`, or `token_refused` for a machine whose token is unknown or was revoked; it is left out for
+    one that showed none.
+    """
 
     TYPE: ClassVar[str] = "trust_status"
 
     trust_level: str = msgspec.field(default_factory=str)
     status: str = msgspec.field(default_factory=str)
     reason: str = msgspec.field(default_factory=str)
+    account: str = ""
 
 
 class LoadModel(Message, frozen=True, kw_only=True):

@@ -25,13 +25,13 @@ def read_settings(coordinator: str | None) -> "ProviderSettings":
 
 def door_base(settings: "ProviderSettings", *, command: str) -> str:
     """Give the HTTP address of the coordinator; raises `CommandFailed`."""
-    from provider.account import door_address
-    from provider.link import AddressRefused, parse_address
-
     if settings.coordinator_url is None:
         raise CommandFailed(
             "No coordinator is named.", fix=f"darkbloom {command} --coordinator https://HOST", code=CONFIGURATION
         )
+    from provider.account import door_address
+    from provider.link import AddressRefused, parse_address
+
     try:
         return door_address(parse_address(settings.coordinator_url, allow_insecure=settings.allow_insecure_link))
     except AddressRefused as refused:

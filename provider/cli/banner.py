@@ -20,9 +20,9 @@ def tell_newer_release(configuration: "Configuration") -> None:
 
     if configuration.settings.coordinator_url is None or not (sys.stderr.isatty() and wants_update_check()):
         return
-    from provider.cli.root import installed_version
     from provider.update.state import read_update_state
     from provider.update.verdict import Verdict, compare
+    from provider.version import installed_version
 
     state = read_update_state(configuration.places.update_file)
     if time.time() - state.checked_at > AGAIN_SECONDS:

@@ -28,7 +28,9 @@ MAX_BATCH = 24
         'darkbloom benchmark --prompt "Why is the sky blue?" --max-tokens 200',
     ),
 )
-@click.option("--model", "wanted", metavar="ID | DIRECTORY | demo", help="Default: the largest model that fits.")
+@click.option(
+    "--model", "wanted", metavar="ID | DIRECTORY | demo", help="Default: `backend.model`, else the largest that fits."
+)
 @click.option("--iterations", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of every figure.")
 @click.option("--sweep", is_flag=True, help="Prompt lengths and batch sizes; this is the default.")
 @click.option("--prefill-lengths", default="128,512,2048", show_default=True, help="Prompt lengths in tokens.")
@@ -80,7 +82,7 @@ def command(
     settings = configuration.settings
     if not force:
         _refuse_beside_daemon(settings)
-    model_id, directory = _find(settings, wanted)
+    model_id, directory = _find(settings, wanted or settings.preferred_model)
     options = BenchmarkOptions(
         model_id=model_id,
         directory=directory,

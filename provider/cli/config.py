@@ -94,11 +94,11 @@ def set_(key: str, values: tuple[str, ...]) -> int:
     if key == "schedule":
         return _set_schedule(configuration, values)
     known = _known(key)
-    if len(values) != 1 and known.kind.accepted.startswith("a list") is False:
+    if len(values) != 1 and not known.kind.takes_many:
         raise CommandFailed(f"{key} takes one value.", fix=f"darkbloom config set {key} VALUE", code=USAGE)
     written = _converted(known, values)
     _write(configuration, {key: written})
-    click.echo(f"{key} = {written}")
+    click.echo(f"{key} = {_as_toml(written)}")
     return OK
 
 
@@ -151,37 +151,29 @@ def _known(key: str) -> "FileKey":
 def _converted(key: "FileKey", values: tuple[str, ...]) -> object:
     """Read what was typed as the TOML value that the key takes, and check it; raises `CommandFailed`."""
     from protocol.settings import PREFIX
-    from provider.config.file_keys import NAMES, SWITCH, TEXT
     from provider.config.load import setting_forms
 
-    value: object
-    text = values[0]
-    if key.kind is NAMES:
-        value = [name for entry in values for name in entry.split(",") if name]
-    elif key.kind is SWITCH:
-        value = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}.get(
-            text.lower(), text
-        )
-    elif key.kind is TEXT or key.kind.accepted.startswith("a URL"):
-        value = text
-    else:
-        value = int(text) if text.lstrip("-").isdigit() else _number(text)
+    value = key.kind.typed(values)
     try:
         setting_forms()[PREFIX + key.setting].parse(key.kind.text(value))
     except ValueError:
         raise CommandFailed(
-            f"{key.name} must be {key.accepted}, not {text!r}.",
+            f"{key.name} must be {key.accepted}, not {' '.join(values)!r}.",
             fix=f"darkbloom config get {key.name}",
             code=USAGE,
         ) from None
     return value
 
 
-def _number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _as_toml(value: object) -> str:
+    """Write a value as it stands in the file, on one line."""
+    import tomlkit
+
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return table.as_string()
+    return tomlkit.item(value).as_string()
 
 
 def _write(configuration: "Configuration", values: dict[str, object | None]) -> None:

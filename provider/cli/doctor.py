@@ -159,9 +159,9 @@ def _daemon_probes(configuration: "Configuration") -> "Iterator[tuple[str, str, 
 def _coordinator_probes(
     configuration: "Configuration", base: str, refusal: str, platform: str
 ) -> "Iterator[tuple[str, str, Probe]]":
-    from provider.cli.root import installed_version
     from provider.doctor import coordinator
     from provider.doctor.finding import warned
+    from provider.version import installed_version
 
     if not base:
         fix = "darkbloom config set coordinator.url wss://HOST"
@@ -197,8 +197,8 @@ def _support(configuration: "Configuration | None") -> dict[str, object]:
     import platform
 
     from provider.account import TokenFile
-    from provider.cli.root import installed_version
     from provider.status.pid_file import running_pid
+    from provider.version import installed_version
 
     details: dict[str, object] = {
         "version": installed_version(),

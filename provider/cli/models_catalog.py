@@ -28,7 +28,9 @@ def command(model_type: str, coordinator: str | None, as_json: bool) -> int:
     catalogue = ask_catalogue(configuration, lambda client: client.catalogue(model_type), command="models catalog")
     here = {model.model_id for model in scan_models(cache) if model.facts is not None}
     physical = open_system_memory().physical()
-    entries = [(entry, _fits(entry, physical, configuration.settings)) for entry in catalogue.models if entry.active]
+    entries = [
+        (entry, fits_entry(entry, physical, configuration.settings)) for entry in catalogue.models if entry.active
+    ]
     if as_json:
         print_json({"models": [_described(entry, fits, entry.id in here) for entry, fits in entries]})
         return OK
@@ -43,7 +45,8 @@ def command(model_type: str, coordinator: str | None, as_json: bool) -> int:
     return OK
 
 
-def _fits(entry: "CatalogEntry", physical: int, settings: "ProviderSettings") -> bool:
+def fits_entry(entry: "CatalogEntry", physical: int, settings: "ProviderSettings") -> bool:
+    """Whether a model of the catalogue can be served by a machine with this much memory, in bytes."""
     from provider.memory.fit import fits_machine
     from provider.memory.policy import GIB, padded_weights
 

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 import click
 
 from provider.cli.examples import examples
-from provider.cli.exits import OK, CommandFailed
+from provider.cli.exits import INTERRUPTED, OK, CommandFailed
 from provider.cli.models_shared import ask_catalogue, coordinator_option, find_entry, open_cache, size_text
 from provider.cli.session import print_json
 
 if TYPE_CHECKING:
     from provider.catalog.client import CatalogClient
     from provider.catalog.download import Downloaded
+    from provider.config import Configuration
     from provider.models.hub import HubCache
-
-INTERRUPTED = 130
 
 
 @click.command(name="download", epilog=examples("darkbloom models download mlx-community/Qwen3-8B-4bit"))
@@ -29,8 +28,19 @@ def command(model_id: str, coordinator: str | None, cdn: str | None, jobs: int, 
     An interrupted download goes on where it stopped when the same command is run again. A model that is here already is
     checked. `darkbloom models pull ID` is the same.
     """
-    configuration, cache = open_cache(coordinator)
-    server = cdn or configuration.settings.model_cdn_url or ""
+    configuration, _cache = open_cache(coordinator)
+    download_model(configuration, model_id, server=cdn or "", jobs=jobs, as_json=as_json)
+    return OK
+
+
+def download_model(
+    configuration: "Configuration", model_id: str, *, server: str = "", jobs: int = 4, as_json: bool = False
+) -> None:
+    """Download a model of the catalogue and say so; raises `CommandFailed`."""
+    from provider.models.hub import HubCache
+
+    cache = HubCache(configuration.settings.models_directory)
+    server = server or configuration.settings.model_cdn_url or ""
     try:
         downloaded = ask_catalogue(
             configuration,
@@ -40,15 +50,17 @@ def command(model_id: str, coordinator: str | None, cdn: str | None, jobs: int, 
     except (KeyboardInterrupt, BaseExceptionGroup) as ended:
         if isinstance(ended, BaseExceptionGroup) and ended.subgroup(KeyboardInterrupt) is None:
             raise
-        click.echo("\nInterrupted; the same command goes on where it stopped.", err=True)
-        return INTERRUPTED
+        raise CommandFailed(
+            f"The download of {model_id} was interrupted; it goes on where it stopped.",
+            fix=f"darkbloom models download {model_id}",
+            code=INTERRUPTED,
+        ) from None
     if as_json:
         print_json({"id": model_id, "snapshot": str(downloaded.directory), "fetched_bytes": downloaded.fetched_bytes})
     elif downloaded.fetched_bytes:
         click.echo(f"{model_id} is ready ({size_text(downloaded.fetched_bytes)} fetched, all files verified).")
     else:
         click.echo(f"{model_id} is here already, and all its files are right.")
-    return OK
 
 
 async def _download(

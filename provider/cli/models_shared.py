@@ -1,6 +1,7 @@
 """What the `models` commands share: the cache, the catalogue, sizes in words, JSON on the standard output."""
 
 import difflib
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,8 +36,14 @@ def open_cache(coordinator: str | None = None) -> "tuple[Configuration, HubCache
     return configuration, HubCache(configuration.settings.models_directory)
 
 
-def ask_catalogue(configuration: "Configuration", use: "Callable[[CatalogClient], Awaitable[T]]", *, command: str) -> T:
-    """Run `use` with the coordinator's catalogue; what fails there becomes one sentence."""
+def ask_catalogue(
+    configuration: "Configuration",
+    use: "Callable[[CatalogClient], Awaitable[T]]",
+    *,
+    command: str,
+    limit_seconds: float = math.inf,
+) -> T:
+    """Run `use` with the coordinator's catalogue; what fails there, or takes too long, becomes one sentence."""
     import trio
 
     from provider.catalog.client import CatalogClient
@@ -45,11 +52,14 @@ def ask_catalogue(configuration: "Configuration", use: "Callable[[CatalogClient]
     base = base_of(configuration, command=command)
 
     async def run() -> T:
-        async with CatalogClient.open(base) as client:
-            return await use(client)
+        with trio.fail_after(limit_seconds):
+            async with CatalogClient.open(base) as client:
+                return await use(client)
 
     try:
         return trio.run(run)
+    except trio.TooSlowError:
+        raise CommandFailed(f"The coordinator {base} did not answer within {limit_seconds:g} s.") from None
     except (CatalogFailed, DownloadFailed) as failed:
         raise CommandFailed(str(failed)) from None
 

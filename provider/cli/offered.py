@@ -19,14 +19,14 @@ def offered_models(
 ) -> "tuple[OfferedModel, ...]":
     """Find what is named: `demo`, a DIRECTORY, ID=DIRECTORY, or the id of a downloaded model.
 
-    Without names those that are enabled in the configuration; with `take_all` every model that can be served. Raises
-    `CommandFailed`.
+    Without names those of the configuration (see `chosen_models`); with `take_all` every model that can be served.
+    Raises `CommandFailed`.
     """
     from provider.daemon import OfferedModel
     from provider.models.hub import HubCache
     from provider.models.scan import scan_models
 
-    wanted = tuple(names) or (() if take_all else settings.enabled_models)
+    wanted = tuple(names) or (() if take_all else chosen_models(settings))
     if wanted and all(_is_folder(name) or name == DEMO for name in wanted):
         return tuple(_named(name) for name in wanted)
     found = {model.model_id: model for model in scan_models(HubCache(settings.models_directory))}
@@ -54,6 +54,18 @@ def offered_models(
             )
         offered.append(OfferedModel(name, model.facts.directory))
     return tuple(offered)
+
+
+def chosen_models(settings: "ProviderSettings") -> tuple[str, ...]:
+    """Give the models that the configuration names: the enabled ones, else the preferred one."""
+    return settings.enabled_models or ((settings.preferred_model,) if settings.preferred_model else ())
+
+
+def model_id_of(name: str) -> str:
+    """Give the id under which a named model is offered."""
+    from provider.demo import DEMO_MODEL_ID
+
+    return DEMO_MODEL_ID if name == DEMO else name
 
 
 def as_arguments(offered: "Sequence[OfferedModel]", names: Sequence[str]) -> tuple[str, ...]:

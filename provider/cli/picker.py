@@ -1,52 +1,44 @@
 """Choosing models with the keyboard: space marks, Enter takes, q leaves everything as it is."""
 
-from typing import TYPE_CHECKING, Final
+import shutil
+from collections.abc import Sequence
+from typing import Final
 
 import click
 
 from provider.cli.exits import INTERRUPTED, CommandFailed
-
-if TYPE_CHECKING:
-    from provider.config import ProviderSettings
-    from provider.models.facts import ModelFacts
+from provider.cli.picker_choices import Choice
 
 _UP: Final = ("\x1b[A", "k")
 _DOWN: Final = ("\x1b[B", "j")
+_MIN_ROWS: Final = 3
+_FACTS: Final = 49
+"""Columns of everything in a line but the name of its model."""
+
+_OTHER_LINES: Final = 3
+"""The question, the sum, and the line of the cursor."""
 
 
-def pick_models(settings: "ProviderSettings") -> tuple[str, ...]:
-    """Show the models of this machine and let the user mark some; raises `CommandFailed` when they leave."""
-    from provider.memory.fit import fits_machine
-    from provider.memory.policy import padded_weights
-    from provider.memory.system import open_system_memory
-    from provider.models.hub import HubCache
-    from provider.models.scan import scan_models
+def pick(choices: Sequence[Choice], *, physical: int) -> tuple[Choice, ...]:
+    """Let the user mark some of the choices; `physical` is the machine's memory in bytes.
 
-    physical, policy = open_system_memory().physical(), settings.memory_policy()
-    found = [
-        model.facts
-        for model in scan_models(HubCache(settings.models_directory))
-        if model.is_servable
-        and model.facts is not None
-        and fits_machine(padded_weights(model.facts.disk_bytes), physical, policy)
-    ]
-    if not found:
-        raise CommandFailed(
-            f"No model in {settings.models_directory} can be served here.",
-            fix="darkbloom models catalog, then darkbloom models download ID (or --model demo)",
-        )
-    found.sort(key=lambda facts: -facts.disk_bytes)
-    return _Picker(found, physical).run()
+    Raises `CommandFailed` when they leave.
+    """
+    return _Picker(choices, physical).run()
 
 
 class _Picker:
-    def __init__(self, models: "list[ModelFacts]", physical: int) -> None:
-        self._models = models
+    def __init__(self, choices: Sequence[Choice], physical: int) -> None:
+        self._choices = choices
         self._marked: set[int] = set()
         self._at = 0
+        self._first = 0
         self._physical = physical
+        screen = shutil.get_terminal_size()
+        self._columns = screen.columns - 1
+        self._rows = min(len(choices), max(_MIN_ROWS, screen.lines - _OTHER_LINES))
 
-    def run(self) -> tuple[str, ...]:
+    def run(self) -> tuple[Choice, ...]:
         click.echo("Which models should this machine offer?  space: mark   Enter: take   q: leave")
         self._draw()
         while True:
@@ -58,24 +50,38 @@ class _Picker:
                 raise CommandFailed("Nothing was chosen; nothing has changed.", code=INTERRUPTED)
             if key in ("\r", "\n"):
                 if self._marked:
-                    return tuple(self._models[index].model_id for index in sorted(self._marked))
+                    return tuple(self._choices[index] for index in sorted(self._marked))
                 continue
             self._turn(key)
-            click.echo(f"\x1b[{len(self._models) + 1}A", nl=False)
+            click.echo(f"\x1b[{self._rows + 1}A", nl=False)
             self._draw()
 
     def _turn(self, key: str) -> None:
         if key in _UP:
-            self._at = (self._at - 1) % len(self._models)
+            self._at = (self._at - 1) % len(self._choices)
         elif key in _DOWN:
-            self._at = (self._at + 1) % len(self._models)
+            self._at = (self._at + 1) % len(self._choices)
         elif key == " ":
             self._marked ^= {self._at}
+        self._first = min(self._at, max(self._first, self._at - self._rows + 1))
 
     def _draw(self) -> None:
-        for index, facts in enumerate(self._models):
-            pointer, mark = (">" if index == self._at else " "), ("x" if index in self._marked else " ")
-            context = f"{facts.context_tokens // 1024}k context" if facts.context_tokens else ""
-            click.echo(f"\x1b[2K{pointer} [{mark}] {facts.model_id:<48} {facts.estimated_memory_gb:6.1f} GB  {context}")
-        total = sum(self._models[index].estimated_memory_gb for index in self._marked)
-        click.echo(f"\x1b[2K  marked: {total:.1f} GB of {self._physical / 2**30:.1f} GB")
+        for index in range(self._first, self._first + self._rows):
+            self._print(self._line(index))
+        total = sum(self._choices[index].memory_gb for index in self._marked)
+        hidden = len(self._choices) - self._rows
+        more = f"   ({hidden} more above and below)" if hidden else ""
+        self._print(f"  marked: {total:.1f} GB of {self._physical / 2**30:.1f} GB{more}")
+
+    def _line(self, index: int) -> str:
+        choice = self._choices[index]
+        pointer, mark = (">" if index == self._at else " "), ("x" if index in self._marked else " ")
+        context = f"{choice.context_tokens // 1024}k context" if choice.context_tokens else ""
+        where = "" if choice.is_here else f"download {choice.disk_gb:.1f} GB"
+        facts = f"{choice.memory_gb:6.1f} GB  {context:<13}  {where}".rstrip()
+        room = max(8, min(48, self._columns - _FACTS))
+        name = choice.model_id if len(choice.model_id) <= room else f"…{choice.model_id[1 - room :]}"
+        return f"{pointer} [{mark}] {name:<{room}} {facts}"
+
+    def _print(self, line: str) -> None:
+        click.echo(f"\x1b[2K{line[: self._columns]}")

@@ -31,6 +31,8 @@ def command(last: str, dry_run: bool, yes: bool, coordinator: str | None) -> int
 
     configuration = configured({"DARKBLOOM_COORDINATOR_URL": coordinator})
     path = configuration.settings.log_file or configuration.places.log_file
+    if not path.exists():
+        raise CommandFailed(f"There is no log at {path}.", fix="darkbloom start")
     entries = read_log(path, lines=100_000, since=time.time() - span_seconds(last))
     if not entries:
         raise CommandFailed(f"The log {path} has nothing of the last {last}.", fix="darkbloom report --last 7d")

@@ -48,18 +48,10 @@ HIDDEN: Final = {
 """Commands that machines run, and those of another platform."""
 
 
-def installed_version() -> str:
-    """Give the version of the installed distribution, or `0+unknown` when it runs from a bare tree."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("darkbloom")
-    except PackageNotFoundError:
-        return "0+unknown"
-
-
 def _print_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
+        from provider.version import installed_version
+
         click.echo(f"darkbloom {installed_version()}")
         context.exit()
 
@@ -108,9 +100,9 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return OK
     except click.UsageError as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        if error.ctx is not None:
-            click.echo(f"  fix: {error.ctx.command_path} --help", err=True)
+        # The library sets its lists of choices over several lines.
+        click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+        click.echo(f"  fix: {error.ctx.command_path if error.ctx else 'darkbloom'} --help", err=True)
         return USAGE
     except click.Abort:
         return FAILURE

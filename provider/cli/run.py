@@ -1,12 +1,14 @@
 """`darkbloom run`: chat with a model of this machine."""
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
+from provider.cli.offered import model_id_of
 from provider.cli.session import configured
 
 if TYPE_CHECKING:
@@ -22,16 +24,17 @@ if TYPE_CHECKING:
         "darkbloom run mlx-community/Qwen3-8B-4bit --system 'Answer briefly.'",
     ),
 )
-@click.argument("model")
+@click.argument("model", required=False)
 @click.argument("prompt", required=False)
 @click.option("--max-tokens", type=click.IntRange(1), help="Longest answer.")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="0 is repeatable, higher is more varied.")
 @click.option("--system", help="What the model should know before the conversation.")
 def command(
-    model: str, prompt: str | None, max_tokens: int | None, temperature: float | None, system: str | None
+    model: str | None, prompt: str | None, max_tokens: int | None, temperature: float | None, system: str | None
 ) -> int:
     """Ask a model once, or chat with it when no PROMPT is given (an empty line ends).
 
+    Without MODEL the one that `backend.model` of the configuration names is meant.
     A running provider with a local endpoint answers; otherwise the model is loaded for this conversation only.
     """
     import trio
@@ -40,9 +43,13 @@ def command(
     from provider.local.chat_client import Asked
 
     configuration = configured()
+    model = model or configuration.settings.preferred_model
+    if model is None:
+        raise CommandFailed("No model is named.", fix="darkbloom run demo, or darkbloom config set backend.model ID")
     asked = Asked(model=model, messages=_first(system), max_tokens=max_tokens, temperature=temperature)
     info = read_local_info(configuration.places.local_file)
     if info is not None:
+        asked = replace(asked, model=model_id_of(model))
         trio.run(_converse, info.base_url, info.api_key, asked, prompt)
         return OK
     from provider.cli.foreground import restart_clean
@@ -57,8 +64,6 @@ def _first(system: str | None) -> list[dict[str, str]]:
 
 async def _with_own_engine(configuration: "Configuration", asked: "Asked", prompt: str | None) -> int:
     """Run a provider without a coordinator in this process, for the length of the conversation."""
-    from dataclasses import replace
-
     import trio
 
     from provider.cli.engine_installed import require_engine
@@ -97,8 +102,6 @@ async def _with_own_engine(configuration: "Configuration", asked: "Asked", promp
 
 
 async def _converse(base_url: str, token: str, asked: "Asked", prompt: str | None) -> None:
-    from dataclasses import replace
-
     import trio
 
     messages = list(asked.messages)
@@ -131,7 +134,8 @@ async def _print_answer(base_url: str, token: str, asked: "Asked") -> str:
                     pieces.append(text)
                     click.echo(text, nl=False)
     except AnswerFailed as failed:
-        click.echo()
+        if pieces:
+            click.echo()
         raise CommandFailed(str(failed), fix="darkbloom status") from None
     click.echo()
     return "".join(pieces)

@@ -1,62 +1,26 @@
-"""`darkbloom serve`: `start --foreground` under a shorter name."""
+"""`darkbloom serve`: `start --foreground` under a shorter name, with the options that mean something there."""
+
+from typing import Final
 
 import click
 
 from provider.cli.examples import examples
-from provider.cli.serving_options import (
-    all_option,
-    concurrent_option,
-    coordinator_option,
-    idle_option,
-    insecure_option,
-    local_options,
-    model_option,
-    overrides_of,
-    parent_option,
+from provider.cli.start import command as start
+
+OF_THE_SERVICE: Final = ("foreground", "timeout", "force")
+"""Options of `start` that say how to start in the background."""
+
+
+@click.pass_context
+def _serve(context: click.Context, /, **options: object) -> int:
+    result: int = context.invoke(start, foreground=True, **options)
+    return result
+
+
+command = click.Command(
+    name="serve",
+    callback=_serve,
+    params=[option for option in start.params if option.name not in OF_THE_SERVICE],
+    help="Serve requests in this terminal until SIGTERM or Ctrl-C; running requests finish first.",
+    epilog=examples("darkbloom serve --model demo --coordinator wss://HOST"),
 )
-
-
-@click.command(name="serve", epilog=examples("darkbloom serve --model demo --coordinator wss://HOST"))
-@model_option
-@all_option
-@coordinator_option
-@insecure_option
-@concurrent_option
-@idle_option
-@click.option("--local-endpoint", is_flag=True, help="Serve programs on this machine too.")
-@local_options
-@parent_option
-def command(
-    models: tuple[str, ...],
-    take_all: bool,
-    coordinator: str | None,
-    insecure_link: bool,
-    max_concurrent: int | None,
-    idle_timeout: int | None,
-    local_endpoint: bool,
-    port: int | None,
-    bind: str | None,
-    no_auth: bool,
-    stop_with_parent: bool,
-) -> int:
-    """Serve requests in this terminal until SIGTERM or Ctrl-C; running requests finish first."""
-    from provider.cli.foreground import Foreground, serve
-
-    overrides = overrides_of(
-        coordinator=coordinator,
-        insecure_link=insecure_link,
-        max_concurrent=max_concurrent,
-        idle_timeout=idle_timeout,
-        port=port,
-        bind=bind,
-        no_auth=no_auth,
-    )
-    return serve(
-        Foreground(
-            models=models,
-            take_all=take_all,
-            overrides=overrides,
-            local=local_endpoint,
-            stop_with_parent=stop_with_parent,
-        )
-    )

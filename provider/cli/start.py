@@ -62,8 +62,8 @@ def command(
 
     Without --foreground a background service is installed and started: launchd on macOS, systemd on Linux, a plain
     background process where there is neither. It starts again after a crash and, with launchd or systemd, after a
-    restart of the machine. In the foreground the first SIGTERM or Ctrl-C drains: running requests finish. A second
-    one ends them early.
+    restart of the machine. The chosen models and the first coordinator are remembered. In the foreground the first
+    SIGTERM or Ctrl-C drains: running requests finish. A second one ends them early.
     """
     if local and local_endpoint:
         raise CommandFailed(

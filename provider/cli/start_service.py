@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,8 +11,9 @@ from provider.cli.banner import tell_newer_release
 from provider.cli.engine_installed import require_engine
 from provider.cli.exits import CONFIGURATION, OK, CommandFailed
 from provider.cli.home import last_log_lines, open_home
-from provider.cli.offered import as_arguments, offered_models
+from provider.cli.offered import as_arguments
 from provider.cli.session import session
+from provider.cli.start_choices import ask_idle, check_memory, choose_models, save_coordinator, save_models
 
 if TYPE_CHECKING:
     from provider.config import ProviderSettings
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from provider.service.life import Home
     from provider.service.manager import ServiceManager
     from provider.service.spec import ServiceSpec
-
-MIN_MEMORY_GB: Final = 8
 
 _FLAGS: Final = {
     "DARKBLOOM_COORDINATOR_URL": "--coordinator",
@@ -57,10 +55,14 @@ def start_service(wanted: Wanted) -> int:
     old_pid = home.pid
     if old_pid is not None and not wanted.force:
         raise CommandFailed(f"A provider runs already (pid {old_pid}).", fix="darkbloom restart, or darkbloom switch")
-    names, offered = _choose_models(wanted, settings)
-    _check_memory(offered, settings)
-    _ask_idle(wanted, home)
-    _save_models(home, names)
+    names, offered = choose_models(
+        home.configuration, wanted.models, take_all=wanted.take_all, asks_coordinator=not wanted.is_local
+    )
+    check_memory(offered, settings)
+    if not (wanted.models or wanted.take_all or wanted.has_idle_choice):
+        ask_idle(home.configuration)
+    save_models(home.configuration, names)
+    save_coordinator(home.configuration, wanted.overrides)
     if old_pid is not None:
         from provider.cli.stop import stop
 
@@ -185,66 +187,3 @@ def _check_coordinator(wanted: Wanted, settings: "ProviderSettings") -> None:
         parse_address(settings.coordinator_url, allow_insecure=settings.allow_insecure_link)
     except AddressRefused as refused:
         raise CommandFailed(str(refused), code=CONFIGURATION) from None
-
-
-def _choose_models(wanted: Wanted, settings: "ProviderSettings") -> "tuple[tuple[str, ...], tuple[OfferedModel, ...]]":
-    names = tuple(wanted.models)
-    if not names and not wanted.take_all:
-        names = settings.enabled_models
-        if not names and sys.stdin.isatty() and sys.stdout.isatty():
-            from provider.cli.picker import pick_models
-
-            names = pick_models(settings)
-    if not names and not wanted.take_all:
-        raise CommandFailed("No model is chosen.", fix="darkbloom start --model ID, or darkbloom start --all")
-    offered = offered_models(names, settings, take_all=wanted.take_all)
-    return (names or tuple(model.model_id for model in offered)), offered
-
-
-def _check_memory(offered: "Sequence[OfferedModel]", settings: "ProviderSettings") -> None:
-    """Refuse machines that are too small for any model but the tiny ones."""
-    from provider.memory.policy import GIB, SMALL_MODEL
-    from provider.memory.system import open_system_memory
-    from provider.models.facts import FolderUnusable, weight_bytes
-
-    if settings.dev:
-        return
-    found = open_system_memory().physical() / GIB
-    try:
-        is_tiny = all(weight_bytes(model.directory) < SMALL_MODEL for model in offered)
-    except FolderUnusable:
-        is_tiny = False
-    # What a machine of 8 GB reports is a little less.
-    if found < MIN_MEMORY_GB * 0.9 and not is_tiny:
-        raise CommandFailed(
-            f"This machine has {found:.1f} GB of memory; {MIN_MEMORY_GB} GB are needed for these models.",
-            fix="darkbloom start --model demo",
-        )
-
-
-def _ask_idle(wanted: Wanted, home: "Home") -> None:
-    """Ask once, on the first interactive start, what is to happen with unused models."""
-    if wanted.models or wanted.take_all or wanted.has_idle_choice or not sys.stdin.isatty():
-        return
-    if home.configuration.loaded.sources.get("DARKBLOOM_IDLE_TIMEOUT") != "default":
-        return
-    click.echo("Unused models: keep them loaded (k), unload after 60 idle minutes (Enter), or after N minutes (N)?")
-    answer = click.prompt("", default="60", show_default=False, prompt_suffix="> ").strip().lower()
-    minutes = 0 if answer in ("k", "keep") else int(answer) if answer.isascii() and answer.isdigit() else 60
-    _change(home.configuration.file.path, {"backend.idle_timeout_mins": minutes})
-
-
-def _save_models(home: "Home", names: Sequence[str]) -> None:
-    """Remember the choice of downloaded models; folders and the demo model are no names of the cache."""
-    plain = [name for name in names if "=" not in name and name != "demo" and not Path(name).expanduser().is_dir()]
-    if plain and plain == list(names) and tuple(plain) != home.configuration.settings.enabled_models:
-        _change(home.configuration.file.path, {"backend.enabled_models": plain})
-
-
-def _change(path: Path, values: Mapping[str, object | None]) -> None:
-    from provider.config.edit import EditRefused, change_config
-
-    try:
-        change_config(path, values)
-    except EditRefused as refused:
-        raise CommandFailed(str(refused)) from None

@@ -21,9 +21,9 @@ def command(is_live: bool, as_json: bool) -> int:
     The figures come from the file daemon-state.json, which the daemon writes every few seconds; the command needs no
     network and never disturbs it.
     """
-    from provider.cli.root import installed_version
     from provider.status.look import look
     from provider.status.text import status_lines
+    from provider.version import installed_version
 
     configuration = configured(quiet=as_json or is_live)
     version, config_file = installed_version(), str(configuration.file.path)

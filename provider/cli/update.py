@@ -39,10 +39,10 @@ def command(
     minutes. A program that came with pip is updated with pip; then the command is printed.
     """
     home = open_home({"DARKBLOOM_COORDINATOR_URL": coordinator})
-    from provider.cli.root import installed_version
     from provider.update import compare
     from provider.update.place import find_installation
     from provider.update.state import read_update_state
+    from provider.version import installed_version
 
     version = installed_version()
     release = _latest(home)
@@ -110,6 +110,7 @@ def _install(home: "Home", release: "Release", installation: "Installation", *, 
                 stage(
                     release,
                     installation,
+                    keys=home.configuration.settings.update_keys,
                     progress=lambda done, total: bar.update(max(0, 100 * done // max(1, total) - bar.pos)),
                 )
             state = read_update_state(places.update_file)

@@ -3,7 +3,6 @@
 Invariant: the file is read again under the lock, and appears complete or not at all; comments and unknown keys stay.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from tomlkit import TOMLDocument
 from tomlkit.container import Container
 from tomlkit.items import Table
 
+from provider.files import replace_file
 from provider.host.file_lock import FileLock, FileLocked
 
 LOCK_SECONDS: Final = 5.0
@@ -40,7 +40,7 @@ def edit_config(path: Path, edit: Callable[[TOMLDocument], None]) -> None:
             except FileNotFoundError:
                 document = tomlkit.document()
             edit(document)
-            _replace(path, tomlkit.dumps(document))
+            replace_file(path, tomlkit.dumps(document).encode(), durable=True)
     except (tomlkit.exceptions.TOMLKitError, UnicodeDecodeError) as error:
         raise EditRefused(f"{path} is not TOML ({type(error).__name__}); mend it by hand first.") from None
     except OSError as error:
@@ -78,16 +78,3 @@ def _locked(path: Path) -> FileLock:
             if time.monotonic() >= deadline:
                 raise EditRefused(f"Another program changes the configuration ({held.holder}); try again.") from None
             time.sleep(_POLL_SECONDS)
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protocol.settings import boolean, duration, path, setting, text, words
 from provider.config.schedule_form import schedule_windows
+from provider.config.update_key_form import update_keys
 from provider.schedule.windows import Schedule
 
 
@@ -112,6 +113,14 @@ class LifeSettings:
         default=300.0,
         group="Update",
         meaning="Longest random wait before a staged release is put in place.",
+    )
+    update_keys: tuple[bytes, ...] = setting(
+        "UPDATE_KEYS",
+        update_keys(),
+        default=(),
+        group="Update",
+        meaning="Keys of which one must have signed a release; by default those that the installed bundle names. "
+        "Without any, the hashes of the release are trusted.",
     )
     telemetry: bool = setting(
         "TELEMETRY",

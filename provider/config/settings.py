@@ -28,6 +28,7 @@ from provider.config.catalog_settings import CatalogSettings
 from provider.config.identity_settings import IdentitySettings
 from provider.config.life_settings import LifeSettings
 from provider.config.local_settings import LocalSettings
+from provider.config.serving_settings import MIN_PREFILL_STEP, ServingSettings
 from provider.memory.policy import GIB, PolicySettings
 
 KNOWN_ELSEWHERE: Final = frozenset(
@@ -39,7 +40,7 @@ _LINK_SCHEMES: Final = ("ws", "wss", "http", "https")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProviderSettings(LifeSettings, LocalSettings, CatalogSettings, IdentitySettings):
+class ProviderSettings(LifeSettings, LocalSettings, ServingSettings, CatalogSettings, IdentitySettings):
     """Durations in seconds, memory in GiB where the name ends in `_gb`."""
 
     # --- coordinator ---
@@ -176,6 +177,8 @@ class ProviderSettings(LifeSettings, LocalSettings, CatalogSettings, IdentitySet
         """Name every rule that is broken across settings."""
         if self.link_pong_timeout <= self.link_ping:
             yield "DARKBLOOM_LINK_PONG_TIMEOUT must be longer than DARKBLOOM_LINK_PING."
+        if 0 < self.prefill_step < MIN_PREFILL_STEP:
+            yield f"DARKBLOOM_PREFILL_STEP is {self.prefill_step}; write at least {MIN_PREFILL_STEP}, or 0."
 
     @property
     def state_directory(self) -> Path:

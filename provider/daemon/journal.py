@@ -1,12 +1,13 @@
 """Which models were loaded when the daemon last stopped, so that the next start loads them again."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from provider.files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -28,24 +29,22 @@ def read_loaded(path: Path) -> tuple[str, ...]:
 
 def note_loaded(path: Path, models: Sequence[str]) -> None:
     """Note the models; a note that cannot be written is only logged. Blocks."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        fresh.write_bytes(msgspec.json.encode(_Note(tuple(models))) + b"\n")
-        fresh.replace(path)
+        replace_file(path, msgspec.json.encode(_Note(tuple(models))) + b"\n")
     except OSError as error:
         log.warning("the loaded models could not be noted", extra={"errno": error.errno})
 
 
 def choose_preload(
-    offered: Sequence[str], *, wanted: Sequence[str], noted: Sequence[str], slots: int
+    offered: Sequence[str], *, preferred: str | None = None, wanted: Sequence[str], noted: Sequence[str], slots: int
 ) -> tuple[str, ...]:
     """Choose what to load at the start: what is configured, else what was loaded before, else the largest.
 
-    `offered` is ordered, the largest first; that order is kept, so that models which are loaded together cannot evict
-    each other.
+    The preferred model is always among them. `offered` is ordered, the largest first; that order is kept, so that
+    models which are loaded together cannot evict each other.
     """
-    for source in (wanted, noted):
-        chosen = [model for model in offered if model in source]
-        if chosen:
-            return tuple(chosen[:slots])
-    return tuple(offered[:slots])
+    sources = (wanted, noted, offered)
+    chosen = next((found for source in sources if (found := [name for name in offered if name in source])), [])[:slots]
+    if preferred is not None and preferred in offered and preferred not in chosen:
+        chosen = [*chosen[: slots - 1], preferred]
+    return tuple(name for name in offered if name in chosen)

@@ -8,12 +8,13 @@ from pathlib import Path
 import trio
 
 from provider.daemon.shelf import DaemonShelf
-from provider.daemon.start import DaemonRefused, installed_version
+from provider.daemon.start import DaemonRefused
 from provider.local.app import LocalServices
 from provider.local.asker import LocalAsker
 from provider.local.options import LocalOptions
 from provider.local.server import LocalPortRefused, serve_local
 from provider.local.tokens import TokenTools
+from provider.version import installed_version
 
 log = logging.getLogger(__name__)
 

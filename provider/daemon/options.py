@@ -11,7 +11,7 @@ from provider.config import ProviderSettings
 from provider.engine import Engine, EngineFront, EngineLimits, LoadedModel
 from provider.hardening import Hardening, harden
 from provider.host import Host, detect_host
-from provider.host.power import Wakefulness, open_wakefulness
+from provider.host.power import Wakefulness, open_wakefulness, saves_energy
 from provider.identity import PostureReader, detect_posture
 from provider.link import LinkTiming
 from provider.local.options import LocalOptions
@@ -76,6 +76,7 @@ class DaemonSeams:
     host: Host = field(default_factory=detect_host)
     posture: PostureReader = field(default_factory=detect_posture)
     wakefulness: Wakefulness = field(default_factory=open_wakefulness)
+    saves_energy: Callable[[], bool | None] = saves_energy
     open_engine: OpenEngine = open_mlx_engine
     load: Callable[[ModelSource], LoadedModel] = load_from_source
     memory: MemoryGate | None = None

@@ -8,6 +8,7 @@ from provider.daemon.hashing import HashKeeper
 from provider.daemon.inventory import Inventory
 from provider.daemon.options import DaemonOptions, DaemonSeams
 from provider.daemon.provider import MachineFacts
+from provider.daemon.upkeep import Upkeep
 from provider.engine import Engine
 from provider.link import LinkAddress
 from provider.memory.gate import MemoryGate
@@ -29,6 +30,7 @@ class Parts:
     gate: MemoryGate
     engine: Engine
     slots: SlotManager
+    upkeep: Upkeep
 
     @property
     def places(self) -> Places:

@@ -72,6 +72,7 @@ class Prefetcher:
     """`prefetch` carries out one order, `desire` notes what is wanted, `run` brings it about until cancelled.
 
     `offer` adds a model to what is offered, or replaces the build named second; `is_offered` knows what is there.
+    `count_bytes` hears of every piece that came.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Prefetcher:
         is_offered: Callable[[str], bool],
         offer: Callable[[ModelFacts, str], Awaitable[None]],
         read: Callable[[Sequence[OfferedModel]], list[ModelFacts]] = read_models,
+        count_bytes: Callable[[int], None] = lambda _amount: None,
     ) -> None:
         self._fetch = fetch
         self._is_busy = is_busy
         self._is_offered = is_offered
         self._offer = offer
         self._read = read
+        self._count_bytes = count_bytes
         self._one_at_a_time = trio.CapacityLimiter(1)
         self._desired: tuple[DesiredModel, ...] = ()
         self._bell = Bell()
@@ -142,6 +145,8 @@ class Prefetcher:
 
         def hear(progress: Progress) -> None:
             nonlocal last, done, total
+            if progress.phase != "started" and progress.done > done:
+                self._count_bytes(progress.done - done)
             done, total = progress.done, progress.total
             if trio.current_time() - last >= REPORT_SECONDS:
                 last = trio.current_time()

@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
 import trio
 
 from protocol.identity import Posture, Signer, build_attestation, build_challenge_reply
@@ -19,6 +20,7 @@ from protocol.messages.from_provider import (
     Register,
     RegisterExtension,
 )
+from protocol.messages.register import RAW_PROMPTS
 from protocol.messages.to_provider import AttestationChallenge, CapacityProbe, DesiredModel, InferenceRequest
 from protocol.rfc3339 import format_rfc3339
 from protocol.sealing import ProviderKeyPair
@@ -42,8 +44,10 @@ from provider.requests import FrameLane, RequestDesk, enforces_tools
 
 log = logging.getLogger(__name__)
 
-FEATURES: Final = ("tools",)
-"""What this provider can do, for a coordinator that would otherwise judge by version floors: it reads tool calls."""
+FEATURES: Final = ("tools", RAW_PROMPTS)
+"""What this provider can do, for a coordinator that would otherwise judge by version floors: it reads tool calls, and
+continues raw prompts.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,8 @@ class Provider:
     """Implements `provider.link.ProviderPort`. Trio thread only.
 
     `auth_token` reads the token that links this machine to an account, "" without one; it runs in another thread.
-    `is_private` keeps the machine for its own account.
+    `is_private` keeps the machine for its own account. Without `keeps_prefixes` no request may leave a stored prefix.
+    `telemetry` gives the heartbeat's measurements.
     """
 
     def __init__(
@@ -86,6 +91,9 @@ class Provider:
         auth_token: Callable[[], str],
         meter: RequestMeter,
         is_private: bool = False,
+        telemetry: Callable[[], Mapping[str, object]],
+        idle_unload_minutes: float,
+        keeps_prefixes: bool,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -104,6 +112,9 @@ class Provider:
         self._auth_token = auth_token
         self._meter = meter
         self._is_private = is_private
+        self._telemetry = telemetry
+        self._idle_unload_minutes = idle_unload_minutes
+        self._keeps_prefixes = keeps_prefixes
         self._clock = clock
         self._wall_clock = wall_clock
         self._posture_thread = trio.CapacityLimiter(2)
@@ -196,6 +207,8 @@ class Provider:
             is_draining=self._desk.is_draining,
             stats=self._desk.services.counters.as_stats(),
             metrics=metrics,
+            telemetry=self._telemetry(),
+            idle_unload_minutes=self._idle_unload_minutes,
         )
 
     def models(self) -> tuple[ModelEntry, ...]:
@@ -261,10 +274,13 @@ class Provider:
             capacity_seq=capacity_seq,
             takes_requests=not self._desk.is_draining,
             headroom=self._gate.headroom(),
+            like=self._meter.first_tokens.like(probe.model, probe.prompt_tokens_bucket),
         )
 
     def accept_request(self, message: InferenceRequest, lane: FrameLane) -> None:
         """Hand a request to the desk."""
+        if not self._keeps_prefixes:
+            message = msgspec.structs.replace(message, cache_scope="")
         self._desk.accept(message, self._meter.lane(lane, source="coordinator"))
 
     def cancel_request(self, request_id: str) -> None:

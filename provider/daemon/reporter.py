@@ -4,6 +4,7 @@ Invariant: one writer, in a worker thread, one state after the other. Owner: the
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -70,6 +71,8 @@ class Sources:
     schedule: ScheduleKeeper
     throughput: Throughput
     last_load_error: Callable[[], LoadError | None]
+    idle_span: Callable[[str, float], float]
+    """Seconds after its last use from which a model is unloaded, given those of any other."""
     previous_crash_at: float | None = None
     local_requests: Callable[[], int] = lambda: 0
     clock: Callable[[], float] = time.monotonic
@@ -189,6 +192,7 @@ class StateReporter:
             level=status.trust.trust_level[:64],
             status=status.trust.status[:64],
             reason=status.trust.reason[:256],
+            account=status.trust.account[:64],
             received_at=status.trust_at,
         )
 
@@ -235,10 +239,11 @@ class StateReporter:
 
     def _unloads_at(self, slot: Slot, snapshot: EngineSnapshot, now: float) -> float | None:
         timeout = self._sources.settings.idle_timeout
+        span = self._sources.idle_span(slot.model, timeout if timeout > 0 else math.inf)
         found = snapshot.slot(slot.model)
-        if found is None or timeout <= 0 or slot.num_running or slot.num_waiting:
+        if found is None or math.isinf(span) or slot.num_running or slot.num_waiting:
             return None
-        return now + max(0.0, timeout - (self._sources.clock() - found.last_used_at))
+        return now + max(0.0, span - (self._sources.clock() - found.last_used_at))
 
     def _local(self) -> LocalState | None:
         url = self._sources.control.local_url

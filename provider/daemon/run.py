@@ -19,7 +19,7 @@ from provider.daemon.options import DaemonOptions, DaemonSeams
 from provider.daemon.parts import Parts
 from provider.daemon.provider import MachineFacts
 from provider.daemon.serving import Serving
-from provider.daemon.start import DaemonRefused, address_of, installed_version, judge_hardening, settings_of
+from provider.daemon.start import DaemonRefused, address_of, judge_hardening, settings_of
 from provider.daemon.upkeep import Upkeep
 from provider.daemon.weight_hashes import WeightHashes
 from provider.engine import EngineLimits
@@ -38,6 +38,7 @@ from provider.models.hash_cache import HashCache
 from provider.models.slots import SlotManager
 from provider.observe.events import ProviderEvent
 from provider.status.pid_file import pid_file
+from provider.version import installed_version
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,11 @@ class _Daemon:
         hashes = HashKeeper(inventory)
         memory = open_system_memory()
         gate = seams.memory or MemoryGate(memory, MlxAllocator(), settings.memory_policy())
-        limits = EngineLimits(max_concurrent=settings.max_concurrent)
+        limits = EngineLimits(
+            max_concurrent=settings.max_concurrent,
+            max_concurrent_by_model=settings.max_concurrent_by_model or {},
+            prefill_step=settings.prefill_step,
+        )
         async with (
             seams.open_engine(gate.headroom, limits) as engine,
             SlotManager.open(
@@ -135,6 +140,7 @@ class _Daemon:
                 idle_timeout=settings.idle_timeout,
                 pressure_interval=settings.memory_check,
                 thermal_state=seams.host.thermal_state,
+                saves_energy=seams.saves_energy,
             )
             nursery.start_soon(upkeep.run)
             parts = Parts(
@@ -149,6 +155,7 @@ class _Daemon:
                 gate=gate,
                 engine=engine,
                 slots=slots,
+                upkeep=upkeep,
             )
             refusal: DaemonRefused | None = None
             code = 0

@@ -36,9 +36,10 @@ from provider.daemon.prefetching import CatalogFetch, Prefetcher
 from provider.daemon.preload import preload
 from provider.daemon.provider import Provider
 from provider.daemon.reporter import Sources, StateReporter
+from provider.daemon.reports import build_telemetry
 from provider.daemon.shelf import DaemonShelf
 from provider.daemon.signals import obey_signals
-from provider.daemon.start import DaemonRefused, installed_version, timing_of
+from provider.daemon.start import DaemonRefused, timing_of
 from provider.daemon.stock import Stock
 from provider.daemon.supervised import supervised
 from provider.daemon.telling import Telling
@@ -58,6 +59,7 @@ from provider.schedule.keeper import ScheduleKeeper
 from provider.service.notify import Notifier, keep_alive
 from provider.update.auto import EXIT_FOR_RESTART, AutoUpdate
 from provider.update.place import find_installation
+from provider.version import installed_version
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,7 @@ class Serving:
         self._bell = Bell()
         settings, seams = parts.settings, parts.seams
         self._keys = ProviderKeyPair.generate()
+        self._metrics = ProviderMetrics()
         is_locked = lock_secret(self._keys.private.view())
         self._services = RequestServices(
             engine=parts.engine,
@@ -85,10 +88,10 @@ class Serving:
             threads=trio.CapacityLimiter(OPENING_THREADS),
             renderer=trio.CapacityLimiter(1),
             counters=RequestCounters(),
+            note_queued=self._metrics.queued,
         )
         self._desk = RequestDesk(self._services, nursery, on_change=self._load_moved)
         self._doorman = Doorman(self._desk)
-        self._metrics = ProviderMetrics()
         self._throughput = Throughput()
         self._meter = RequestMeter(self._metrics, self._throughput, clock=seams.clock)
         self._provider = self._make_provider()
@@ -102,7 +105,8 @@ class Serving:
             now=seams.local_now,
             on_change=self._schedule_changed,
         )
-        self._asker = LocalAsker(self._desk, self._keys, self._meter, scope=f"local:{secrets.token_hex(16)}")
+        scope = f"local:{secrets.token_hex(16)}" if settings.prefix_cache else ""
+        self._asker = LocalAsker(self._desk, self._keys, self._meter, scope=scope)
         self._notifier = Notifier(notify_socket() if parts.options.owns_process else "")
         self._state_file = settings.state_file or parts.places.state_file
         queue = TelemetryQueue(parts.places.telemetry_queue, version=parts.facts.version, wall_clock=seams.wall_clock)
@@ -114,6 +118,16 @@ class Serving:
 
     async def run(self, task_status: trio.TaskStatus[DaemonControl]) -> int:
         """Serve until drained; gives the exit code. Raises `DaemonRefused`."""
+        try:
+            await self._begin()
+        except DaemonRefused:
+            await self._reporter.last_word()  # a start that was refused is no crash
+            raise
+        task_status.started(self._control)
+        await self._control.wait_drain()
+        return await self._leave()
+
+    async def _begin(self) -> None:
         parts, nursery, control = self._parts, self._nursery, self._control
         if parts.options.owns_process:
             await nursery.start(partial(obey_signals, control, reload_level=parts.options.reload_level))
@@ -129,7 +143,6 @@ class Serving:
         await self._open_local()
         if parts.options.owns_process:
             settle_heap()
-        if parts.options.owns_process:
             self._provider.note_hardening(confine_daemon(self._provider.hardening, parts.settings))
         self._start_link()
         self._start_updates()
@@ -137,9 +150,6 @@ class Serving:
         self._notifier.ready()
         alive = partial(keep_alive, self._notifier, watchdog_seconds(), self._is_engine_good)
         nursery.start_soon(supervised, "service manager", alive)
-        task_status.started(control)
-        await control.wait_drain()
-        return await self._leave()
 
     async def _leave(self) -> int:
         parts = self._parts
@@ -169,6 +179,7 @@ class Serving:
             home=parts.places.home,
             state_file=parts.places.update_file,
             jitter=parts.settings.update_jitter,
+            keys=parts.settings.update_keys,
             restart=self._control.restart,
         )
         self._nursery.start_soon(supervised, "updates", updates.run)
@@ -180,7 +191,11 @@ class Serving:
             physical = parts.gate.read().physical
             fetch = CatalogFetch(base=door_address(parts.address), settings=parts.settings, physical=physical)
         prefetcher = Prefetcher(
-            fetch, is_busy=lambda: self._desk.in_flight > 0, is_offered=stock.offers, offer=stock.offer
+            fetch,
+            is_busy=lambda: self._desk.in_flight > 0,
+            is_offered=stock.offers,
+            offer=stock.offer,
+            count_bytes=self._metrics.downloaded,
         )
         self._provider.use_prefetcher(prefetcher)
         self._nursery.start_soon(prefetcher.run)
@@ -267,8 +282,21 @@ class Serving:
             auth_token=self._read_token,
             meter=self._meter,
             is_private=parts.settings.private_only,
+            telemetry=self._measure_telemetry,
+            idle_unload_minutes=parts.settings.idle_timeout / 60,
+            keeps_prefixes=parts.settings.prefix_cache,
             clock=parts.seams.clock,
             wall_clock=parts.seams.wall_clock,
+        )
+
+    def _measure_telemetry(self) -> dict[str, object]:
+        parts, desk = self._parts, self._desk
+        return build_telemetry(
+            pressure=parts.upkeep.pressure,
+            low_power=parts.upkeep.low_power,
+            received=desk.live,
+            in_engine=sum(slot.running for slot in parts.engine.snapshot().slots),
+            admitted=desk.in_flight,
         )
 
     def _read_token(self) -> str:
@@ -312,6 +340,7 @@ class Serving:
             schedule=self._schedule,
             throughput=self._throughput,
             last_load_error=errors.last,
+            idle_span=parts.slots.idle_span,
             previous_crash_at=last_crash(self._state_file, now=parts.seams.wall_clock()),
             local_requests=lambda: self._asker.asked,
             clock=parts.seams.clock,

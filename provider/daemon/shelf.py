@@ -52,6 +52,10 @@ class DaemonShelf:
         """See `Shelf`."""
         return await self._slots.unload(model_id)
 
+    def keep(self, model_id: str, seconds: float | None) -> None:
+        """See `Shelf`."""
+        self._slots.keep(model_id, seconds)
+
     @property
     def is_healthy(self) -> bool:
         """See `Shelf`."""

@@ -1,7 +1,6 @@
 """What is decided before a daemon runs: settings, address, and whether this process is protected enough."""
 
 import logging
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from protocol.settings import SettingsError
@@ -68,11 +67,3 @@ def timing_of(settings: ProviderSettings) -> LinkTiming:
         pong=settings.link_pong_timeout,
         suspended=3 * settings.link_ping,
     )
-
-
-def installed_version() -> str:
-    """Give the version of the installed distribution; a bare tree has none."""
-    try:
-        return version("darkbloom")
-    except PackageNotFoundError:
-        return "0.0.0"

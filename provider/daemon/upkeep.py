@@ -5,6 +5,7 @@ no room. Source: provider rules, idle unload, memory pressure and thermal reacti
 """
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -17,7 +18,9 @@ from provider.models.slots import SlotManager
 
 log = logging.getLogger(__name__)
 
-IDLE_POLL_SECONDS: Final = 60.0
+IDLE_POLL_SECONDS: Final = 10.0
+"""How often unused models are looked at: so much later than asked for one may go."""
+
 CRASH_POLL_SECONDS: Final = 10.0
 """A crashed model is reported as one in at least one heartbeat before it is unloaded."""
 
@@ -40,7 +43,7 @@ Trouble = Literal["memory", "heat"]
 class Upkeep:
     """`run` until cancelled. An `idle_timeout` or `pressure_interval` of 0 switches that part off; seconds.
 
-    `thermal_state` reads the machine's heat; it may block.
+    `thermal_state` reads the machine's heat, `saves_energy` its way to use power; both may block.
     """
 
     def __init__(
@@ -53,7 +56,10 @@ class Upkeep:
         idle_timeout: float,
         pressure_interval: float,
         thermal_state: Callable[[], str] = lambda: "nominal",
+        saves_energy: Callable[[], bool | None] = lambda: None,
     ) -> None:
+        self.low_power: bool | None = None
+        """Whether the machine runs slower to use less; None where that is not known."""
         self._slots = slots
         self._gate = gate
         self._engine = engine
@@ -61,24 +67,30 @@ class Upkeep:
         self._idle_timeout = idle_timeout
         self._interval = pressure_interval
         self._thermal_state = thermal_state
+        self._saves_energy = saves_energy
         self._seen = Pressure.NONE
         self._heat = "nominal"
         self._last_bad: dict[Trouble, float] = {}
         self._is_unloading = False
 
+    @property
+    def pressure(self) -> Pressure:
+        """How short of memory the machine was at the last look."""
+        return self._seen
+
     async def run(self) -> None:
         """Look after idle models and memory."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._retire_crashed)
-            if self._idle_timeout > 0:
-                nursery.start_soon(self._unload_idle)
+            nursery.start_soon(self._unload_idle)
             if self._interval > 0:
                 nursery.start_soon(self._watch_pressure, nursery)
 
     async def _unload_idle(self) -> None:
+        usual = self._idle_timeout if self._idle_timeout > 0 else math.inf
         while True:
-            await trio.sleep(min(IDLE_POLL_SECONDS, self._idle_timeout))
-            await self._unload(self._idle_timeout)
+            await trio.sleep(min(IDLE_POLL_SECONDS, usual))
+            await self._unload(usual, heed_spans=True)
 
     async def _retire_crashed(self) -> None:
         """Free models that have crashed: nobody is sent to them, and what is not loaded is loaded on request."""
@@ -92,7 +104,7 @@ class Upkeep:
 
     async def _watch_pressure(self, nursery: trio.Nursery) -> None:
         while True:
-            level, heat = await trio.to_thread.run_sync(self._read)
+            level, heat, self.low_power = await trio.to_thread.run_sync(self._read)
             self._note(level)
             self._note_heat(heat)
             if level is Pressure.CRITICAL and not self._is_unloading:
@@ -100,8 +112,8 @@ class Upkeep:
                 nursery.start_soon(self._give_back)
             await trio.sleep(self._interval)
 
-    def _read(self) -> tuple[Pressure, str]:
-        return self._pressure.level(), self._thermal_state()
+    def _read(self) -> tuple[Pressure, str, bool | None]:
+        return self._pressure.level(), self._thermal_state(), self._saves_energy()
 
     def _note(self, level: Pressure) -> None:
         if level is not self._seen:
@@ -143,13 +155,13 @@ class Upkeep:
     async def _give_back(self) -> None:
         """Unload what no request needs; running requests go on. A load in progress is waited for."""
         try:
-            await self._unload(0)
+            await self._unload(0, heed_spans=False)
         finally:
             self._is_unloading = False
 
-    async def _unload(self, idle_seconds: float) -> None:
+    async def _unload(self, idle_seconds: float, *, heed_spans: bool) -> None:
         try:
-            unloaded = await self._slots.unload_idle(idle_seconds)
+            unloaded = await self._slots.unload_idle(idle_seconds, heed_spans=heed_spans)
         except EngineLost:
             log.warning("the engine failed while it was asked to unload a model")
             return

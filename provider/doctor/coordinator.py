@@ -11,6 +11,7 @@ from protocol.semver import parse_version
 from provider.account import TokenFile, TokenFileRefused
 from provider.config import Configuration
 from provider.doctor.finding import Finding, failed, passed, warned
+from provider.status.text import LOG_IN_AGAIN
 from provider.update.release import ReleaseRefused, fetch_latest
 from provider.upstream import Upstream, UpstreamUnreachable
 
@@ -57,7 +58,7 @@ def account(base: str, configuration: Configuration) -> Iterator[Finding]:
             SECTION,
             "account link",
             f"the token is of {token.coordinator}, not of {base}",
-            "darkbloom logout; darkbloom login",
+            LOG_IN_AGAIN,
         )
         return
     try:
@@ -66,9 +67,7 @@ def account(base: str, configuration: Configuration) -> Iterator[Finding]:
     except UpstreamUnreachable:
         return
     if answer.status in (401, 403):
-        yield failed(
-            SECTION, "account link", "the coordinator does not accept the token", "darkbloom logout; darkbloom login"
-        )
+        yield failed(SECTION, "account link", "the coordinator does not accept the token", LOG_IN_AGAIN)
 
 
 def release(base: str, platform: str, version: str) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from provider.doctor.finding import Finding, failed, passed, warned
 from provider.local.discovery import LocalInfo
 from provider.status.liveness import Life
 from provider.status.record import DaemonState
-from provider.status.text import trust_line
+from provider.status.text import LOG_IN_AGAIN, trust_line
 from provider.status.words import duration
 
 SECTION: Final = "daemon"
@@ -55,6 +55,8 @@ def connected(state: DaemonState, *, now: float) -> Iterator[Finding]:
         yield failed(SECTION, "coordinator trust", trust_line(state), "darkbloom logs --lines 100")
     else:
         yield passed(SECTION, "coordinator trust", trust_line(state))
+    if trust is not None and trust.token_refused:
+        yield failed(SECTION, "daemon account", "the coordinator refused the daemon's token", LOG_IN_AGAIN)
 
 
 def stepping(state: DaemonState) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from provider.engine import failures
 from provider.engine.events import Cause, Failure
 from provider.engine.limits import EngineLimits
 from provider.engine.model import LoadedModel
-from provider.engine.prefill import chunk_tokens
+from provider.engine.prefill import is_long
 from provider.engine.reservation import round_to_step
 from provider.engine.row import Row
 from provider.engine.rows import SlotRows
@@ -48,5 +48,7 @@ def must_wait(row: Row, rows: SlotRows, free_bytes: int, prefill_speed: float | 
     """Whether a waiting row does not fit now, or is a second long prefill beside another."""
     if rows.cost(row) > free_bytes and not row.request.warm_up:
         return True
-    longest = 2 * chunk_tokens(prefill_speed, decoding=rows.is_stepping, rows=1)
-    return row.prompt_length > longest and any(other.prompt_length > longest for other in rows.prefilling())
+    decoding = rows.is_stepping
+    return is_long(row.prompt_length, prefill_speed, decoding=decoding) and any(
+        is_long(other.prompt_length, prefill_speed, decoding=decoding) for other in rows.prefilling()
+    )

@@ -13,6 +13,7 @@ from provider.engine.backend import Backend
 from provider.engine.events import Cause, Finished, FinishReason, Usage
 from provider.engine.limits import EngineLimits
 from provider.engine.model import LoadedModel
+from provider.engine.prefill import NO_PROMPTS, Pace
 from provider.engine.prefixes import BUDGET_SHARE, PrefixStore
 from provider.engine.reply import Reply
 from provider.engine.request import GenerationRequest
@@ -126,6 +127,7 @@ class EngineCore:
         self._available = 0
         self._available_at = float("-inf")
         self._shape: object = None
+        self._past_faults = self.snapshot.faults
 
     @property
     def has_rows(self) -> bool:
@@ -181,7 +183,9 @@ class EngineCore:
             slot.resume_ready(self.outbox)
             if slot.rows.waiting:
                 slot.admit(self._measure(), self.outbox)
-            slot.step(self.outbox)
+        pace = self._pace()
+        for slot in slots:
+            slot.step(pace, self.outbox)
             if slot.rows.waiting and not slot.rows.is_stepping:
                 slot.admit(self._measure(), self.outbox)
         now = self._clock()
@@ -193,6 +197,15 @@ class EngineCore:
         if self._detaching:
             self._finish_detach()
         self._publish(now)
+
+    def _pace(self) -> Pace:
+        """What the prompts of this turn have to share, and with whom."""
+        generators = 0
+        for slot in self._slots.values():
+            generators += slot.rows.prefilling_lanes
+        if not generators:
+            return NO_PROMPTS
+        return Pace(any(slot.rows.is_decoding for slot in self._slots.values()), generators)
 
     def _submit(self, command: Submit) -> None:
         request = command.request
@@ -230,7 +243,7 @@ class EngineCore:
         self._slots[model.model_id] = Slot(
             model,
             backend,
-            limits=self._limits,
+            limits=self._limits.of_model(model.model_id),
             clock=self._clock,
             ended=self._forget,
             prefixes=self._prefixes,
@@ -248,7 +261,9 @@ class EngineCore:
 
     def _finish_detach(self) -> None:
         for model_id in [name for name in self._detaching if self._slots[name].rows.is_empty]:
-            self._slots.pop(model_id).close()
+            slot = self._slots.pop(model_id)
+            self._past_faults += slot.faults
+            slot.close()
             gc.collect()
             self.replies.extend((reply, None) for reply in self._detaching.pop(model_id))
 
@@ -287,5 +302,6 @@ class EngineCore:
             version=last.version + 1,
             change=last.change + changed,
             at=now,
+            faults=self._past_faults + sum(slot.faults for slot in self._slots.values()),
             slots=tuple(slot.snapshot(self._available, now) for slot in self._slots.values()),
         )

@@ -85,12 +85,13 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The terminal event of a generation."""
+    """The terminal event of a generation; `queued_seconds` is how long it waited for its row, None if it got none."""
 
     reason: FinishReason
     usage: Usage
     stop_sequence: str | None = None
     failure: Failure | None = None
+    queued_seconds: float | None = None
 
 
 EngineEvent: TypeAlias = Delta | Finished

@@ -269,7 +269,8 @@ class EngineFront:
     def _restart(self) -> None:
         self._commands = queue.SimpleQueue()
         self._pulse = Pulse()
-        self._core = self._new_core(self._core.snapshot.in_state(SlotState.RELOADING))
+        last = self._core.snapshot.in_state(SlotState.RELOADING)
+        self._core = self._new_core(msgspec.structs.replace(last, faults=last.faults + 1))
         self._commands.put(SetAdmission(self._is_open))
         self._commands.put(LimitRows(self._row_part))
         for model in self._attached.values():

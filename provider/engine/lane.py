@@ -4,17 +4,22 @@ Invariant: owned by the engine thread; `rows` holds exactly the rows that the ge
 """
 
 import logging
-import time
-from collections.abc import Sequence
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from provider.engine.backend import Backend, Generator, PrefillResponse, TokenResponse
 from provider.engine.meter import MEASURABLE_TOKENS
-from provider.engine.prefill import chunk_tokens
+from provider.engine.prefill import Pace, chunk_tokens
 from provider.engine.prefixes import Reuse
 from provider.engine.reservation import growth_tokens, rectangle_tokens
 from provider.engine.row import Row, SavedState
 
 logger = logging.getLogger(__name__)
+
+REMEMBERED_STEPS: Final = 5
+"""Steps whose median says how long one takes that only decodes; a single slow one says nothing."""
 
 
 class StepResult:
@@ -31,16 +36,18 @@ class StepResult:
 
 
 class Lane:
-    """A batch generator with the accounting of its rows."""
+    """A batch generator with the accounting of its rows; `clock` gives seconds."""
 
-    def __init__(self, backend: Backend, rows: int) -> None:
+    def __init__(self, backend: Backend, rows: int, clock: Callable[[], float]) -> None:
         self._backend = backend
+        self._clock = clock
         self._generator: Generator = backend.make_generator(rows)
         self.rows: dict[int, Row] = {}
         self.paused: dict[int, Row] = {}
         self.prefilling = 0
         self.decode_seconds = 0.0
         """Duration of the last step that only decoded."""
+        self._steps: deque[float] = deque(maxlen=REMEMBERED_STEPS)
         self._charged: int | None = 0
 
     @property
@@ -122,18 +129,26 @@ class Lane:
         if row.uid is not None:
             self.rows.pop(row.uid, None)
 
-    def step(self, prefill_speed: float | None) -> StepResult:
-        """Run one `next()`; raises whatever the generator raises, after which the lane must be closed."""
+    def step(self, prefill_speed: float | None, pace: Pace, *, prefill_step: int = 0) -> StepResult:
+        """Run one `next()`; raises whatever the generator raises, after which the lane must be closed.
+
+        `prefill_step` other than 0 says how many tokens of each prompt are computed, whatever the speed.
+        """
         generator = self._generator
-        began = time.perf_counter()
+        began = self._clock()
         if not self.prefilling:
             tokens = generator.next()[1]
-            self.decode_seconds = time.perf_counter() - began
+            self.decode_seconds = self._clock() - began
+            self._steps.append(self.decode_seconds)
             return StepResult((), tokens, None)
-        decoding = len(self.rows) > self.prefilling
-        generator.prefill_step_size = chunk_tokens(prefill_speed, decoding=decoding, rows=self.prefilling)
+        rows, decoded = self.prefilling, len(self.rows) > self.prefilling
+        usual = statistics.median(self._steps) if self._steps else 0.0
+        chunk = prefill_step or chunk_tokens(prefill_speed, pace, rows=rows, step_seconds=usual)
+        generator.prefill_step_size = chunk
         progress, tokens = generator.next()
-        elapsed = time.perf_counter() - began - (self.decode_seconds if decoding else 0.0)
+        elapsed = self._clock() - began
+        if decoded:
+            elapsed -= min(usual, elapsed / 2)  # a misjudged step at most doubles the speed of the chunk
         processed = 0
         for response in progress:
             row = self.rows[response.uid]
@@ -142,7 +157,7 @@ class Lane:
             if response.end_of_prompt:
                 row.prefilling = False
         self._recount()
-        measured = processed >= MEASURABLE_TOKENS and elapsed > 0
+        measured = processed >= min(MEASURABLE_TOKENS, chunk * rows) and elapsed > 0
         return StepResult(progress, tokens, processed / elapsed if measured else None)
 
     def close(self) -> list[Row]:

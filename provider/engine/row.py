@@ -178,7 +178,8 @@ class Row:
                 self._post(text, out)
         if matched is not None and reason is FinishReason.LENGTH:
             reason = FinishReason.STOP
-        out.append((self.sink, Finished(reason, self.usage, matched, failure)))
+        queued = None if self.admitted_at is None else self.admitted_at - self.submitted_at
+        out.append((self.sink, Finished(reason, self.usage, matched, failure, queued)))
 
     def _describe(self, token: int) -> None:
         """Keep a visible token's log-probability for the event with its text."""

@@ -4,7 +4,7 @@ Invariant: owned by the engine thread; a live row is in `waiting` or in the lane
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from provider.engine.backend import Backend
 from provider.engine.lane import Lane
@@ -16,12 +16,13 @@ from provider.engine.row import Row
 class SlotRows:
     """What stands where, and what it costs."""
 
-    def __init__(self, model: LoadedModel, backend: Backend, max_rows: int) -> None:
+    def __init__(self, model: LoadedModel, backend: Backend, max_rows: int, clock: Callable[[], float]) -> None:
         self.waiting: deque[Row] = deque()
         self.lanes: dict[int, Lane] = {}
         self._model = model
         self._backend = backend
         self._max_rows = max_rows
+        self._clock = clock
 
     @property
     def is_stepping(self) -> bool:
@@ -34,9 +35,18 @@ class SlotRows:
         return not self.waiting and not any(lane.rows or lane.paused for lane in self.lanes.values())
 
     @property
-    def is_prefilling(self) -> bool:
-        """Whether a prompt is not through."""
-        return any(lane.prefilling for lane in self.lanes.values())
+    def is_decoding(self) -> bool:
+        """Whether a step gives tokens."""
+        return any(len(lane.rows) > lane.prefilling for lane in self.lanes.values())
+
+    @property
+    def prefilling_lanes(self) -> int:
+        """Generators with a prompt that is not through."""
+        count = 0
+        for lane in self.lanes.values():  # every turn asks: a generator expression would cost three times as much
+            if lane.prefilling:
+                count += 1
+        return count
 
     @property
     def started(self) -> int:
@@ -77,7 +87,7 @@ class SlotRows:
         key = lane_of(row.reserved)
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = Lane(self._backend, self._max_rows)
+            lane = self.lanes[key] = Lane(self._backend, self._max_rows, self._clock)
         return lane
 
     def prefilling(self) -> Iterator[Row]:

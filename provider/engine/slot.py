@@ -18,6 +18,7 @@ from provider.engine.limits import EngineLimits
 from provider.engine.meter import Meter
 from provider.engine.model import LoadedModel
 from provider.engine.model_prefixes import ModelPrefixes
+from provider.engine.prefill import Pace
 from provider.engine.prefixes import PrefixStore
 from provider.engine.reservation import lane_of
 from provider.engine.row import Outbox, Row
@@ -50,9 +51,10 @@ class Slot:
         self.model = model
         self.crashed = False
         self.detaching = False
+        self.faults = 0
         self.row_part = 1.0
         self._began = False
-        self.rows = SlotRows(model, backend, limits.max_concurrent)
+        self.rows = SlotRows(model, backend, limits.max_concurrent, clock)
         self._backend = backend
         self._limits = limits
         self._clock = clock
@@ -66,7 +68,7 @@ class Slot:
     @property
     def is_steady(self) -> bool:
         """Whether the last step only went on with rows that had begun, and the next one will."""
-        return not (self._began or self.rows.waiting or self.rows.is_prefilling)
+        return not (self._began or self.rows.waiting or self.rows.prefilling_lanes)
 
     @property
     def has_unstored(self) -> bool:
@@ -144,7 +146,7 @@ class Slot:
                     self._lose(key, row, error, out)
                     break
 
-    def step(self, out: Outbox) -> None:
+    def step(self, pace: Pace, out: Outbox) -> None:
         """Run one step of every lane that has rows; a fault ends the rows of its lane only."""
         self._began = False
         for key, lane in list(self.rows.lanes.items()):
@@ -152,7 +154,7 @@ class Slot:
             if not count:
                 continue
             try:
-                result = lane.step(self._meter.chunk_tps)
+                result = lane.step(self._meter.chunk_tps, pace, prefill_step=self._limits.prefill_step)
             except Exception as error:  # whatever the model code raises ends these rows and no others
                 self._fault(key, error, out)
                 continue
@@ -313,6 +315,7 @@ class Slot:
     def _fault(self, key: int, error: Exception, out: Outbox) -> None:
         now = self._clock()
         _log_fault(error)
+        self.faults += 1
         self.crashed = self._faults.add(now, allocator=is_allocator_fault(error)) or self.crashed
         lanes = self.rows.lanes
         lost = [row for lane in (list(lanes) if self.crashed else [key]) for row in lanes.pop(lane).close()]

@@ -45,11 +45,15 @@ class SlotSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All slots at one moment; `version` grows with every publication, `change` only when a reader should look."""
+    """All slots at one moment; `version` grows with every publication, `change` only when a reader should look.
+
+    `faults` counts what ended rows since the start of the process: exceptions of generators, deaths of the thread.
+    """
 
     version: int = 0
     change: int = 0
     at: float = 0.0
+    faults: int = 0
     slots: tuple[SlotSnapshot, ...] = ()
 
     def slot(self, model: str) -> SlotSnapshot | None:

@@ -5,6 +5,7 @@ other than the system's own tools, and to watch or search the interpreter. It st
 that was smuggled in, not native code: that is the system call filter's part. It cannot be taken back.
 """
 
+import os.path
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -52,7 +53,7 @@ class RuntimeLocked(PermissionError):
 
 def code_allowed(file_name: str, roots: Collection[str]) -> bool:
     """Whether code of this file may run: it has no file (a template, an evaluated text), or lies below a root."""
-    return file_name.startswith("<") or any(file_name.startswith(root) for root in roots)
+    return file_name.startswith("<") or _is_below(file_name, roots)
 
 
 def installed_roots() -> frozenset[str]:
@@ -102,4 +103,10 @@ def is_locked() -> bool:
 
 
 def _library_allowed(name: str, roots: Collection[str]) -> bool:
-    return any(name.startswith(root) for root in (*_LIBRARY_ROOTS, *roots))
+    return _is_below(name, (*_LIBRARY_ROOTS, *roots))
+
+
+def _is_below(name: str, roots: Collection[str]) -> bool:
+    """Whether a path lies below a root, also when it goes up on its way; links are not followed."""
+    path = os.path.normpath(name) if ".." in name else name
+    return any(path.startswith(root) for root in roots)

@@ -29,6 +29,11 @@ def read_linux_power(root: Path = Path("/")) -> PowerState:
     return PowerState(on_battery, _text(root / "sys/firmware/acpi/platform_profile") in ("low-power", "quiet"))
 
 
+def saves_energy() -> bool | None:
+    """Whether this machine runs slower to use less, as far as that can be read without starting a program."""
+    return read_linux_power().saves_energy if sys.platform == "linux" else None
+
+
 def parse_pmset(batteries: str, settings: str) -> PowerState:
     """Read the outputs of `pmset -g batt` and `pmset -g`."""
     saving = any(line.split()[:2] == ["lowpowermode", "1"] for line in settings.splitlines())

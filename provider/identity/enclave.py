@@ -25,7 +25,6 @@ from protocol.p256 import BadPublicKey, parse_p256_public, verify_p256
 HELPER_NAME: Final = "darkbloom-enclave"
 ANSWER_SECONDS: Final = 10.0
 MAX_LINE_BYTES: Final = 64 * 1024
-START_TRIES: Final = 2
 
 
 class EnclaveUnavailable(Exception):

@@ -17,6 +17,7 @@ MAX_KNOWN_STRANGERS: Final = 64
 MAX_MISMATCHES: Final = 16
 WORD_CHARACTERS: Final = 64
 REASON_CHARACTERS: Final = 256
+TOKEN_REFUSED: Final = "token_refused"
 
 
 class Heard:
@@ -49,6 +50,11 @@ class Heard:
                 "reason": message.reason[:REASON_CHARACTERS],
             },
         )
+        if message.account == TOKEN_REFUSED and (before is None or before.account != TOKEN_REFUSED):
+            log.warning(
+                "The coordinator does not know this machine's token, or it was revoked: the machine earns nothing. "
+                "Run `darkbloom logout`, then `darkbloom login`."
+            )
         text = message.trust_level if trusted else message.reason
         self._on_event(ProviderEvent(kind="trusted" if trusted else "untrusted", text=text[:REASON_CHARACTERS]))
 

@@ -16,7 +16,7 @@ from provider.local.dialects import READERS
 from provider.local.guard import check_request
 from provider.local.http_server import BodyTooLarge, Headers, Request, Streamed, Whole
 from provider.local.inference import JSON, answer_inference
-from provider.local.ollama_endpoints import answer_ollama
+from provider.local.ollama_endpoints import Keeper, answer_ollama
 from provider.local.options import MAX_BODY_BYTES, LocalOptions
 from provider.local.tokens import TokenTools
 
@@ -31,7 +31,7 @@ METRICS_TYPE: Final = (("Content-Type", "text/plain; version=0.0.4; charset=utf-
 Endpoint = Callable[[Request], Awaitable[Whole | Streamed]]
 
 
-class Shelf(Protocol):
+class Shelf(Keeper, Protocol):
     """What the server knows about the models of this machine."""
 
     def model_ids(self) -> tuple[str, ...]:
@@ -42,9 +42,6 @@ class Shelf(Protocol):
 
     def size_bytes(self, model_id: str) -> int:
         """Bytes of its weights on disk."""
-
-    async def unload(self, model_id: str) -> object:
-        """Let go of a model if nobody uses it."""
 
     @property
     def is_healthy(self) -> bool:
@@ -173,7 +170,7 @@ class LocalApp:
             "chat" if kind == "chat" else "generate",
             request.body,
             check_model=self.check_model,
-            unload=self._services.shelf.unload,
+            shelf=self._services.shelf,
         )
 
     async def _tags(self, _request: Request) -> Whole:

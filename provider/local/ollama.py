@@ -14,6 +14,7 @@ from protocol.api.deltas import Delta, DeltaReader
 from protocol.api.ending import finish_reason
 from protocol.api.errors import invalid_request
 from protocol.messages.from_provider import InferenceComplete
+from provider.local.keep_alive import read_keep_alive
 
 Kind = Literal["chat", "generate"]
 
@@ -32,12 +33,12 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 class OllamaRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A lowered request; `unload` says that the model is to go after the answer."""
+    """A lowered request; `keep_alive` is how many seconds the model is to stay after the answer, None the usual."""
 
     kind: Kind
     body: bytes
     stream: bool
-    unload: bool
+    keep_alive: float | None
 
     def __repr__(self) -> str:
         return f"<OllamaRequest {self.kind}>"
@@ -66,9 +67,8 @@ def lower_request(kind: Kind, body: bytes) -> OllamaRequest:
         chat["tools"] = fields["tools"]
     if isinstance(fields.get("think"), bool):
         chat["chat_template_kwargs"] = {"enable_thinking": fields["think"]}
-    return OllamaRequest(
-        kind=kind, body=msgspec.json.encode(chat), stream=stream, unload=fields.get("keep_alive") in (0, "0", "0s")
-    )
+    keep_alive = read_keep_alive(fields.get("keep_alive"))
+    return OllamaRequest(kind=kind, body=msgspec.json.encode(chat), stream=stream, keep_alive=keep_alive)
 
 
 def _messages(kind: Kind, fields: Mapping[str, Any]) -> list[dict[str, object]]:
@@ -183,9 +183,9 @@ class OllamaAnswer:
         found: list[dict[str, object]] = []
         for name, pieces in self._calls.values():
             try:
-                arguments: object = msgspec.json.decode("".join(pieces) or "{}")
+                arguments = msgspec.json.decode("".join(pieces) or "{}")
             except (msgspec.MsgspecError, ValueError):
-                arguments = {}
+                continue  # cut short in the middle: it is no call, and an object is due here
             found.append({"function": {"name": name, "arguments": arguments}})
         return found
 

@@ -1,8 +1,8 @@
 """Running the Ollama endpoints: the same asking, other words."""
 
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
+from typing import Protocol
 
 from protocol.api import parse_chat_request
 from provider.local.asker import LocalAsker
@@ -15,20 +15,29 @@ from provider.local.options import MAX_BODY_BYTES
 
 LINES = (("Content-Type", "application/x-ndjson"),)
 
-Unload = Callable[[str], Awaitable[object]]
+class Keeper(Protocol):
+    """Decides how long models stay loaded."""
+
+    async def unload(self, model_id: str) -> object:
+        """Let go of a model if nobody uses it."""
+
+    def keep(self, model_id: str, seconds: float | None) -> None:
+        """Let a loaded model stay for so long after its last use; None: as long as usual."""
 
 
 async def answer_ollama(
-    asker: LocalAsker, kind: Kind, body: bytes, *, check_model: CheckModel, unload: Unload
+    asker: LocalAsker, kind: Kind, body: bytes, *, check_model: CheckModel, shelf: Keeper
 ) -> Whole | Streamed:
-    """Answer `/api/chat` or `/api/generate`; raises `ApiError`. `keep_alive` 0 unloads the model afterwards."""
+    """Answer `/api/chat` or `/api/generate`; raises `ApiError`. The newest request says how long its model stays."""
     request = lower_request(kind, body)
     chat = parse_chat_request(request.body, check_model=check_model, limit_bytes=MAX_BODY_BYTES)
     model, bound = chat.public_model, chat.output_bound()
     stack = AsyncExitStack()
     async with stack:
-        if request.unload:
-            stack.push_async_callback(unload, model)
+        if request.keep_alive == 0:
+            stack.push_async_callback(shelf.unload, model)
+        else:
+            stack.callback(shelf.keep, model, request.keep_alive)
         attempt = await stack.enter_async_context(asker.ask(chat.provider_body(model, bound)))
         job = attempt.request_id.removeprefix("local-").replace("-", "")
         answer = OllamaAnswer(kind, model, job, started=time.monotonic(), created=time.time())

@@ -3,8 +3,6 @@
 Physical and available memory come from `provider.memory.system`, allocator figures from `provider.memory.allocator`.
 """
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 MIB = 1 << 20
@@ -47,18 +45,6 @@ class Reserves:
         return self.activation + self.minimum_kv
 
 
-def parse_cap_fraction(text: str | None) -> float:
-    """Read the cap fraction setting: finite and above 0, at most 1; anything else means the default."""
-    value = _finite_positive(text)
-    return DEFAULT_CAP_FRACTION if value is None else min(value, 1.0)
-
-
-def parse_reserve_gb(text: str | None) -> int | None:
-    """Read a reserve in GiB as bytes; anything that is not finite and above 0 means None, the built-in reserve."""
-    value = _finite_positive(text)
-    return None if value is None else int(value * GIB)
-
-
 def reserves_for(physical: int, largest_model: int, settings: PolicySettings) -> Reserves:
     """Choose reserves for a machine whose largest resident or candidate model has `largest_model` bytes (0: none).
 
@@ -93,11 +79,6 @@ def effective_cap(physical: int, fraction: float, reserves: Reserves) -> int:
 def live_kv_headroom(cap: int, used: int, available: int, reserves: Reserves) -> int:
     """Bytes that caches may still take, under the effective `cap` and what the system has."""
     return max(0, min(cap - used, available) - reserves.activation)
-
-
-def kv_budget(cap: int, weights: Iterable[int], reserves: Reserves) -> int:
-    """Bytes that all caches together may take beside the resident weights."""
-    return max(0, cap - sum(weights) - reserves.activation)
 
 
 def load_reserve(physical: int, fraction: float, reserves: Reserves) -> int:
@@ -139,13 +120,3 @@ def allocator_limits(physical: int) -> tuple[int, int]:
     """Soft limits to tell the allocator: (memory, cache)."""
     memory = max(2 * GIB, physical - 6 * GIB)
     return memory, min(8 * GIB, memory * 3 // 4)
-
-
-def _finite_positive(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None

@@ -1,4 +1,4 @@
-"""Which models requests need now, and when each was needed last.
+"""Which models requests need now, when each was needed last, and how long it is to stay after that.
 
 Invariant: a model with a pin is in use; its last use is the moment of its newest pin or release.
 """
@@ -39,6 +39,7 @@ class Pins:
         self._is_resident = is_resident
         self._pins: dict[str, set[Pin]] = {}
         self._used_at: dict[str, float] = {}
+        self._spans: dict[str, float] = {}
 
     def pin(self, model_id: str) -> Pin:
         """Count a request for a model."""
@@ -67,8 +68,19 @@ class Pins:
         """How long nobody has used it."""
         return self._clock() - self.last_use(model_id)
 
+    def keep(self, model_id: str, seconds: float | None) -> None:
+        """A resident model is to stay for so long after its last use; None: as long as any other."""
+        self._spans.pop(model_id, None)
+        if seconds is not None and self._is_resident(model_id):
+            self._spans[model_id] = seconds
+
+    def span(self, model_id: str, usual: float) -> float:
+        """How many seconds after its last use it may go."""
+        return self._spans.get(model_id, usual)
+
     def forget(self, model_id: str) -> None:
         """The model was unloaded: its uses do not count any more, unless a request waits for it already."""
+        self._spans.pop(model_id, None)
         if model_id not in self._pins:
             self._used_at.pop(model_id, None)
 

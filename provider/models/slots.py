@@ -56,6 +56,8 @@ class SlotManager:
         loader: LoaderThread,
     ) -> None:
         self.last_load_error: str | None = None
+        self.tests_loads = True
+        """Whether a model computes one token before it is used."""
         self._engine = engine
         self._gate = gate
         self._locate = locate
@@ -151,12 +153,24 @@ class SlotManager:
         crashed = [model_id for model_id in self.resident if self._is_crashed(model_id)]
         return [model_id for model_id in crashed if await self.unload(model_id)]
 
-    async def unload_idle(self, idle_seconds: float) -> list[str]:
-        """Unload the models that were last used at least `idle_seconds` ago; returns their ids."""
+    def keep(self, model_id: str, seconds: float | None) -> None:
+        """Let a resident model stay for so long after its last use; None: as long as any other. It may be evicted."""
+        self._pins.keep(model_id, seconds)
+
+    def idle_span(self, model_id: str, usual: float) -> float:
+        """Seconds after its last use from which a model is unloaded."""
+        return self._pins.span(model_id, usual)
+
+    async def unload_idle(self, idle_seconds: float, *, heed_spans: bool = False) -> list[str]:
+        """Unload the models that were last used at least `idle_seconds` ago; returns their ids.
+
+        With `heed_spans`, what was said with `keep` counts instead, for the models for which it was said.
+        """
         unloaded: list[str] = []
         for model_id in self.resident:
             async with self._lock:
-                old_enough = self._pins.idle_seconds(model_id) >= idle_seconds
+                span = self._pins.span(model_id, idle_seconds) if heed_spans else idle_seconds
+                old_enough = self._pins.idle_seconds(model_id) >= span
                 if model_id in self._resident and old_enough and self._is_idle(model_id):
                     await self._release(model_id)
                     unloaded.append(model_id)
@@ -229,6 +243,8 @@ class SlotManager:
         """Refuse a model that leaves no room for caches, then run one token through the real path."""
         if not self._gate.is_serveable():
             raise LoadRefused("memory", f"The model {model.model_id} leaves too little memory for requests; free some.")
+        if not self.tests_loads:
+            return
         request = GenerationRequest(model=model.model_id, prompt_tokens=(WARM_UP_TOKEN,), max_tokens=1, warm_up=True)
         async with self._engine.submit(request) as generation:
             async for event in generation:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from protocol.codec import FrameRejected, decode_from_provider
 from protocol.messages.from_provider import InferenceComplete, InferenceError
+from provider.observe.first_tokens import FirstTokenTimes
 from provider.observe.throughput import Throughput
 from provider.requests.ports import FrameLane
 
@@ -46,12 +47,13 @@ class RequestMeter:
         self, record: RequestRecord, throughput: Throughput, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.throughput: Final = throughput
+        self.first_tokens: Final = FirstTokenTimes()
         self._record = record
         self._clock = clock
 
     def lane(self, lane: FrameLane, *, source: str) -> "MeteredLane":
         """Give a lane that counts and passes on; the request's task is to be started after this, from here."""
-        metered = MeteredLane(lane, self._record, self.throughput, source, self._clock)
+        metered = MeteredLane(lane, self._record, self, source, self._clock)
         _REQUEST.set(metered)
         return metered
 
@@ -65,20 +67,21 @@ class RequestMeter:
 class MeteredLane:
     """A lane of one request."""
 
-    __slots__ = ("_clock", "_first", "_lane", "_last", "_record", "_source", "_started", "_throughput", "model")
+    __slots__ = ("_clock", "_first", "_had_load", "_lane", "_last", "_meter", "_record", "_source", "_started", "model")
 
     def __init__(
         self,
         lane: FrameLane,
         record: RequestRecord,
-        throughput: Throughput,
+        meter: RequestMeter,
         source: str,
         clock: Callable[[], float],
     ) -> None:
         self.model = ""
         self._lane = lane
         self._record = record
-        self._throughput = throughput
+        self._meter = meter
+        self._had_load = False
         self._source = source
         self._clock = clock
         self._started = clock()
@@ -95,8 +98,10 @@ class MeteredLane:
         if frame.startswith(_CHUNK):
             self._last = self._clock()
             self._first = self._first or self._last
-            self._throughput.note(self._last)
-        elif not frame.startswith(_ACCEPTED):
+            self._meter.throughput.note(self._last)
+        elif frame.startswith(_ACCEPTED):
+            self._had_load = True
+        else:
             self._end(frame)
         self._lane.put(frame)
 
@@ -117,6 +122,8 @@ class MeteredLane:
         match message:
             case InferenceComplete():
                 tokens = message.usage.completion_tokens
+                if first is not None and not self._had_load:
+                    self._meter.first_tokens.note(self.model, message.usage.prompt_tokens, first)
                 spread = (self._last - self._first) / (tokens - 1) if self._first and tokens > 1 else None
                 self._record.ended(
                     outcome="complete",

@@ -51,6 +51,14 @@ class ProviderMetrics:
         self._each = Histogram(
             f"{PREFIX}_tpot_seconds", "Per token after the first.", registry=registry, buckets=_TOKEN_SECONDS
         )
+        self._queue = Histogram(
+            f"{PREFIX}_queue_seconds",
+            "From the engine's receipt of an answered request to its row.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._totals = {name: Counter(f"{PREFIX}_{name}", text, registry=registry) for name, text in _TOTALS}
+        self._seen = dict.fromkeys(self._totals, 0)
         self._gauges: dict[str, Gauge] = {}
         for name, text, labels in _GAUGES:
             self._gauges[name] = Gauge(f"{PREFIX}_{name}", text, labels, registry=registry)
@@ -78,6 +86,19 @@ class ProviderMetrics:
         if per_token_seconds is not None:
             self._each.observe(per_token_seconds)
 
+    def queued(self, seconds: float) -> None:
+        """An answered request waited this long for its row."""
+        self._queue.observe(seconds)
+
+    def downloaded(self, amount: int) -> None:
+        """Bytes of models came over the network."""
+        self._totals["download_bytes"].inc(amount)
+
+    def set_total(self, name: str, total: int) -> None:
+        """Bring a counter, one of `_TOTALS`, to what was counted elsewhere since the start of the process."""
+        self._totals[name].inc(max(0, total - self._seen[name]))
+        self._seen[name] = max(total, self._seen[name])
+
     def set_gauge(self, name: str, value: float, *labels: str) -> None:
         """Set one gauge; names are those of `_GAUGES`."""
         gauge = self._gauges[name]
@@ -93,6 +114,12 @@ class ProviderMetrics:
         return generate_latest(self._registry)
 
 
+_TOTALS: Final = (
+    ("ws_reconnects", "Connections that ended."),
+    ("engine_faults", "Exceptions of generators and deaths of the engine's thread."),
+    ("download_bytes", "Bytes of models that the daemon fetched."),
+)
+
 _GAUGES: Final[Iterable[tuple[str, str, tuple[str, ...]]]] = (
     ("batch_rows", "Rows that run together.", ("model",)),
     ("waiting_rows", "Requests that wait for a row.", ("model",)),
@@ -103,6 +130,5 @@ _GAUGES: Final[Iterable[tuple[str, str, tuple[str, ...]]]] = (
     ("memory_peak_bytes", "Most memory that the allocator held.", ()),
     ("inflight_requests", "Requests without a terminal.", ()),
     ("connected", "1 while the coordinator is connected.", ()),
-    ("ws_reconnects", "Connections that ended since the start.", ()),
     ("engine_good", "1 while the engine makes progress.", ()),
 )

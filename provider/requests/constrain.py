@@ -46,7 +46,8 @@ async def constrained(model: LoadedModel, rendered: Rendered, *, threads: trio.C
             else:
                 grammar = Grammar(prototype, constraint.begin)
                 request = msgspec.structs.replace(rendered.request, grammar=grammar)
-                return replace(rendered, request=request, plan=replace(rendered.plan, check=check))
+                plan = replace(rendered.plan, check=check, streams_calls=rendered.plan.must_call)
+                return replace(rendered, request=request, plan=plan)
     if constraint.is_optional:
         return rendered
     raise RequestRefused(INVALID)

@@ -34,7 +34,7 @@ class RequestServices:
     """What every request uses. `clock` is the engine's (``time.monotonic``), `wall_clock` gives Unix seconds.
 
     `threads` bounds the opening of large bodies. `renderer` admits one thread at a time, because two threads must not
-    use one tokenizer.
+    use one tokenizer. `note_queued` hears how long an answered request waited for its row, in seconds.
     """
 
     engine: Engine
@@ -47,6 +47,7 @@ class RequestServices:
     threads: trio.CapacityLimiter
     renderer: trio.CapacityLimiter
     counters: RequestCounters
+    note_queued: Callable[[float], None] = lambda _seconds: None
 
 
 class RequestDesk:

@@ -62,9 +62,16 @@ class EventWriter:
         return b"".join((head, b'{"index":0,"delta":{"reasoning_content":', body, b'},"finish_reason":null}]}\n\n'))
 
     def tool_call(self, number: int, call_id: str, name: str, arguments: str) -> bytes:
-        """A whole tool call; `arguments` is JSON text."""
+        """A whole tool call, or its beginning; `arguments` is JSON text."""
         function = {"name": name, "arguments": arguments}
-        call = _encode_json([{"index": number, "id": call_id, "type": "function", "function": function}])
+        return self._tool_delta({"index": number, "id": call_id, "type": "function", "function": function})
+
+    def tool_arguments(self, number: int, arguments: str) -> bytes:
+        """More of the arguments of a call that has begun."""
+        return self._tool_delta({"index": number, "function": {"arguments": arguments}})
+
+    def _tool_delta(self, fragment: dict[str, object]) -> bytes:
+        call = _encode_json([fragment])
         return b"".join((self._head, b'{"index":0,"delta":{"tool_calls":', call, b'},"finish_reason":null}]}\n\n'))
 
     def finish(self, reason: FinishWord) -> bytes:

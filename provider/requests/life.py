@@ -235,6 +235,8 @@ class RequestLife:
             case FinishReason.ERROR:
                 return self._failed(finished, answer)
         counters.tokens_generated += finished.usage.completion_tokens
+        if finished.queued_seconds is not None:
+            self._services.note_queued(finished.queued_seconds)
         return answer.complete_frame(finished, self._services.signer)
 
     def _failed(self, finished: Finished, answer: Answer) -> Terminal:

@@ -1,6 +1,6 @@
 """One answer as server-sent events: what the engine reports becomes content, reasoning, calls and an end; pure.
 
-Invariant: `hasher` has taken exactly the text of the events that were returned, each call once and whole.
+Invariant: `hasher` has taken exactly the text of the events that were returned, each call once, when it was complete.
 """
 
 import os
@@ -9,7 +9,17 @@ from typing import Final, assert_never
 
 from protocol.response_hash import ResponseHasher
 from provider.engine import Delta, Finished, FinishReason
-from provider.engine.dialect import Call, Content, Part, SpoiledCall, Thought
+from provider.engine.dialect import (
+    Call,
+    CallArguments,
+    CallBroken,
+    CallClosed,
+    CallOpened,
+    Content,
+    Part,
+    SpoiledCall,
+    Thought,
+)
 from provider.requests.frames import DONE, EventWriter, FinishWord
 from provider.requests.plan import AnswerPlan
 from provider.requests.refusal import NONCOMPLIANT, RequestRefused
@@ -33,6 +43,8 @@ class Narration:
         self._opened = False
         self._calls = 0
         self._names: set[str] = set()
+        self._call_id = ""
+        self._has_broken_call = False
         self._tokens = 0
         self._reasoning_tokens = 0
         self._pending: list[Entry] = []
@@ -85,6 +97,8 @@ class Narration:
             return False
         if not is_whole:
             return True
+        if self._has_broken_call:
+            return False
         if plan.must_call and not self._calls:
             return False
         return plan.check is None or plan.check.fits("".join(self._shown))
@@ -108,8 +122,17 @@ class Narration:
                 case SpoiledCall(text):
                     self.spoiled_calls += 1
                     events.append(self._text(text))
-                case Call():
-                    events.append(self._call(part))
+                case Call(name, arguments):
+                    events.append(self._begin_call(name, arguments))
+                    self._end_call(name, arguments)
+                case CallOpened(name):
+                    events.append(self._begin_call(name, ""))
+                case CallArguments(text):
+                    events.append(self._writer.tool_arguments(self._calls - 1, text))
+                case CallClosed(name, arguments):
+                    self._end_call(name, arguments)
+                case CallBroken():
+                    self._has_broken_call = True
                 case _:
                     assert_never(part)
         return events
@@ -131,15 +154,17 @@ class Narration:
         pending, self._pending = self._pending, []
         return self._writer.content_with(text, pending)
 
-    def _call(self, call: Call) -> bytes:
+    def _begin_call(self, name: str, arguments: str) -> bytes:
         number, self._calls = self._calls, self._calls + 1
-        self._names.add(call.name)
-        call_id = "call_" + os.urandom(12).hex()
+        self._names.add(name)
+        self._call_id = "call_" + os.urandom(12).hex()
         self.has_output = True
+        return self._writer.tool_call(number, self._call_id, name, arguments)
+
+    def _end_call(self, name: str, arguments: str) -> None:
         if self._hasher is not None:
-            function = {"name": call.name, "arguments": call.arguments}
-            self._hasher.add_tool_call({"id": call_id, "type": "function", "function": function})
-        return self._writer.tool_call(number, call_id, call.name, call.arguments)
+            function = {"name": name, "arguments": arguments}
+            self._hasher.add_tool_call({"id": self._call_id, "type": "function", "function": function})
 
     def _add(self, text: str) -> None:
         self.has_output = True

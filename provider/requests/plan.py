@@ -14,6 +14,7 @@ class AnswerPlan:
 
     `prompt_tail` is the end of the prompt with its marks. `must_call` asks for at least one call, of the tool
     `only_tool` if that is set; `one_call` permits no second one. The whole visible text must pass `check`.
+    `streams_calls`: a grammar permits nothing but calls, so their arguments are sent while they are generated.
     """
 
     vocabulary: Vocabulary = field(repr=False)
@@ -24,9 +25,12 @@ class AnswerPlan:
     only_tool: str | None = None
     one_call: bool = False
     check: SchemaCheck | None = None
+    streams_calls: bool = False
 
     def reader(self) -> AnswerReader | None:
         """Return the reader of the answer, or None if it needs none."""
         if self.dialect is None:
             return None
-        return make_reader(self.dialect, tools=self.tools, prompt_tail=self.prompt_tail)
+        return make_reader(
+            self.dialect, tools=self.tools, prompt_tail=self.prompt_tail, streams_calls=self.streams_calls
+        )

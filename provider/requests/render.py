@@ -5,7 +5,7 @@ from typing import Final, Protocol, cast
 
 from provider.engine import GenerationRequest, LoadedModel
 from provider.engine.detokenise import make_detokeniser
-from provider.engine.dialect import Dialect, starts_in_thought
+from provider.engine.dialect import JSON_PARSER, Dialect, starts_in_thought
 from provider.engine.grammar import AT_ONCE, Begin, GrammarSource, SourceRefused, is_available, tools_source
 from provider.models.prompt import PromptRefused, encode_text, render_chat
 from provider.requests.body import Order, within_vocabulary
@@ -15,9 +15,6 @@ from provider.requests.refusal import RequestRefused, of_template
 
 TAIL_TOKENS: Final = 16
 """Tokens at the end of a prompt that tell whether it has begun the answer's reasoning."""
-
-CONSTRAINED_PARSER: Final = "json_tools"
-"""The family whose calls are a grammar: JSON in a frame."""
 
 HARMONY_FINAL: Final = "<|channel|>final<|message|>"
 
@@ -31,7 +28,7 @@ class Encoder(Protocol):
 
 def enforces_tools(model: LoadedModel) -> bool:
     """Whether a forced tool call of this model is constrained while it is generated, and not only held against it."""
-    return model.dialect.parser == CONSTRAINED_PARSER and model.grammars is not None and is_available()
+    return model.dialect.parser == JSON_PARSER and model.grammars is not None and is_available()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ def _constraint(model: LoadedModel, order: Order, plan: AnswerPlan) -> Constrain
     if order.structure is not None:
         return Constraint(order.structure, _begin(model, plan.dialect, plan.prompt_tail), is_optional=False)
     frame = plan.dialect.frame
-    if order.forced_tool is None or frame is None or plan.dialect.parser != CONSTRAINED_PARSER:
+    if order.forced_tool is None or frame is None or plan.dialect.parser != JSON_PARSER:
         return None
     only = None if order.forced_tool == ANY_TOOL else order.forced_tool
     try:

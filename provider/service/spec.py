@@ -1,12 +1,13 @@
 """What a background service runs, and how that is remembered."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from provider.files import replace_file
 
 MAX_FILE_BYTES: Final = 64 * 1024
 
@@ -66,11 +67,7 @@ def record_of(kind: str, spec: ServiceSpec) -> ServiceRecord:
 def write_record(path: Path, record: ServiceRecord) -> None:
     """Replace the file (0600); blocks. Raises `OSError`."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record) + b"\n")
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(record) + b"\n")
 
 
 def read_record(path: Path) -> ServiceRecord | None:

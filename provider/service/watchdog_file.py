@@ -1,10 +1,10 @@
 """The watchdog's notes on the disk."""
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from provider.files import replace_file
 from provider.service.watchdog import WatchdogNotes
 
 
@@ -18,6 +18,4 @@ def read_notes(path: Path) -> WatchdogNotes:
 
 def write_notes(path: Path, notes: WatchdogNotes) -> None:
     """Replace the file; blocks. Raises `OSError`."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_bytes(msgspec.json.encode(notes) + b"\n")
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(notes) + b"\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from provider.files import replace_file
 from provider.status.process import is_running, process_start
 
 
@@ -21,9 +22,7 @@ class PidNote(msgspec.Struct, frozen=True, kw_only=True):
 def pid_file(path: Path) -> Iterator[None]:
     """Write the file for the length of the block."""
     note = PidNote(pid=os.getpid(), process_start=process_start(os.getpid()) or "")
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_bytes(msgspec.json.encode(note) + b"\n")
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(note) + b"\n")
     try:
         yield
     finally:

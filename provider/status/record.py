@@ -11,12 +11,21 @@ SCHEMA: Final = 1
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
-    """What the coordinator thinks of this machine, and since when."""
+    """What the coordinator thinks of this machine, and since when.
+
+    `account` is `linked`, `token_refused`, or "" where no token was shown.
+    """
 
     level: str
     status: str
     reason: str = ""
+    account: str = ""
     received_at: float = 0.0
+
+    @property
+    def token_refused(self) -> bool:
+        """Whether the coordinator did not accept the token of this machine."""
+        return self.account == "token_refused"
 
 
 class LoadError(msgspec.Struct, frozen=True, kw_only=True):

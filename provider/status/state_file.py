@@ -1,11 +1,11 @@
 """Writing and reading `daemon-state.json`: replaced in one step, readable by the owner only."""
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from provider.files import replace_file
 from provider.status.record import SCHEMA, DaemonState
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
@@ -16,14 +16,7 @@ _DECODER: Final = msgspec.json.Decoder(DaemonState)
 
 def write_state(path: Path, state: DaemonState) -> None:
     """Replace the file; blocks. Raises `OSError`. A reader never sees half of it; it need not survive a power cut."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(_ENCODER.encode(state), indent=1) + b"\n")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    replace_file(path, msgspec.json.format(_ENCODER.encode(state), indent=1) + b"\n")
 
 
 def read_state(path: Path) -> DaemonState | None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 from provider.status.liveness import Life
 from provider.status.record import DaemonState, SlotState
 from provider.status.words import duration, gigabytes, percent, plural
+
+LOG_IN_AGAIN: Final = "darkbloom logout; darkbloom login"
 
 
 def status_lines(state: DaemonState | None, life: Life, *, now: float, version: str, config_file: str) -> list[str]:
@@ -26,6 +29,8 @@ def status_lines(state: DaemonState | None, life: Life, *, now: float, version: 
     mark = "" if life.is_fresh else f"  [stale: {duration(now - state.written_at)} old]"
     lines += [f"Trust: {trust_line(state)}{mark}"]
     lines += [f"Connection: {connection_line(state, now)}{mark}"]
+    if state.trust is not None and state.trust.token_refused:
+        lines += ["Account: the coordinator refused the token, so this machine earns nothing", f"  fix: {LOG_IN_AGAIN}"]
     lines += [f"Memory: {memory_line(state)}{mark}"]
     lines += [f"Idle policy: {idle_line(state, now)}"]
     lines += [f"Schedule: {schedule_line(state)}"]

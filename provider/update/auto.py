@@ -43,6 +43,7 @@ class AutoUpdate:
     home: Path
     state_file: Path
     jitter: float
+    keys: tuple[bytes, ...]
     restart: Callable[[], None]
     spread: Callable[[], float] = random.random
     in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
@@ -101,7 +102,7 @@ class AutoUpdate:
         ):
             return None
         with take_update_lock(self.home):
-            stage(release, self.installation)
+            stage(release, self.installation, keys=self.keys)
         return release
 
     def _install(self, release: Release) -> None:

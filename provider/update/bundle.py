@@ -9,17 +9,23 @@ import os
 import ssl
 import tarfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from protocol.release_bundle import (
+    ENTRY,
+    MAX_BUNDLE_BYTES,
+    MAX_ENTRIES,
+    MAX_UNPACKED_BYTES,
+    leaves_the_bundle,
+)
 from provider.update.release import Release, ReleaseRefused
 
-ENTRY: Final = "bin/darkbloom"
-MAX_BUNDLE_BYTES: Final = 2 * 1024**3
-MAX_UNPACKED_BYTES: Final = 8 * 1024**3
-MAX_ENTRIES: Final = 16_384
+MAX_SIGNATURE_BYTES: Final = 1024
+SIGNATURE_SUFFIX: Final = ".sig"
 TIMEOUT_SECONDS: Final = 120.0
 _PIECE: Final = 1024 * 1024
 
@@ -31,11 +37,12 @@ def fetch_bundle(release: Release, target: Path, *, progress: Progress = lambda 
     """Download the archive to `target` and check its hash; blocks. Raises `ReleaseRefused`; `target` is gone then."""
     digest = hashlib.sha256()
     done = 0
-    verify = ssl.create_default_context() if release.url.startswith("https:") else False
     try:
         with (
             target.open("wb") as file,
-            httpx.stream("GET", release.url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=verify) as answer,
+            httpx.stream(
+                "GET", release.url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=_verify(release.url)
+            ) as answer,
         ):
             if answer.status_code != 200:
                 raise ReleaseRefused(f"The bundle {release.url} cannot be fetched (status {answer.status_code}).")
@@ -59,6 +66,29 @@ def fetch_bundle(release: Release, target: Path, *, progress: Progress = lambda 
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def fetch_signature(release: Release) -> str:
+    """Give the signature of the row, else what lies beside the bundle under its name and `.sig`; "" for none. Blocks.
+
+    Raises `ReleaseRefused` when the server cannot be asked.
+    """
+    if release.signature:
+        return release.signature
+    parts = urlsplit(release.url)
+    url = urlunsplit(parts._replace(path=parts.path + SIGNATURE_SUFFIX))
+    try:
+        with httpx.stream("GET", url, timeout=TIMEOUT_SECONDS, trust_env=False, verify=_verify(url)) as answer:
+            if answer.status_code != 200:
+                return ""
+            text = b""
+            for piece in answer.iter_raw(MAX_SIGNATURE_BYTES):
+                text += piece
+                if len(text) > MAX_SIGNATURE_BYTES:
+                    return ""
+    except httpx.HTTPError as error:
+        raise ReleaseRefused(f"The signature {url} cannot be fetched ({type(error).__name__}).") from None
+    return text.decode("ascii", "replace")
 
 
 def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
@@ -88,9 +118,12 @@ def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
     entry.chmod(0o755)
 
 
+def _verify(url: str) -> ssl.SSLContext | bool:
+    return ssl.create_default_context() if url.startswith("https:") else False
+
+
 def _check_member(member: tarfile.TarInfo, release: Release) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or member.isdev():
+    if leaves_the_bundle(member):
         raise ReleaseRefused(f"The bundle of {release.version} holds a file outside of itself; it is not installed.")
 
 

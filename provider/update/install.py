@@ -2,13 +2,17 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from protocol.release_bundle import ENTRY
 from provider.host.file_lock import FileLock, FileLocked
-from provider.update.bundle import ENTRY, Progress, fetch_bundle, unpack_bundle
-from provider.update.place import MARK, Installation
+from provider.update.bundle import Progress, fetch_bundle, fetch_signature, unpack_bundle
+from provider.update.mark import MARK, keys_of
+from provider.update.place import Installation
 from provider.update.release import Release, ReleaseRefused
+from provider.update.signature import check_signature, check_version
 from provider.update.state import UpdateState
 
 LOCK_NAME: Final = "update.lock"
@@ -24,8 +28,21 @@ def take_update_lock(home: Path) -> FileLock:
         raise ReleaseRefused(f"Another update is under way ({held.holder}); wait for it.") from None
 
 
-def stage(release: Release, installation: Installation, *, progress: Progress = lambda _done, _total: None) -> None:
-    """Fetch, check and unpack a release beside the installed one; blocks. Raises `ReleaseRefused`."""
+def stage(
+    release: Release,
+    installation: Installation,
+    *,
+    keys: Sequence[bytes],
+    progress: Progress = lambda _done, _total: None,
+) -> None:
+    """Fetch, check and unpack a release beside the installed one; blocks. Raises `ReleaseRefused`.
+
+    One of `keys` must have signed it, or, when there are none, one of those that the installed bundle pins; without
+    either the hashes of the release are all that is checked.
+    """
+    trusted = tuple(keys) or keys_of(installation.folder(installation.current))
+    if trusted:
+        check_signature(release, fetch_signature(release), trusted)
     staging = installation.staging
     archive = staging.with_name(staging.name + ".tar.gz")
     is_done = False
@@ -36,6 +53,8 @@ def stage(release: Release, installation: Installation, *, progress: Progress = 
         unpack_bundle(archive, staging, release)
         if not (staging / MARK).is_file():
             raise ReleaseRefused(f"The bundle of {release.version} is no bundle of this program; it is not installed.")
+        if trusted:
+            check_version(release, staging)
         _try(staging / ENTRY, release)
         installation.adopt_staged(release.version)
         is_done = True

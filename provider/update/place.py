@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "darkbloom-bundle.json"
-"""The file in a bundle's root that says what it is."""
+from provider.update.mark import MARK
 
 VERSIONS: Final = "versions"
 CURRENT: Final = "current"

@@ -3,11 +3,12 @@
 A new version is on trial until it has run for ten minutes; the third time it does not get there it is put aside.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from provider.files import replace_file
 
 TRIAL_SECONDS: Final = 600.0
 MAX_FAILURES: Final = 3
@@ -66,6 +67,4 @@ def read_update_state(path: Path) -> UpdateState:
 
 def write_update_state(path: Path, state: UpdateState) -> None:
     """Replace the file; blocks. Raises `OSError`."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_bytes(msgspec.json.encode(state) + b"\n")
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(state) + b"\n")

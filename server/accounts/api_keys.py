@@ -31,15 +31,16 @@ _COLUMNS: Final = (
     + ", ".join(f"k.{column}" for column in _SETTINGS)
 )
 _WITH_OWNER: Final = (
-    f"SELECT {_COLUMNS}, u.account_id AS user_id, u.role AS user_role, u.erased_at AS user_erased_at "
+    f"SELECT {_COLUMNS}, u.account_id AS user_id, u.role AS user_role, u.erased_at AS user_erased_at, "
+    "u.suspended_at AS user_suspended_at "
     "FROM api_keys k LEFT JOIN users u ON u.account_id = k.owner_account_id"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as stored; times in microseconds. `has_user`, `owner_erased` and `role` tell of its owner,
-    where it was asked for."""
+    """A key as stored; times in microseconds. `has_user`, `owner_erased`, `owner_suspended` and `role` tell of
+    its owner, where it was asked for."""
 
     id: str
     key_hash: str = field(repr=False)
@@ -51,6 +52,7 @@ class ApiKey:
     revoked_at: int | None
     has_user: bool = False
     owner_erased: bool = False
+    owner_suspended: bool = False
     role: Role = ""
 
 
@@ -221,6 +223,7 @@ def _of(row: Row) -> ApiKey:
         revoked_at=cast("int | None", row["revoked_at"]),
         has_user=row.get("user_id") is not None,
         owner_erased=row.get("user_erased_at") is not None,
+        owner_suspended=row.get("user_suspended_at") is not None,
         role=cast("Role", row["user_role"] or "") if "user_role" in row else "",
         settings=KeySettings(
             name=cast(str, row["name"]),

@@ -33,16 +33,16 @@ class PrivyLogin:
         self._people = people
         self._is_admin = is_admin
 
-    def recall(self, token: str) -> Identity | None:
-        """Give the identity if token and user were seen a moment ago."""
+    def recall(self, token: str) -> Identity | AuthRefusal | None:
+        """Judge a token by what was seen of it and its user a moment ago."""
         session = self._tokens.recall(token)
         user = None if session is None else self._people.recall(session.did)
-        return None if user is None else self._identity(user)
+        return None if user is None else self._judge(user)
 
     async def authenticate(self, token: str) -> Identity | AuthRefusal:
         """Verify a token and find or make its user; raises StoreUnavailable when keys or users cannot be had."""
         try:
-            return self._identity(await self.user_of(token))
+            return self._judge(await self.user_of(token))
         except TokenRefused:
             return AuthRefusal("invalid_token")
 
@@ -54,7 +54,9 @@ class PrivyLogin:
             raise StoreUnavailable("The identity provider's keys cannot be fetched; try again.") from None
         return await self._people.user_of(session.did)
 
-    def _identity(self, user: User) -> Identity:
+    def _judge(self, user: User) -> Identity | AuthRefusal:
+        if user.is_suspended:
+            return AuthRefusal("account_suspended")
         return user_identity(user, is_admin=self._is_admin(user), credential="jwt")
 
 

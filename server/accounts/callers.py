@@ -14,6 +14,7 @@ from server.accounts.bearer import user_identity
 from server.accounts.browser import BrowserFacts, own_origin, session_cookie
 from server.accounts.credentials import HEX_64
 from server.accounts.ports import AuthRefusal, Identity
+from server.accounts.suspension import account_suspended
 
 if TYPE_CHECKING:
     from server.accounts.bearer import BearerDirectory
@@ -99,14 +100,19 @@ def request_facts(
 
 
 def refused(refusal: AuthRefusal) -> ApiError:
-    """Give the 401 of a token that is no good; one that was good once says what became of it."""
+    """Give the 401 of a token that is no good; one that was good once says what became of it.
+
+    403 where the token is good and the account is suspended.
+    """
+    if refusal.code == "account_suspended":
+        return account_suspended()
     plain = refusal.code in ("invalid_api_key", "invalid_token")
     return ApiError(401, TYPE, REFUSAL_TEXTS[refusal.code], code=None if plain else refusal.code)
 
 
 def missing() -> ApiError:
     """Give the 401 of a request without credentials."""
-    return ApiError(401, TYPE, "There are missing credentials; send 'Authorization: Bearer KEY', or sign in.")
+    return ApiError(401, TYPE, "The request is missing credentials; send 'Authorization: Bearer KEY', or sign in.")
 
 
 class Callers:
@@ -171,6 +177,8 @@ class Callers:
         user = await self.user_of(session.account_id)
         if user is None:
             return AuthRefusal("invalid_token")
+        if user.is_suspended:
+            return AuthRefusal("account_suspended")
         return user_identity(user, is_admin=self._is_admin(user), credential="cookie", session_hash=session.token_hash)
 
     async def _by_token(self, credential: Credential, ip: str) -> Identity:

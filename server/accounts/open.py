@@ -33,7 +33,6 @@ from server.limits import NetworkLimits, RequestLimiter, TierRates
 if TYPE_CHECKING:
     from server.accounts.admin_codes import AdminCodes
     from server.accounts.privy_users import PrivyUsers
-    from server.accounts.provider_tokens import OnRevoked
     from server.config import CoordinatorSettings
     from server.limits.network import OnNetworkRejected
     from server.limits.request_limiter import OnRejected
@@ -84,14 +83,6 @@ class Accounts:
             await self.provider_tokens.recheck()
             await trio.sleep(SWEEP_SECONDS)
 
-    async def setup_url(self, origin: str) -> str | None:
-        """Make the link with which a fresh installation gets its first administrator; None when there are accounts.
-
-        It works once, for an hour. Show it on the terminal; it is a secret, keep it out of logs.
-        """
-        token = None if self.local is None else await self.local.new_setup_token()
-        return None if token is None else f"{origin.rstrip('/')}/login?setup={token}"
-
 
 @asynccontextmanager
 async def open_accounts(
@@ -102,12 +93,11 @@ async def open_accounts(
     wall_clock: Callable[[], int],
     on_rejected: OnRejected | None = None,
     on_network_rejected: OnNetworkRejected | None = None,
-    on_token_revoked: OnRevoked | None = None,
     hasher: PasswordHasher | None = None,
 ) -> AsyncGenerator[Accounts, None]:
     """Build the parts. `clock` is monotonic seconds, `wall_clock` microseconds since the epoch.
 
-    The two rejection hooks are for metrics; `on_token_revoked` is called with each live session id to be unlinked.
+    The two rejection hooks are for metrics.
     """
     changes = Changes(store)
     key_notes = UseNotes(store, api_keys.note_used)
@@ -118,7 +108,7 @@ async def open_accounts(
     admin_keys = ListedSecrets(settings.admin_keys)
     stored = StoreKeys(store, changes=changes, uses=key_notes, clock=clock, wall_clock=wall_clock)
     limits = NetworkLimits(clock=clock, on_rejected=on_network_rejected)
-    book = TokenBook(on_token_revoked)
+    book = TokenBook()
     async with AsyncExitStack() as stack:
         privy, people, codes = await _privy(settings, store, stack, changes, is_admin, clock, wall_clock)
         bearer = BearerDirectory(

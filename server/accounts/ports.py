@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
-RefusalCode: TypeAlias = Literal["invalid_api_key", "key_disabled", "key_expired", "key_revoked", "invalid_token"]
+RefusalCode: TypeAlias = Literal[
+    "invalid_api_key", "key_disabled", "key_expired", "key_revoked", "invalid_token", "account_suspended"
+]
 CredentialKind: TypeAlias = Literal["key", "jwt", "cookie", "admin_key"]
 SessionMode: TypeAlias = Literal["local", "key", "privy", "header"]
 LimitReset: TypeAlias = Literal["none", "daily", "weekly", "monthly"]

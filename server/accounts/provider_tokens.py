@@ -64,6 +64,15 @@ async def owner_of(tx: Tx, token: str) -> str | None:
     return cast("str | None", await tx.value(sql, hash_of(token)))
 
 
+async def linked_account(tx: Tx, token: str) -> str | None:
+    """Give the account to which an active token links a machine; None while the account is suspended."""
+    sql = (
+        "SELECT t.account_id FROM provider_tokens t LEFT JOIN users u ON u.account_id = t.account_id "
+        "WHERE t.token_hash = $1 AND t.active = 1 AND u.suspended_at IS NULL"
+    )
+    return cast("str | None", await tx.value(sql, hash_of(token)))
+
+
 async def note_used(tx: Tx, token_hash: str, at: int) -> None:
     """Note the last use of a token."""
     sql = (
@@ -90,7 +99,7 @@ class ProviderTokens:
         """Give the account of a valid token, else None. Fits the provider link's `resolve_account`."""
         if not token.startswith(PROVIDER_TOKEN_PREFIX) or len(token) > MAX_TOKEN_CHARACTERS:
             return None
-        account_id = await self._store.read(lambda tx: owner_of(tx, token))
+        account_id = await self._store.read(lambda tx: linked_account(tx, token))
         if account_id is not None:
             self._uses.note(hash_of(token), self._wall_clock())
         return account_id
@@ -131,12 +140,15 @@ class ProviderTokens:
         return await self._revoke("account_id = $1 AND substr(token_hash, 1, 16) = $3", account_id, token_id) > 0
 
     async def recheck(self) -> None:
-        """Unlink live sessions whose token was revoked elsewhere without our hearing of it."""
+        """Unlink live sessions whose token was revoked, or its account suspended, without our hearing of it."""
         linking = self._book.tokens()
         for start in range(0, len(linking), RECHECKED_AT_ONCE):
             part = linking[start : start + RECHECKED_AT_ONCE]
             places = ", ".join(f"${number}" for number in range(1, len(part) + 1))
-            sql = f"SELECT token_hash FROM provider_tokens WHERE active = 0 AND token_hash IN ({places})"
+            sql = (
+                "SELECT t.token_hash FROM provider_tokens t LEFT JOIN users u ON u.account_id = t.account_id "
+                f"WHERE (t.active = 0 OR u.suspended_at IS NOT NULL) AND t.token_hash IN ({places})"
+            )
             for row in await self._store.read(_fetching(sql, part)):
                 self._book.revoked(cast(str, row["token_hash"]))
 

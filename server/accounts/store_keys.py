@@ -93,6 +93,8 @@ class StoreKeys:
             return AuthRefusal("key_disabled")
         if settings.expires_at is not None and settings.expires_at <= now:
             return AuthRefusal("key_expired")
+        if known.key.owner_suspended:
+            return AuthRefusal("account_suspended")
         self._uses.note(known.key.id, now)
         return known.identity
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PRIVY_PREFIX: Final = "did:privy:"
 LOCAL_PREFIX: Final = "local:"
-_COLUMNS: Final = "account_id, privy_user_id, email, email_norm, role, is_admin, created_at"
+_COLUMNS: Final = "account_id, privy_user_id, email, email_norm, role, is_admin, suspended_at, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,7 @@ class User:
     role: Role
     is_admin: bool
     created_at: int
+    is_suspended: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -152,4 +153,5 @@ def _user(row: Row | None) -> User | None:
         role=cast("Role", row["role"]),
         is_admin=bool(row["is_admin"]),
         created_at=cast(int, row["created_at"]),
+        is_suspended=row["suspended_at"] is not None,
     )

@@ -58,7 +58,8 @@ async def insert(
 ) -> OpenedSession:
     """Open a session; the one that the browser had (`replaces`, a hash) ends, and so do the oldest above 50.
 
-    What has ended is deleted, so that no account fills the table by signing in again and again.
+    The sessions of a key count by themselves: whoever has the key must not sign its owner out. What has ended is
+    deleted, so that nobody fills the table by signing in again and again.
     """
     if replaces:
         await _end(tx, replaces, now)
@@ -70,11 +71,12 @@ async def insert(
     row = await tx.row(sql, hash_of(cookie), account_id, mode, key_id, label, now, now + ABSOLUTE)
     assert row is not None
     await tx.execute(
-        "DELETE FROM web_sessions WHERE account_id = $1 AND token_hash NOT IN "
-        "(SELECT token_hash FROM web_sessions WHERE account_id = $1 AND revoked_at IS NULL "
+        "DELETE FROM web_sessions WHERE account_id = $1 AND key_id = $3 AND token_hash NOT IN "
+        "(SELECT token_hash FROM web_sessions WHERE account_id = $1 AND key_id = $3 AND revoked_at IS NULL "
         "ORDER BY created_at DESC, token_hash LIMIT $2)",
         account_id,
         MAX_LIVE,
+        key_id,
     )
     return OpenedSession(cookie, _of(row))
 

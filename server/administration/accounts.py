@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
-from server.accounts import users
+from server.accounts import suspension, users
 from server.administration.operator import Deed, Operator
 from server.billing.ledger import COUNTER_ACCOUNTS
 from server.store import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
+    from server.accounts.changes import Topic
     from server.accounts.ports import Role
     from server.store import Row, Tx
 
@@ -19,7 +20,7 @@ MAX_FOUND: Final = 200
 MAX_QUERY: Final = 320
 _COLUMNS: Final = (
     "u.account_id, u.privy_user_id, u.email, u.email_norm, u.role, u.is_admin, u.platform_fee_percent, u.created_at,"
-    " u.stripe_account_status, COALESCE(c.login_norm, '') AS login,"
+    " u.suspended_at, u.suspended_reason, u.stripe_account_status, COALESCE(c.login_norm, '') AS login,"
     " COALESCE(b.balance_micro_usd, 0) AS balance, COALESCE(b.withdrawable_micro_usd, 0) AS withdrawable,"
     " COALESCE(b.held_micro_usd, 0) AS held, COALESCE(b.held_withdrawable_micro_usd, 0) AS held_withdrawable,"
     " (SELECT COUNT(*) FROM api_keys k WHERE k.owner_account_id = u.account_id AND k.revoked_at IS NULL) AS live_keys,"
@@ -48,6 +49,8 @@ class AccountView:
     role: Role
     is_admin: bool
     fee_percent: int | None
+    suspended_at: int | None
+    suspended_reason: str
     stripe_status: str
     live_keys: int
     machine_tokens: int
@@ -164,6 +167,34 @@ class AccountActs:
 
         return await self._operator.act(actor, "account.admin", work)
 
+    async def suspend(self, actor: str, who: str, reason: str) -> AccountView:
+        """Refuse everything that an account sends, and unlink its machines; see server.accounts.suspension."""
+        note = reason.strip()
+        if not note or len(note) > suspension.MAX_REASON or not note.isprintable():
+            raise Invalid(f"The reason must be 1 to {suspension.MAX_REASON} printable characters.")
+
+        async def work(tx: Tx, now: int) -> Deed[AccountView]:
+            before = await _locked(tx, who)
+            if before.account_id == actor:
+                raise Conflict("This is your own account; another administrator has to suspend it.")
+            tokens = await suspension.suspend(tx, before.account_id, note, now)
+            after = {"suspended": True, "reason": note}
+            deed = await _changed(tx, before, {"suspended": before.suspended_at is not None}, after)
+            news: tuple[tuple[Topic, str], ...] = tuple(("provider_token", digest) for digest in tokens)
+            return replace(deed, news=(*deed.news, *news))
+
+        return await self._operator.act(actor, "account.suspend", work)
+
+    async def resume(self, actor: str, who: str) -> AccountView:
+        """Take a suspension back."""
+
+        async def work(tx: Tx, now: int) -> Deed[AccountView]:
+            before = await _locked(tx, who)
+            await suspension.resume(tx, before.account_id, now)
+            return await _changed(tx, before, {"suspended": before.suspended_at is not None}, {"suspended": False})
+
+        return await self._operator.act(actor, "account.resume", work)
+
 
 async def _locked(tx: Tx, who: str) -> AccountView:
     account_id = await resolve(tx, who)
@@ -198,6 +229,8 @@ def _view(row: Row) -> AccountView:
         role=cast("Role", row["role"]),
         is_admin=bool(row["is_admin"]),
         fee_percent=cast("int | None", row["platform_fee_percent"]),
+        suspended_at=cast("int | None", row["suspended_at"]),
+        suspended_reason=cast(str, row["suspended_reason"]),
         stripe_status=cast(str, row["stripe_account_status"]),
         live_keys=cast(int, row["live_keys"]),
         machine_tokens=cast(int, row["machine_tokens"]),

@@ -1,4 +1,4 @@
-"""`/v1/admin/{users,keys,audit}`: administrators find accounts, and make, switch off and revoke their keys."""
+"""`/v1/admin/{users,keys,audit}`: administrators find and suspend accounts, and make and revoke their keys."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from protocol.api.errors import ApiError, invalid_request
 from server.accounts.guards import require_admin
 from server.accounts.key_settings import parse_changes
 from server.accounts.ports import ADMIN_ACCOUNT
+from server.accounts.suspension import MAX_REASON
 from server.administration import accounts, audit, keys
 from server.api.gate import answer_store_outage, private_answer, read_object, text_member
-from server.api.keys import timestamp
-from server.api.pricing import refusal
+from server.api.json_answer import timestamp
+from server.api.row_errors import answer_row_errors
 from server.billing.amounts import usd6
-from server.store import Conflict, Invalid, NotFound
+from server.store import NotFound
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
 
     from server.accounts.ports import Identity
-    from server.administration.accounts import AccountView
+    from server.administration.accounts import AccountActs, AccountView
     from server.administration.audit import AuditRow
     from server.administration.keys import KeyActs, KeyView
+    from server.administration.moves import MoveActs, Moved
     from server.administration.operator import Operator
     from server.api.gate import AccountGate
     from server.store import Tx
@@ -39,6 +41,8 @@ class AdminAccountServices:
 
     gate: AccountGate
     operator: Operator
+    accounts: AccountActs
+    moves: MoveActs
     keys: KeyActs
 
 
@@ -60,6 +64,25 @@ def admin_accounts_blueprint(services: AdminAccountServices) -> Blueprint:
     async def user(who: str) -> Response:
         require_admin(await gate.caller())
         return private_answer(user_answer(await operator.read(lambda tx: _view(tx, clean_name(who)))))
+
+    @blueprint.post("/v1/admin/users/<who>/suspend")
+    async def suspend(who: str) -> Response:
+        admin = require_admin(await gate.caller())
+        reason = text_member(await read_object("bad_request"), "reason", "bad_request", limit=MAX_REASON)
+        return private_answer(user_answer(await services.accounts.suspend(actor_of(admin), clean_name(who), reason)))
+
+    @blueprint.post("/v1/admin/users/<who>/resume")
+    async def resume(who: str) -> Response:
+        admin = require_admin(await gate.caller())
+        return private_answer(user_answer(await services.accounts.resume(actor_of(admin), clean_name(who))))
+
+    @blueprint.post("/v1/admin/users/<who>/migrate")
+    async def migrate(who: str) -> Response:
+        admin = require_admin(await gate.caller())
+        admission = gate.limiter.financial(admin)
+        target = text_member(await read_object("bad_request"), "to", "bad_request", limit=accounts.MAX_QUERY)
+        moved = await services.moves.migrate(actor_of(admin), clean_name(who), clean_name(target))
+        return private_answer(moved_answer(moved), admission=admission)
 
     @blueprint.get("/v1/admin/keys")
     async def list_keys() -> Response:
@@ -127,6 +150,8 @@ def user_answer(user: AccountView) -> dict[str, object]:
         "role": user.role,
         "is_admin": user.is_admin,
         "fee_percent": user.fee_percent,
+        "suspended_at": timestamp(user.suspended_at),
+        "suspended_reason": user.suspended_reason,
         "stripe_account_status": user.stripe_status,
         "live_keys": user.live_keys,
         "machine_tokens": user.machine_tokens,
@@ -136,6 +161,17 @@ def user_answer(user: AccountView) -> dict[str, object]:
         "withdrawable_usd": usd6(withdrawable),
         "held_micro_usd": user.held,
         "created_at": timestamp(user.created_at),
+    }
+
+
+def moved_answer(moved: Moved) -> dict[str, object]:
+    """Describe what was moved."""
+    return {
+        "from": moved.source,
+        "to": moved.target,
+        "amount_micro_usd": moved.amount,
+        "withdrawable_micro_usd": moved.withdrawable,
+        "key_id": moved.key_id,
     }
 
 
@@ -194,19 +230,3 @@ def listing_limit() -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:6]) <= MAX_ROWS:
         raise invalid_request(f"limit must be a whole number from 1 to {MAX_ROWS}.", param="limit")
     return int(text)
-
-
-def answer_row_errors(blueprint: Blueprint) -> None:
-    """Answer 404 for what is not there, 409 for what the rows do not allow, 400 for what could never be stored."""
-
-    @blueprint.errorhandler(NotFound)
-    async def not_found(error: NotFound) -> Response:
-        return refusal(ApiError(404, "not_found", str(error)))
-
-    @blueprint.errorhandler(Conflict)
-    async def conflict(error: Conflict) -> Response:
-        return refusal(ApiError(409, "conflict", str(error), retryable=False))
-
-    @blueprint.errorhandler(Invalid)
-    async def invalid(error: Invalid) -> Response:
-        return refusal(invalid_request(str(error)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.administration.accounts import AccountActs
 from server.administration.keys import KeyActs
+from server.administration.moves import MoveActs
 from server.administration.operator import Operator
 from server.administration.payouts import PayoutActs
 from server.administration.prices import PriceActs
@@ -44,7 +46,15 @@ def admin_blueprints(
     operator = Operator(store, changes=accounts.changes, wall_clock=wall_clock)
     prices = PriceList(book, clock=clock)
     found = [
-        admin_accounts_blueprint(AdminAccountServices(gate=gate, operator=operator, keys=KeyActs(operator))),
+        admin_accounts_blueprint(
+            AdminAccountServices(
+                gate=gate,
+                operator=operator,
+                accounts=AccountActs(operator),
+                moves=MoveActs(operator),
+                keys=KeyActs(operator),
+            )
+        ),
         admin_payouts_blueprint(AdminPayoutServices(gate=gate, operator=operator, acts=PayoutActs(operator))),
         pricing_blueprint(PricingServices(gate=gate, book=book, prices=prices)),
         admin_pricing_blueprint(AdminPricingServices(gate=gate, acts=PriceActs(operator), prices=prices)),

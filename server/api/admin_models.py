@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 from quart import Blueprint, request
 
-from protocol.api.errors import ApiError, invalid_request, payload_too_large
+from protocol.api.errors import ApiError, invalid_request
 from server.accounts.callers import credential_of
 from server.accounts.guards import require_publishing
 from server.api.catalog import catalog_answer
 from server.api.gate import answer_store_outage, client_ip, private_answer
-from server.api.pricing import refusal
+from server.api.json_answer import refusal, timestamp
+from server.api.row_errors import answer_row_errors
+from server.api.typed_body import typed_body
 from server.catalog import alias_rows, rows
 from server.catalog.published import NotPublished
-from server.catalog.rows import iso_time
 from server.catalog.wishes import AliasWish, FactsWish, Promotion, Registration, Removal
 from server.observe import request_notes
-from server.store import Conflict, Invalid, NotFound, Tx
+from server.store import Tx
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from server.limits import NetworkLimits
     from server.store import Store
 
-T = TypeVar("T")
-
-_ENUM_VALUE: Final = re.compile(r"Invalid enum value .*(?= - at )", re.DOTALL)
 PUBLISHING_HEADER: Final = "X-Darkbloom-Publishing-Key"
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 """A manifest of a megabyte, and room for it to be written with more white space."""
@@ -53,7 +49,8 @@ def admin_models_blueprint(services: AdminModelServices) -> Blueprint:
     blueprint = Blueprint("admin_models", __name__)
     acts = services.acts
     answer_store_outage(blueprint)
-    _answer_row_errors(blueprint)
+    answer_row_errors(blueprint)
+    _answer_not_published(blueprint)
 
     async def publisher() -> str:
         token = credential_of(request.headers.get("Authorization", ""), "").token
@@ -81,22 +78,26 @@ def admin_models_blueprint(services: AdminModelServices) -> Blueprint:
     @blueprint.post("/v1/admin/models/register")
     async def register() -> Response:
         actor = await publisher()
-        return _model("model_registered", await acts.register(actor, await _body(Registration)))
+        return _model(
+            "model_registered", await acts.register(actor, await typed_body(Registration, limit_bytes=MAX_BODY_BYTES))
+        )
 
     @blueprint.post("/v1/admin/models/set")
     async def set_facts() -> Response:
         actor = await publisher()
-        return _model("model_set", await acts.set_facts(actor, await _body(FactsWish)))
+        return _model("model_set", await acts.set_facts(actor, await typed_body(FactsWish, limit_bytes=MAX_BODY_BYTES)))
 
     @blueprint.post("/v1/admin/models/promote")
     async def promote() -> Response:
         actor = await publisher()
-        return _model("model_promoted", await acts.promote(actor, await _body(Promotion)))
+        return _model(
+            "model_promoted", await acts.promote(actor, await typed_body(Promotion, limit_bytes=MAX_BODY_BYTES))
+        )
 
     @blueprint.post("/v1/admin/models/remove")
     async def remove() -> Response:
         actor = await publisher()
-        wish = await _body(Removal)
+        wish = await typed_body(Removal, limit_bytes=MAX_BODY_BYTES)
         await acts.remove(actor, wish)
         return private_answer({"status": "model_removed", "id": wish.model_id})
 
@@ -109,7 +110,7 @@ def admin_models_blueprint(services: AdminModelServices) -> Blueprint:
     @blueprint.post("/v1/admin/models/aliases")
     async def save_alias() -> Response:
         actor = await publisher()
-        saved = await acts.save_alias(actor, await _body(AliasWish))
+        saved = await acts.save_alias(actor, await typed_body(AliasWish, limit_bytes=MAX_BODY_BYTES))
         return private_answer({"status": "alias_saved", "alias": alias_answer(saved)})
 
     @blueprint.delete("/v1/admin/models/aliases/<path:alias>")
@@ -130,8 +131,8 @@ def alias_answer(alias: Alias) -> dict[str, object]:
         "previous_build": alias.previous_build or None,
         "retired_builds": list(alias.retired_builds),
         "active": alias.active,
-        "created_at": iso_time(alias.created_at),
-        "updated_at": iso_time(alias.updated_at),
+        "created_at": timestamp(alias.created_at),
+        "updated_at": timestamp(alias.updated_at),
     }
 
 
@@ -149,38 +150,14 @@ def _versions(model: CatalogModel, versions: list[Version]) -> list[dict[str, ob
             "total_size_bytes": one.total_size_bytes,
             "file_count": one.file_count,
             "uploaded_by": one.uploaded_by,
-            "uploaded_at": iso_time(one.uploaded_at),
+            "uploaded_at": timestamp(one.uploaded_at),
             "active": one.version == active,
         }
         for one in versions
     ]
 
 
-async def _body(kind: type[T]) -> T:
-    """Read the body as a record; raises ApiError 400 with the member at fault, or 413."""
-    body = cast(bytes, await request.get_data(cache=False))
-    if len(body) > MAX_BODY_BYTES:
-        raise payload_too_large(MAX_BODY_BYTES)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        # The texts of this library name members, types and bounds; of values only those that are not in a list.
-        text = _ENUM_VALUE.sub("Unknown value", str(error))
-        raise invalid_request(f"The body cannot be used: {text}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise invalid_request("The body is not JSON; send a JSON object in UTF-8.") from None
-
-
-def _answer_row_errors(blueprint: Blueprint) -> None:
-    @blueprint.errorhandler(Invalid)
+def _answer_not_published(blueprint: Blueprint) -> None:
     @blueprint.errorhandler(NotPublished)
-    async def invalid(error: Exception) -> Response:
+    async def not_published(error: NotPublished) -> Response:
         return refusal(invalid_request(str(error)))
-
-    @blueprint.errorhandler(NotFound)
-    async def not_found(error: NotFound) -> Response:
-        return refusal(ApiError(404, "not_found", str(error)))
-
-    @blueprint.errorhandler(Conflict)
-    async def conflict(error: Conflict) -> Response:
-        return refusal(ApiError(409, "conflict", str(error), retryable=False))

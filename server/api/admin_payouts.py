@@ -10,9 +10,10 @@ from quart import Blueprint
 from protocol.api.errors import ApiError
 from server.accounts.guards import require_admin
 from server.administration import accounts, payouts
-from server.api.admin_accounts import actor_of, answer_row_errors, clean_name, listing_limit
+from server.api.admin_accounts import actor_of, clean_name, listing_limit
 from server.api.gate import answer_store_outage, private_answer, read_object, text_member
-from server.api.keys import timestamp
+from server.api.json_answer import timestamp
+from server.api.row_errors import answer_row_errors
 
 if TYPE_CHECKING:
     from quart.wrappers import Response

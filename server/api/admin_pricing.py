@@ -10,7 +10,8 @@ from quart import Blueprint
 from server.accounts.guards import require_admin
 from server.api.admin_accounts import actor_of
 from server.api.gate import answer_store_outage, private_answer, read_object
-from server.api.pricing import answer_price_errors, price_answer, read_model, read_price_fields
+from server.api.pricing import price_answer, read_model, read_price_fields
+from server.api.row_errors import answer_row_errors
 from server.billing.ledger import PLATFORM
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def admin_pricing_blueprint(services: AdminPricingServices) -> Blueprint:
     blueprint = Blueprint("admin_pricing", __name__)
     gate, acts, prices = services.gate, services.acts, services.prices
     answer_store_outage(blueprint)
-    answer_price_errors(blueprint)
+    answer_row_errors(blueprint)
 
     @blueprint.put("/v1/admin/pricing")
     async def set_price() -> Response:

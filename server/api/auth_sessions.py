@@ -15,7 +15,7 @@ from protocol.api.errors import ApiError
 from server.accounts.ports import Identity
 from server.accounts.web_sessions import IDLE
 from server.api.gate import answer_store_outage, empty_answer, private_answer, read_object
-from server.api.keys import timestamp
+from server.api.json_answer import timestamp
 from server.api.sign_in import SignInDesk, signed_out
 
 if TYPE_CHECKING:

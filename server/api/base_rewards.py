@@ -12,8 +12,8 @@ from quart import Blueprint, request
 
 from protocol.api.errors import invalid_request
 from server.accounts.guards import require_admin
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage, private_answer
+from server.api.json_answer import timestamp
 from server.rewards.draws import epoch_use, list_draws
 from server.rewards.epochs import Epoch
 

@@ -8,9 +8,10 @@ from quart import Blueprint, request
 
 from protocol.api.errors import ApiError, invalid_request, model_not_found
 from server.api.gate import answer_store_outage
+from server.api.json_answer import timestamp
 from server.api.public_answer import public_answer
 from server.catalog.records import MODEL_TYPES
-from server.catalog.rows import iso_time, read_manifest
+from server.catalog.rows import read_manifest
 from server.store import Invalid
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def catalog_answer(model: CatalogModel) -> dict[str, object]:
         "s3_name": prefix,
         "aggregate_sha256": weights,
         "weight_hash": weights,
-        "created_at": iso_time(model.created_at),
-        "updated_at": iso_time(model.updated_at),
+        "created_at": timestamp(model.created_at),
+        "updated_at": timestamp(model.updated_at),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from protocol.api.completions import COMPLETIONS, parse_completion_request
+from protocol.api.completions import COMPLETIONS, MEMBER_NAMES, parse_completion_request
 from server.api.inference import Asked, inference_endpoint
 
 if TYPE_CHECKING:
@@ -21,4 +21,5 @@ def completions_endpoint(services: ApiServices) -> Endpoint:
 
 
 def _read(body: bytes, check_model: Callable[[str], None], limit_bytes: int) -> Asked:
-    return Asked(parse_completion_request(body, check_model=check_model, limit_bytes=limit_bytes), COMPLETIONS)
+    chat = parse_completion_request(body, check_model=check_model, limit_bytes=limit_bytes)
+    return Asked(chat, COMPLETIONS, names=MEMBER_NAMES)

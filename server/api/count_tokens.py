@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from protocol.api.anthropic import lower_messages
-from protocol.api.errors import ApiError
+from protocol.api.anthropic import MEMBER_NAMES, lower_messages
+from protocol.api.errors import ApiError, renamed
 from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.auth import check_model_allowed
 from server.api.call import WholeAnswer, json_answer
@@ -40,7 +40,7 @@ def count_tokens_endpoint(services: ApiServices) -> Endpoint:
             chat.media_parts()
             names.target(chat, builds, exclusive=wished_route(identity, call) is SelfRoute.EXCLUSIVE)
         except ApiError as error:
-            raise limits.shown_on(error) from None
+            raise limits.shown_on(renamed(error, MEMBER_NAMES)) from None
         return json_answer({"input_tokens": chat.prompt_tokens_estimate}, headers=limits.headers)
 
     return showing_anthropic_limits(count_tokens, services.wall_clock)

@@ -12,9 +12,8 @@ import msgspec
 from quart import Blueprint, request
 
 from protocol.api.errors import ApiError, invalid_request
-from protocol.rfc3339 import format_rfc3339
 from server.api.gate import answer_store_outage, private_answer, read_body
-from server.api.json_answer import json_answer
+from server.api.json_answer import json_answer, timestamp
 from server.billing.amounts import AmountError, parse_cents, usd2
 from server.billing.ledger import read_balance
 from server.payments import refusals
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from server.payments.orders import Order
     from server.store import Store
 
-MICROSECONDS: Final = 1_000_000
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,255}")
 
@@ -149,11 +147,6 @@ def optional_text(body: Mapping[str, object], member: str, *, limit: int) -> str
     if not isinstance(value, str) or len(value) > limit or "\x00" in value:
         raise invalid_request(f"{member} must be a text of at most {limit} characters.", param=member)
     return value.strip()
-
-
-def timestamp(micros: int | None) -> str | None:
-    """Return a moment of the store as RFC 3339."""
-    return None if micros is None else format_rfc3339(micros // MICROSECONDS)
 
 
 def _configured(services: DepositServices) -> Deposits:

@@ -30,8 +30,7 @@ from server.api.gate import (
     request_origin,
     text_member,
 )
-from server.api.json_answer import json_answer
-from server.api.keys import timestamp
+from server.api.json_answer import json_answer, timestamp
 from server.limits import RateLimited
 from server.observe import mask_ip
 from server.store import Conflict, StoreUnavailable

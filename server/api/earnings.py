@@ -11,8 +11,8 @@ from quart.wrappers import Response
 
 from protocol.api.errors import ApiError, invalid_request
 from server.accounts.credentials import PROVIDER_TOKEN_PREFIX
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage, private_answer
+from server.api.json_answer import timestamp
 from server.billing.amounts import usd6
 from server.billing.ledger import read_balance
 from server.billing.reads import earnings, earnings_total, owns_machine

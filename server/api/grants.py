@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 
 from quart import Blueprint
 
-from protocol.api.errors import ApiError, invalid_request, openai_envelope
+from protocol.api.errors import invalid_request
 from server.accounts.guards import require_admin
 from server.administration.accounts import AccountActs
 from server.administration.operator import AuditedStore, Operator
 from server.api.admin_accounts import actor_of
 from server.api.deposits import optional_text
 from server.api.gate import answer_store_outage, private_answer, read_object
-from server.api.json_answer import json_answer
 from server.api.keys import usd_number
+from server.api.row_errors import answer_row_errors
 from server.billing.amounts import AmountError, parse_usd
 from server.rewards.grants import MAX_KEY, MAX_NOTE, Granted, Grants, Person, find
-from server.store import Conflict, Invalid, NotFound
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
@@ -54,7 +53,7 @@ def grants_blueprint(services: GrantServices) -> Blueprint:
     operator = Operator(services.store, changes=services.changes, wall_clock=services.wall_clock)
     acts = AccountActs(operator)
     answer_store_outage(blueprint)
-    _answer_row_errors(blueprint)
+    answer_row_errors(blueprint)
 
     async def give(kind: GrantKind) -> dict[str, object]:
         admin = require_admin(await gate.caller())
@@ -162,23 +161,3 @@ def _percent(body: Mapping[str, object]) -> int | None:
 
 def _shown(user: User) -> dict[str, object]:
     return {"account_id": user.account_id, "email": user.email}
-
-
-def _answer_row_errors(blueprint: Blueprint) -> None:
-    """Answer 404 for unknown people, 409 for ambiguous ones and reused keys, 400 for impossible amounts."""
-
-    @blueprint.errorhandler(NotFound)
-    async def not_found(error: NotFound) -> Response:
-        return _refusal(ApiError(404, "not_found", str(error)))
-
-    @blueprint.errorhandler(Conflict)
-    async def conflict(error: Conflict) -> Response:
-        return _refusal(ApiError(409, "conflict", str(error), retryable=False))
-
-    @blueprint.errorhandler(Invalid)
-    async def invalid(error: Invalid) -> Response:
-        return _refusal(invalid_request(str(error)))
-
-
-def _refusal(error: ApiError) -> Response:
-    return json_answer(openai_envelope(error), status=error.status, headers=dict(error.headers()))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 
 from msgspec import structs
 
-from protocol.api.errors import ApiError
+from protocol.api.errors import ApiError, renamed
 from protocol.api.shapes import CHAT, Dialect
+from protocol.messages.register import RAW_PROMPTS
 from server.answer import StreamingAnswer
 from server.api.auth import accounts_unavailable, check_model_allowed
 from server.api.bodies import Bodies
@@ -39,6 +40,8 @@ STREAM_HEADERS: Final = {
 }
 """`X-Accel-Buffering` stops nginx from collecting events."""
 
+_RAW_PROMPTS: Final = frozenset({RAW_PROMPTS})
+_NO_OTHER_NAMES: Final[Mapping[str, str]] = {}
 _SELF_ROUTES: Final = {"self": SelfRoute.EXCLUSIVE, "prefer": SelfRoute.PREFER}
 
 
@@ -49,6 +52,8 @@ class Asked(NamedTuple):
     dialect: Dialect = CHAT
     is_chat: bool = False
     """Chat completions themselves: provider details on request, remote media, aggregators' words for reasoning."""
+    names: Mapping[str, str] = _NO_OTHER_NAMES
+    """The caller's own names of chat's members; see `renamed`."""
 
 
 ReadBody: TypeAlias = Callable[[bytes, Callable[[str], None], int], Asked]
@@ -62,10 +67,12 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
         received = services.clock()
         identity = await services.door.identify(call.headers, method="POST", scheme=call.scheme, ip=call.client_ip)
         limits = RequestLimits(services.door.limiter, identity)
+        names = _NO_OTHER_NAMES
         try:
             limits.count_request()
             body = await call.read_body()
             asked = read(body, lambda model: check_model_allowed(identity, model), services.max_body_bytes)
+            names = asked.names
             self_route = wished_route(identity, call)
             linked = self_route is not SelfRoute.EXCLUSIVE or await _has_machine(services, identity)
             job = _job(services, identity, limits, call, asked, self_route, received)
@@ -73,7 +80,7 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
                 job = structs.replace(job, has_linked_machine=False)
             outcome = await services.relay.run(job)
         except ApiError as error:
-            raise limits.shown_on(error) from None
+            raise limits.shown_on(renamed(error, names)) from None
         match outcome:
             case Committed():
                 headers = {**STREAM_HEADERS, **limits.headers, **outcome.headers}
@@ -83,7 +90,7 @@ def inference_endpoint(services: ApiServices, read: ReadBody) -> Endpoint:
             case Answered():
                 return json_answer(outcome.body, headers={**limits.headers, **outcome.headers})
             case Refused():
-                raise limits.shown_on(outcome.error)
+                raise limits.shown_on(renamed(outcome.error, names))
             case _:
                 assert_never(outcome)
 
@@ -143,7 +150,7 @@ def _job(
         on_settling=limits.settle,
         traits=_traits(chat),
         self_route=self_route,
-        splits_think=lambda build: names.has_feature(build, "reasoning"),
+        splits_think=lambda build: not chat.raw_prompt and names.has_feature(build, "reasoning"),
         asked_for_stop=chat.asked_for_stop,
         wants_metadata=asked.is_chat and (chat.wants_metadata or _asks_for_details(call)),
         cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
@@ -164,7 +171,12 @@ def _payer(identity: Identity) -> Payer:
 
 
 def _traits(chat: ChatRequest) -> Traits:
-    return Traits(has_tools=chat.has_tools, requires_tool_constraint=chat.forces_tool, requires_vision=chat.has_media)
+    return Traits(
+        has_tools=chat.has_tools,
+        requires_tool_constraint=chat.forces_tool,
+        requires_vision=chat.has_media,
+        required_features=_RAW_PROMPTS if chat.raw_prompt else frozenset(),
+    )
 
 
 def wished_route(identity: Identity, call: Call) -> SelfRoute:

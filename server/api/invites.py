@@ -14,8 +14,9 @@ from server.accounts.guards import require_admin
 from server.accounts.ports import ADMIN_ACCOUNT
 from server.administration.operator import AuditedStore
 from server.api.admin_accounts import actor_of
-from server.api.deposits import MICROSECONDS, amount_in_cents, timestamp
+from server.api.deposits import amount_in_cents
 from server.api.gate import answer_store_outage, private_answer, read_object
+from server.api.json_answer import MICROSECONDS, timestamp
 from server.billing.amounts import MICRO_PER_CENT, usd2, usd6
 from server.rewards.invites import MAX_USES, Invites, Redeemed, Refused, normal_code
 from server.store import Conflict, Invalid

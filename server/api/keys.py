@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from quart import Blueprint
 
-from protocol.api.errors import ApiError, openai_envelope
-from protocol.rfc3339 import format_rfc3339
+from protocol.api.errors import ApiError
 from server.accounts.credentials import KEY_ID
 from server.accounts.key_desk import KeyRecord, NotYours
-from server.accounts.key_settings import MICROSECONDS, parse_changes
+from server.accounts.key_settings import parse_changes
 from server.api.gate import answer_store_outage, private_answer, read_object, text_member
-from server.api.json_answer import json_answer
+from server.api.json_answer import refusal, timestamp
+from server.api.row_errors import answer_row_errors
 from server.billing.amounts import MICRO_PER_USD
-from server.store import Conflict, NotFound
+from server.store import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,8 @@ def keys_blueprint(services: KeysServices) -> Blueprint:
     blueprint = Blueprint("keys", __name__)
     gate, desk = services.gate, services.desk
     answer_store_outage(blueprint)
-    _answer_row_errors(blueprint)
+    answer_row_errors(blueprint)
+    _answer_not_yours(blueprint)
 
     @blueprint.post("/v1/keys")
     async def create() -> Response:
@@ -131,11 +132,6 @@ def usd_number(micro_usd: int | None) -> msgspec.Raw | None:
     return msgspec.Raw(f"{Decimal(micro_usd) / MICRO_PER_USD:f}".encode())
 
 
-def timestamp(microseconds: int | None) -> str | None:
-    """Write a time as RFC 3339 in UTC."""
-    return None if microseconds is None else format_rfc3339(microseconds // MICROSECONDS)
-
-
 def _made(made: MadeKey) -> dict[str, object]:
     return {"key": made.secret, "data": key_record(KeyRecord(made.key, 0))}
 
@@ -146,21 +142,9 @@ def _checked_id(key_id: str) -> str:
     return key_id
 
 
-def _answer_row_errors(blueprint: Blueprint) -> None:
-    """Answer 404 for keys that are not the caller's, 409 for too many, 403 for a shown key of somebody else."""
-
-    @blueprint.errorhandler(NotFound)
-    async def not_found(error: NotFound) -> Response:
-        return _refusal(ApiError(404, "not_found", str(error)))
-
-    @blueprint.errorhandler(Conflict)
-    async def conflict(error: Conflict) -> Response:
-        return _refusal(ApiError(409, "conflict", str(error), retryable=False))
+def _answer_not_yours(blueprint: Blueprint) -> None:
+    """Answer 403 for a shown key of somebody else."""
 
     @blueprint.errorhandler(NotYours)
     async def not_yours(_error: NotYours) -> Response:
-        return _refusal(ApiError(403, "forbidden", "This key belongs to another account; only its owner revokes it."))
-
-
-def _refusal(error: ApiError) -> Response:
-    return json_answer(openai_envelope(error), status=error.status, headers=dict(error.headers()))
+        return refusal(ApiError(403, "forbidden", "This key belongs to another account; only its owner revokes it."))

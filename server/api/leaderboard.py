@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from quart import Blueprint, request
 
 from protocol.api.errors import invalid_request
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage
+from server.api.json_answer import timestamp
 from server.api.public_answer import public_answer
 from server.billing.leaderboard import MAX_ENTRIES, METRICS, leaderboard, network_totals, period_start
 from server.rewards.pseudonyms import readable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from protocol.api.anthropic import MessagesDialect, lower_messages
+from protocol.api.anthropic import MEMBER_NAMES, MessagesDialect, lower_messages
 from server.api.anthropic_limits import showing_anthropic_limits
 from server.api.inference import Asked, inference_endpoint
 from server.observe.context import request_id
@@ -27,4 +27,4 @@ def _read(body: bytes, check_model: Callable[[str], None], limit_bytes: int) -> 
     dialect = MessagesDialect(
         stop_sequences=lowered.stop_sequences, has_tools=lowered.chat.has_tools, request_id=request_id.get()
     )
-    return Asked(lowered.chat, dialect)
+    return Asked(lowered.chat, dialect, names=MEMBER_NAMES)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from quart import Blueprint, request
 
 from protocol.api.errors import invalid_request
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage
+from server.api.json_answer import timestamp
 from server.api.public_answer import public_answer
 from server.api.stats import work_answer
 from server.billing.activity import MINUTE, recent_work

@@ -9,8 +9,9 @@ from quart import Blueprint, request
 
 from protocol.api.errors import invalid_request
 from server.accounts.guards import require_user
-from server.api.deposits import MICROSECONDS, amount_in_cents, optional_text, read_fields, timestamp
+from server.api.deposits import amount_in_cents, optional_text, read_fields
 from server.api.gate import answer_store_outage, private_answer
+from server.api.json_answer import MICROSECONDS, timestamp
 from server.billing.amounts import usd2
 from server.payments import refusals
 from server.payments.fees import (

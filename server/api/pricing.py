@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 from quart import Blueprint
 
-from protocol.api.errors import ApiError, invalid_request, openai_envelope
+from protocol.api.errors import invalid_request
 from server.accounts.guards import require_user
 from server.api.gate import answer_store_outage, private_answer, read_object, text_member
 from server.api.json_answer import json_answer
+from server.api.row_errors import answer_row_errors
 from server.billing.amounts import price_usd
 from server.billing.prices import FALLBACK_PRICE, Price
-from server.store import Invalid, NotFound
 
 if TYPE_CHECKING:
     from quart.wrappers import Response
@@ -92,7 +92,7 @@ def pricing_blueprint(services: PricingServices) -> Blueprint:
     blueprint = Blueprint("pricing", __name__)
     gate, book = services.gate, services.book
     answer_store_outage(blueprint)
-    answer_price_errors(blueprint)
+    answer_row_errors(blueprint)
 
     @blueprint.get("/v1/pricing")
     async def listing() -> Response:
@@ -142,23 +142,6 @@ def price_answer(status: str, model: str, price: Price) -> dict[str, object]:
             "cache_read_usd": f"{price_usd(price.cache_read)} per 1M tokens",
         }
     return shown
-
-
-def answer_price_errors(blueprint: Blueprint) -> None:
-    """Answer 400 for impossible prices, 404 for ones that are not there."""
-
-    @blueprint.errorhandler(Invalid)
-    async def invalid(error: Invalid) -> Response:
-        return refusal(invalid_request(str(error)))
-
-    @blueprint.errorhandler(NotFound)
-    async def not_found(error: NotFound) -> Response:
-        return refusal(ApiError(404, "not_found", str(error)))
-
-
-def refusal(error: ApiError) -> Response:
-    """Give an error as its answer."""
-    return json_answer(openai_envelope(error), status=error.status, headers=dict(error.headers()))
 
 
 def _whole(body: Mapping[str, object], member: str) -> int:

@@ -9,7 +9,7 @@ from quart import Blueprint
 
 from protocol.api.errors import ApiError
 from server.api.gate import answer_store_outage, private_answer
-from server.api.keys import timestamp
+from server.api.json_answer import timestamp
 
 if TYPE_CHECKING:
     from quart.wrappers import Response

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from protocol.api.responses import ResponsesDialect, parse_responses_request
+from protocol.api.responses import MEMBER_NAMES, ResponsesDialect, parse_responses_request
 from server.api.inference import Asked, inference_endpoint
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ def responses_endpoint(services: ApiServices) -> Endpoint:
 
 def _read(body: bytes, check_model: Callable[[str], None], limit_bytes: int) -> Asked:
     request = parse_responses_request(body, check_model=check_model, limit_bytes=limit_bytes)
-    return Asked(request.chat, ResponsesDialect(request.echo))
+    return Asked(request.chat, ResponsesDialect(request.echo), names=MEMBER_NAMES)

@@ -15,6 +15,7 @@ from server.accounts.local_login import SignUpRefused, normal_login
 from server.accounts.passwords import PasswordRefused
 from server.accounts.ports import AuthRefusal, Identity
 from server.accounts.privy_tokens import TokenRefused
+from server.accounts.suspension import account_suspended
 from server.api.gate import client_ip, empty_answer, text_member
 from server.store import NotFound
 
@@ -52,6 +53,7 @@ class SignInDesk:
         if user is None:
             raise ApiError(401, TYPE, "The name or the password is wrong.", code="invalid_login")
         self._gate.limits.give_back_sign_in(name, ip)
+        _require_good_standing(user)
         return await self._open_local(user)
 
     async def with_key(self, body: Mapping[str, object]) -> Response:
@@ -62,7 +64,10 @@ class SignInDesk:
         found = await self._bearer.authenticate(key, keys_only=True)
         if isinstance(found, AuthRefusal):
             self._gate.limits.take("failed_bearer", client_ip())
-            raise ApiError(401, TYPE, "That key is not valid any more.", code=refused(found).code)
+            refusal = refused(found)
+            if refusal.status == 403:
+                raise refusal
+            raise ApiError(401, TYPE, "That key is not valid any more.", code=refusal.code)
         opened = await self._sessions.open(
             found.account_id, "key", key_id=found.key_id, label=_browser(), replaces=await self._current()
         )
@@ -79,6 +84,7 @@ class SignInDesk:
         except TokenRefused:
             self._gate.limits.take("failed_bearer", client_ip())
             raise refused(AuthRefusal("invalid_token")) from None
+        _require_good_standing(user)
         opened = await self._sessions.open(user.account_id, "privy", label=_browser(), replaces=await self._current())
         return _signed_in(opened)
 
@@ -147,6 +153,11 @@ def _counted_name(login: str) -> str:
         return normal_login(login)
     except ValueError:
         return "no name"
+
+
+def _require_good_standing(user: User) -> None:
+    if user.is_suspended:
+        raise account_suspended()
 
 
 def signed_out() -> Response:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from quart import Blueprint
 
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage
+from server.api.json_answer import timestamp
 from server.api.public_answer import public_answer
 from server.billing.activity import recent_work, total_work
 from server.registry import current_model, status

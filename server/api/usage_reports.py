@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from quart import Blueprint, request
 from quart.wrappers import Response
 
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage, private_answer
+from server.api.json_answer import timestamp
 from server.billing.amounts import usd6
 from server.billing.reads import usage
 from server.rewards.exports import download_headers

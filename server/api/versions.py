@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from quart import Blueprint, request
 
 from protocol.api.errors import ApiError, invalid_request
-from server.api.deposits import timestamp
 from server.api.gate import answer_store_outage
+from server.api.json_answer import timestamp
 from server.api.public_answer import public_answer
 from server.catalog.release_rows import DEFAULT_PLATFORM, latest_release
 

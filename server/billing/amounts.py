@@ -5,7 +5,7 @@ Invariant: no binary float ever touches an amount.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Final
 
 MICRO_PER_USD: Final = 1_000_000
@@ -18,8 +18,10 @@ _LARGEST_EXPONENT: Final = 6
 """Amounts of 10 million USD and more are refused as typing errors."""
 
 _SMALLEST_EXPONENT: Final = -30
+_EXACT: Final = Context(prec=2 * _MAX_TEXT)
+"""Digits enough for any amount that is read, so that nothing is rounded before it is meant to be."""
+
 _PRICE_DECIMALS: Final = 4
-_TOKEN_PRICE_DECIMALS: Final = 12
 
 
 class AmountError(ValueError):
@@ -31,8 +33,8 @@ def parse_usd(value: object) -> int:
 
     Negative, non-finite and absurdly large or fine amounts are refused, and so are floats: decode numbers exactly.
     """
-    micro = (_decimal(value) * MICRO_PER_USD).to_integral_value(rounding=ROUND_HALF_UP)
-    return int(micro)
+    micro = _EXACT.multiply(_decimal(value), MICRO_PER_USD)
+    return int(micro.to_integral_value(rounding=ROUND_HALF_UP))
 
 
 def parse_cents(value: object) -> int:
@@ -40,7 +42,7 @@ def parse_cents(value: object) -> int:
 
     More than two decimals are refused, never rounded.
     """
-    cents = _decimal(value) * 100
+    cents = _EXACT.multiply(_decimal(value), 100)
     whole = cents.to_integral_value()
     if cents != whole:
         raise AmountError("amount_usd may have at most two decimals")
@@ -49,30 +51,24 @@ def parse_cents(value: object) -> int:
 
 def usd6(micro: int) -> str:
     """Six decimals, as in balances and earnings: `1.500000`."""
-    return _fixed(micro, 6, 6)
+    return _fixed(micro, 6)
 
 
 def usd2(micro: int) -> str:
     """Two decimals, as in withdrawals and invites: `1.50`; fractions of a cent are rounded half up."""
-    return _fixed(micro, 6, 2)
+    return _fixed(micro, 2)
 
 
 def price_usd(price: int) -> str:
     """A price in micro-USD per million tokens as USD per million tokens: `$0.0300`."""
-    return f"${_fixed(price, 6, _PRICE_DECIMALS)}"
+    return f"${_fixed(price, _PRICE_DECIMALS)}"
 
 
-def per_token_usd(price: int) -> str:
-    """A price in micro-USD per million tokens as USD per token, without trailing zeros: 50,000 → `0.00000005`."""
-    text = _fixed(price, _TOKEN_PRICE_DECIMALS, _TOKEN_PRICE_DECIMALS)
-    return text.rstrip("0").rstrip(".")
-
-
-def _fixed(value: int, scale: int, decimals: int) -> str:
-    """`value` / 10^scale with so many decimals, half away from zero."""
-    sign = "-" if value < 0 else ""
-    unit = 10 ** (scale - decimals)
-    shown = (abs(value) + unit // 2) // unit
+def _fixed(micro: int, decimals: int) -> str:
+    """Millionths as a number with so many decimals, half away from zero."""
+    sign = "-" if micro < 0 else ""
+    unit = MICRO_PER_USD // 10**decimals
+    shown = (abs(micro) + unit // 2) // unit
     whole, rest = divmod(shown, 10**decimals)
     return f"{sign}{whole}.{rest:0{decimals}d}"
 

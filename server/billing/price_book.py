@@ -35,7 +35,7 @@ class PriceListing:
 
 
 class PriceBook:
-    """Looks prices up through a cache, and writes them."""
+    """Looks prices up through a cache, and writes those of machine owners."""
 
     def __init__(
         self, store: Store, tariff: Tariff, *, wall_clock: Callable[[], int], is_known_model: Callable[[str], bool]
@@ -68,11 +68,6 @@ class PriceBook:
             for model, price in rows
         ]
 
-    async def set_platform_price(self, model: str, price: Price) -> None:
-        """Write a price of the platform; raises Invalid with a text for the caller."""
-        _check(model, price)
-        await self._write(PLATFORM, model, price)
-
     async def set_own_price(self, account_id: str, model: str, price: Price) -> None:
         """Write a price of a machine owner; raises Invalid for unknown models and prices far above the platform's."""
         _check(model, price)
@@ -85,7 +80,11 @@ class PriceBook:
         ):
             if mine > factor * theirs:
                 raise Invalid(f"{name} may be at most {factor} times the platform's price: {factor * theirs}.")
-        await self._write(account_id, model, price)
+        now = self._wall_clock()
+        try:
+            await self._store.write(lambda tx: write_price(tx, account_id, model, price, now))
+        finally:
+            self.forget(account_id, model)
 
     async def delete_own_price(self, account_id: str, model: str) -> None:
         """Remove a price of a machine owner; raises NotFound without one."""
@@ -97,13 +96,6 @@ class PriceBook:
         """Look this price up anew; call it after a write by other means."""
         self._generation += 1
         self._cache.pop((account_id, model), None)
-
-    async def _write(self, account_id: str, model: str, price: Price) -> None:
-        now = self._wall_clock()
-        try:
-            await self._store.write(lambda tx: write_price(tx, account_id, model, price, now))
-        finally:
-            self.forget(account_id, model)
 
     async def _row(self, account_id: str, model: str) -> Price | None:
         key = (account_id, model)

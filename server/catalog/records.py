@@ -14,6 +14,7 @@ Capability: TypeAlias = Literal[
 Parameter: TypeAlias = bool | int | float | str
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = get_args(ModelType)
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 CAPABILITIES: Final[tuple[Capability, ...]] = get_args(Capability)
 RESERVED_NAMES: Final = frozenset({"aliases", "capacity", "catalog", "manifest", "openrouter"})
 """First words of paths below `/v1/models/`: no model and no alias may begin with one of them as a path segment."""

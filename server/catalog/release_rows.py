@@ -1,10 +1,14 @@
-"""The rows of the provider program's releases, as functions of a transaction."""
+"""The rows of the provider program's releases, as functions of a transaction.
+
+Invariant: what a row says of a build is written once; only whether it is offered changes.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
+from msgspec import structs
 
 from protocol.semver import parse_version
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_PLATFORM: Final = "macos-arm64"
 _COLUMNS: Final = (
     "version, platform, backend, binary_hash, bundle_hash, metallib_hash, python_hash, runtime_hash, template_hashes, "
-    "url, changelog, active, created_at"
+    "url, changelog, active, registered_by, approved_by, created_at"
 )
 
 
@@ -33,6 +37,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     changelog: str = ""
     active: bool = True
+    registered_by: str = ""
+    approved_by: str = ""
     created_at: int = 0
 
 
@@ -46,6 +52,44 @@ async def latest_release(tx: Tx, platform: str, *, pre_releases: bool = False) -
         and (pre_releases or not is_pre_release(release.version))
     ]
     return max(ranked, key=lambda one: one[:2])[2] if ranked else None
+
+
+async def read_releases(tx: Tx) -> list[Release]:
+    """All releases, switched off ones too, newest first."""
+    rows = await tx.fetch(f"SELECT {_COLUMNS} FROM releases")
+    # Sorted here: engines differ in the order of letters.
+    return sorted(map(_release, rows), key=lambda one: (-one.created_at, one.platform, one.version))
+
+
+async def read_release(tx: Tx, version: str, platform: str) -> Release | None:
+    """One release."""
+    row = await tx.row(f"SELECT {_COLUMNS} FROM releases WHERE version = $1 AND platform = $2", version, platform)
+    return None if row is None else _release(row)
+
+
+async def insert_release(tx: Tx, release: Release) -> bool:
+    """Write a release; False when its version and platform are there already, whose row is never changed."""
+    values = (int(value) if isinstance(value, bool) else value for value in structs.astuple(release))
+    places = ", ".join(f"${number}" for number in range(1, len(Release.__struct_fields__) + 1))
+    written = await tx.execute(
+        f"INSERT INTO releases ({', '.join(Release.__struct_fields__)}) VALUES ({places})"
+        " ON CONFLICT (version, platform) DO NOTHING",
+        *values,
+    )
+    return written == 1
+
+
+async def switch_release(tx: Tx, version: str, platform: str, *, active: bool, approved_by: str) -> bool:
+    """Offer a release or not; False when there is none. Who switches it on has approved it."""
+    changed = await tx.execute(
+        "UPDATE releases SET active = $3, approved_by = COALESCE(CAST($4 AS TEXT), approved_by)"
+        " WHERE version = $1 AND platform = $2",
+        version,
+        platform,
+        int(active),
+        approved_by if active else None,
+    )
+    return changed == 1
 
 
 def is_pre_release(version: str) -> bool:

@@ -6,7 +6,6 @@ Invariant: a model's row is never deleted; what was in the catalogue once must n
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from protocol.weight_hash import FileRole
     from server.store import Row, Tx
 
-MICROSECONDS: Final = 1_000_000
 _IN_METADATA: Final = ("model_type", "hugging_face_id", "deprecation_date", "reasoning_opt_in")
 _MODEL: Final = (
     "m.id, m.display_name, m.family, m.architecture, m.quantization, m.max_context_length, m.max_output_length, "
@@ -181,11 +179,6 @@ async def read_manifest(tx: Tx, model_id: str, version: str | None = None) -> Ma
         ),
         created_at=created.get("created_at", ""),
     )
-
-
-def iso_time(microseconds: int) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return datetime.fromtimestamp(microseconds // MICROSECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _json(value: object) -> str:

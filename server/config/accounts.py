@@ -200,6 +200,13 @@ class AccountSettings:
         group="Rate limits",
         meaning="Output tokens of a service account that may be asked for at once.",
     )
+    service_rate_limit_estimate: bool = setting(
+        "SERVICE_RATE_LIMIT_ESTIMATE",
+        boolean(),
+        default=False,
+        group="Rate limits",
+        meaning="Count a quarter of the output that a service account may get (512 to 8,192 tokens) until it is known.",
+    )
 
     @property
     def local_auth_on(self) -> bool:

@@ -151,7 +151,7 @@ class RequestSettings:
     cost_model: Literal["v1", "v2"] = setting(
         "COST_MODEL",
         choice("v1", "v2"),
-        default="v1",
+        default="v2",
         group="Routing",
         meaning="How a request is priced on a provider: `v1` by queue and reserved tokens, `v2` by expected delivery.",
     )

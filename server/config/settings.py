@@ -11,7 +11,7 @@ from typing import Final
 from protocol.settings import Layer, Loaded, load, reference_table
 from server.config.accounts import AccountSettings, account_problems
 from server.config.billing import BillingSettings
-from server.config.catalog import CatalogSettings
+from server.config.catalog import CatalogSettings, catalog_problems
 from server.config.foreign import KNOWN_ELSEWHERE
 from server.config.http import HttpSettings
 from server.config.media import MediaSettings
@@ -82,6 +82,7 @@ class CoordinatorSettings(
                     f"DARKBLOOM_CORS_ORIGINS holds {origin!r}, which is no origin; "
                     "write https://host or https://host:port, without a path."
                 )
+        yield from catalog_problems(self)
         yield from payment_problems(self, production=self.env == "production")
         yield from reward_problems(self)
         yield from state_export_problems(self)

@@ -51,14 +51,18 @@ class NetworkLimits:
         return bucket is not None and not bucket.has(1, self._clock())
 
     def take_sign_in(self, login: str, ip: str) -> None:
-        """Count one try to sign in as `login` from a network; raises RateLimited with the minutes in its text."""
+        """Count one try to sign in as `login` from a network; raises RateLimited with the minutes in its text.
+
+        The network comes first: one that is turned away must not fill the table of names, where the count of the name
+        that it is after would give way to new ones.
+        """
         now = self._clock()
-        account = self._named.get(f"sign_in {login}", SIGN_IN_PER_ACCOUNT, now)
         network = self._networks.get(f"sign_in {bucket_key(ip)}", RATES["sign_in"], now)
-        for bucket in (account, network):
-            if not bucket.has(1, now):
-                raise _too_many("sign_in", bucket.seconds_until(1, now))
-        account.take(1, now)
+        if not network.has(1, now):
+            raise _too_many("sign_in", network.seconds_until(1, now))
+        account = self._named.get(f"sign_in {login}", SIGN_IN_PER_ACCOUNT, now)
+        if not account.take(1, now):
+            raise _too_many("sign_in", account.seconds_until(1, now))
         network.take(1, now)
 
     def give_back_sign_in(self, login: str, ip: str) -> None:

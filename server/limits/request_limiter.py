@@ -15,7 +15,7 @@ from server.limits.answer_headers import Header, limit_headers, reset_header, to
 from server.limits.bucket import Rate, TokenBucket
 from server.limits.rejection import Dimension, RateLimited, Tier
 from server.limits.table import BucketTable
-from server.limits.tiers import TierRates, TokenRates
+from server.limits.tiers import TierRates, TokenRates, estimated_output
 
 if TYPE_CHECKING:
     from server.limits.caller import LimitedCaller
@@ -75,20 +75,22 @@ class RequestLimiter:
         return Admission(tuple(header for one in charges if one.shown for header in limit_headers(one.bucket, now)))
 
     def tokens(self, caller: LimitedCaller, *, prompt: int, output_bound: int) -> Admission:
-        """Charge the estimated prompt and the bounded output of a request; raises RateLimited.
+        """Charge the estimated prompt and the bounded output of a request (a partner's may be estimated, too).
 
-        Keep the admission and pass it to `reconcile` once the real output is known.
+        Raises RateLimited. Keep the admission and pass it to `reconcile` once the real output is known.
         """
         if caller.unlimited or not caller.account_id:
             return Admission()
         now = self._clock()
-        charges = list(self._token_charges(caller, prompt, output_bound, now))
+        estimates = caller.is_service and self._rates.service_estimate
+        charged = estimated_output(output_bound) if estimates else output_bound
+        charges = list(self._token_charges(caller, prompt, charged, now))
         self._commit(charges, now)
         output = tuple(one.bucket for one in charges if one.dimension == "output_tokens")
-        return Admission(_token_headers([one for one in charges if one.shown], now), output, output_bound)
+        return Admission(_token_headers([one for one in charges if one.shown], now), output, charged)
 
     def reconcile(self, admission: Admission, *, produced: int) -> None:
-        """Replace the bound that was charged by what was produced; 0 for a request that was released."""
+        """Replace what was charged by what was produced; 0 for a request that was released."""
         now = self._clock()
         for bucket in admission.output:
             charged = min(admission.charged_output, bucket.rate.burst)

@@ -19,6 +19,10 @@ class TokenRates:
     output: Rate
 
 
+ESTIMATED_PART: Final = 4
+LEAST_ESTIMATE: Final = 512
+MOST_ESTIMATE: Final = 8192
+
 _CONSUMER: Final = Rate(20, 120)
 _SERVICE: Final = Rate(200, 600)
 _FINANCIAL: Final = Rate(0.2, 3)
@@ -35,6 +39,8 @@ class TierRates:
     financial: Rate = _FINANCIAL
     consumer_tokens: TokenRates = _CONSUMER_TOKENS
     service_tokens: TokenRates = _SERVICE_TOKENS
+    service_estimate: bool = False
+    """Charge partners' output with `estimated_output` at first."""
 
     @classmethod
     def of(cls, settings: AccountSettings) -> TierRates:
@@ -51,4 +57,14 @@ class TierRates:
                 Rate.per_minute(settings.service_rate_limit_itpm, settings.service_rate_limit_itpm_burst),
                 Rate.per_minute(settings.service_rate_limit_otpm, settings.service_rate_limit_otpm_burst),
             ),
+            service_estimate=settings.service_rate_limit_estimate,
         )
+
+
+def estimated_output(bound: int) -> int:
+    """Guess what an answer of at most `bound` tokens will have: a quarter of it, between 512 and 8,192, never more
+    than the bound itself.
+
+    A partner names large bounds and uses little of them; charged in full they would fill the bucket with nothing.
+    """
+    return min(bound, max(LEAST_ESTIMATE, min(bound // ESTIMATED_PART, MOST_ESTIMATE)))

@@ -75,6 +75,12 @@ class ProviderLink:
         for session in list(self._context.sessions.values()):
             session.close(code, reason, coordinator_shutdown())
 
+    def token_revoked(self, session_id: str) -> None:
+        """Tell a provider that the token which linked it counts no longer; an unknown session is ignored."""
+        session = self._context.sessions.get(session_id)
+        if session is not None:
+            session.token_revoked()
+
     def _refusal(self, client_ip: str) -> bytes | None:
         """Return the close frame for a socket that may not stay; otherwise count it as unregistered."""
         if self._closing is not None:

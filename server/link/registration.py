@@ -45,7 +45,7 @@ async def register(session: ProviderSession, message: Register) -> None:
     context.on_registered(session.session_id, public_key, account)
     context.meter.count("registered")
     _log.info("provider_registered", extra={"session": session.session_id, "verdict": trust.verdict})
-    trust.begin()
+    trust.begin("linked" if account else "token_refused" if message.auth_token else "")
     for greeting in context.greeting(message):
         session.send(greeting)
     trust.tick(now)

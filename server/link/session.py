@@ -185,6 +185,11 @@ class ProviderSession:
             self.trust.hasten(trio.current_time())
             self.plan()
 
+    def token_revoked(self) -> None:
+        """Tell the provider that the token which linked it counts no longer."""
+        if self.state is SessionState.REGISTERED:
+            self.trust.token_refused()
+
     def load_model(self, model: str) -> None:
         """Ask for a model to be loaded."""
         self.send(LoadModel(model_id=model))

@@ -1,4 +1,4 @@
-"""Machines in the database: what is remembered of them survives a restart of the coordinator."""
+"""What is learnt of machines, in the database: it survives a restart of the coordinator."""
 
 from server.machines.keeper import MachineKeeper
 

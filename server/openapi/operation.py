@@ -8,7 +8,18 @@ from typing import Final, Literal, TypeAlias
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Auth: TypeAlias = Literal[
-    "none", "key", "user", "session", "browser", "admin", "admin_key", "publishing", "machine", "metrics", "stripe"
+    "none",
+    "key",
+    "user",
+    "session",
+    "browser",
+    "admin",
+    "admin_key",
+    "publishing",
+    "release",
+    "machine",
+    "metrics",
+    "stripe",
 ]
 """Who may call; see `server.openapi.security` for what each means on the wire."""
 

@@ -37,16 +37,6 @@ class PaymentsMeter(Protocol):
         """Count one webhook."""
 
 
-class NoMeter:
-    """Counts nothing."""
-
-    def alert(self, kind: AlertKind) -> None:
-        """See PaymentsMeter."""
-
-    def webhook(self, endpoint: WebhookEndpoint, result: WebhookResult) -> None:
-        """See PaymentsMeter."""
-
-
 class Alerts:
     """Raises alerts. Fields are ids and amounts only; they stand in the log line."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from server.accounts.suspension import account_suspended, is_suspended
 from server.billing.ledger import read_balance
 from server.payments import refusals
 from server.payments.account_status import view_of
@@ -95,6 +96,8 @@ class Withdrawals:
 
         async def take(tx: Tx) -> bool:
             now = self._clock()
+            if await is_suspended(tx, account_id):
+                raise account_suspended()
             mine = await insert_withdrawal(
                 tx,
                 withdrawal_id=withdrawal_id,

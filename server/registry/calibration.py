@@ -1,16 +1,22 @@
 """How far estimates of the time to first token are off, measured, so that the next ones are right.
 
 Only warm, undisturbed picks count: a cold one waits for its load, and of two that race the faster one is seen.
+Whoever stores the windows takes the changed ones from here and gives the stored ones back at the start.
 Invariant: at most `PENDING_MAX` predictions wait for their outcome, for ten minutes at most.
+Invariant: at most `KEYS_MAX` windows, the least recently used leaves first; only existing ones count as changed.
 Source: routing, calibration of the time to first token.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.registry.rates import SampleWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WINDOW: Final = 200
 SAMPLES_MIN: Final = 50
@@ -29,12 +35,24 @@ class _Prediction(NamedTuple):
     reserved_at: float
 
 
+class RatioWindow(NamedTuple):
+    """The last ratios of a model, oldest first: on one chip family, or on all of them (None)."""
+
+    model: str
+    chip_family: str | None
+    ratios: tuple[float, ...]
+
+
 class TtftCalibration:
     """Ratios of actual over predicted time, by model and chip family, and by model alone."""
 
     def __init__(self) -> None:
         self._pending: OrderedDict[str, _Prediction] = OrderedDict()
         self._ratios: OrderedDict[tuple[str, str | None], SampleWindow] = OrderedDict()
+        self._changed: dict[tuple[str, str | None], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._ratios)
 
     def predicted(self, request_id: str, model: str, chip_family: str, raw_ms: float, now: float) -> None:
         """Remember the uncalibrated estimate (ms) of a reserved attempt whose model is resident."""
@@ -77,13 +95,41 @@ class TtftCalibration:
             return None
         return raw_ms * window.p90()
 
+    # Storing
+
+    def take_changed(self, limit: int) -> list[RatioWindow]:
+        """Hand out some changed windows, oldest change first; give those back that could not be written."""
+        keys = list(islice(self._changed, limit))
+        for key in keys:
+            del self._changed[key]
+        return [RatioWindow(*key, self._ratios[key].samples()) for key in keys]
+
+    def put_back(self, windows: Iterable[RatioWindow]) -> None:
+        """Count these windows as changed again."""
+        for window in windows:
+            if window[:2] in self._ratios:
+                self._changed.setdefault(window[:2])
+
+    def restore(self, windows: Iterable[RatioWindow]) -> None:
+        """Take stored windows, the most recently used first; what is known better already stays."""
+        for model, chip_family, ratios in windows:
+            key = (model, chip_family)
+            if key in self._ratios or len(self._ratios) >= KEYS_MAX:
+                continue
+            window = self._ratios[key] = SampleWindow(WINDOW)
+            self._ratios.move_to_end(key, last=False)
+            for ratio in ratios:
+                window.add(ratio)
+
     def _add(self, model: str, chip_family: str | None, ratio: float) -> None:
         key = (model, chip_family)
         window = self._ratios.get(key)
         if window is None:
             if len(self._ratios) >= KEYS_MAX:
-                self._ratios.popitem(last=False)
+                gone, _ = self._ratios.popitem(last=False)
+                self._changed.pop(gone, None)
             window = self._ratios[key] = SampleWindow(WINDOW)
         else:
             self._ratios.move_to_end(key)
         window.add(ratio)
+        self._changed.setdefault(key)

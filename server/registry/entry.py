@@ -19,17 +19,19 @@ from server.registry.admission import (
     provider_cap,
     unaccounted_tokens,
 )
+from server.registry.cost import PENDING_US, QUEUE_US, health_us
 from server.registry.decision import Candidate, CostTerms
 from server.registry.gate_class import gate_class
 from server.registry.gates import slot_gate
 from server.registry.ledger import NO_SUMS
 from server.registry.pair_faults import NO_FAULTS
-from server.registry.price import PENDING_US, QUEUE_US, calibrated_ttft_ms, health_us, price_of
+from server.registry.price import price_of
 from server.registry.rates import decode_tps, projected_tps
 from server.registry.reasons import Reason
 from server.registry.speed import follow_speed, take_speed
 from server.registry.state import NO_SLOT, SlotState
 from server.registry.sums import IDLE, NOTHING, fixed_part
+from server.registry.ttft import calibrated_ttft_ms
 from server.registry.views import in_flight_total, total_memory_gb
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from server.registry.gates import GateContext
     from server.registry.kinds import Kind
     from server.registry.pair_faults import PairFaults
-    from server.registry.price import Price
+    from server.registry.price import Delivery, Price
     from server.registry.rows import Level, Row
     from server.registry.speed import Speed
     from server.registry.state import ModelAd, Session, Slot
@@ -73,7 +75,9 @@ class Entry:
     `version` is the session's version that it reflects. `against` is the first rejection by gates 19 to 22, `late` by
     gates 19 to 23; `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
     tells that one more stream keeps the wanted decode rate. `cost` is the price of an empty request, `prompt` and
-    `output` the price of a token more. `kind`, `level`, `row`, `place`, `speed_class` and the keys belong to the pool.
+    `output` the price of a token more. `fixed_cost` is `cost` without `queue_us` and `wait_us`, the terms that
+    reservations alone change; None where the cost is no such sum. `delivery` is there with cost v2 only. `kind`, `row`,
+    `level`, `place`, `speed_class` and the keys belong to the pool.
     """
 
     __slots__ = (
@@ -85,6 +89,7 @@ class Entry:
         "ceiling",
         "cost",
         "counted",
+        "delivery",
         "epoch",
         "estimate_ms",
         "fast",
@@ -112,6 +117,7 @@ class Entry:
         "price",
         "projected",
         "prompt",
+        "queue_us",
         "queued_flip",
         "room",
         "room_key",
@@ -125,6 +131,7 @@ class Entry:
         "speed_number",
         "tps",
         "version",
+        "wait_us",
     )
 
     def __init__(self, session: Session, ad: ModelAd) -> None:
@@ -154,6 +161,8 @@ class Entry:
         self.health = 0
         self.price: Price
         self.fixed_cost: int | None = None
+        self.delivery: Delivery | None = None
+        self.queue_us = self.wait_us = 0
         self.open_backlog = False
         self.kind: Kind | None = None
         self.level: Level | None = None
@@ -214,8 +223,10 @@ class Entry:
         self.prompt, self.output, self.cost = price.prompt, price.output, price.base
         self.open_backlog = price.open_backlog is not None
         self.health = price.health
+        self.queue_us, self.wait_us = price.queue, price.pending
         budget = self.slot.budget
-        linear = budget is not None and budget.max > 0 and context.policy.cost_model == "v1"
+        self.delivery = price.delivery
+        linear = price.delivery is not None or (budget is not None and budget.max > 0)
         self.fixed_cost = price.base - price.queue - price.pending if linear else None
 
     def load(self, machine: Machine, context: GateContext) -> None:
@@ -246,10 +257,14 @@ class Entry:
             self.room = budget.max - budget.used - budget.queued - unaccounted_tokens(session, model, slot)
         else:
             self.room = largest_need(session, self.ad, slot, catalog=context.catalog, faults=self.faults)
-        if self.fixed_cost is not None:
-            self.cost = self.fixed_cost + QUEUE_US * occupancy + PENDING_US * pending
-        else:
+        if self.fixed_cost is None:
             self._price(machine, context)
+            return
+        if self.delivery is None:
+            self.queue_us, self.wait_us = QUEUE_US * occupancy, PENDING_US * pending
+        else:
+            self.queue_us, self.wait_us, self.output = self.delivery.at(sums)
+        self.cost = self.fixed_cost + self.queue_us + self.wait_us
 
     @property
     def free_places(self) -> int:
@@ -267,8 +282,8 @@ class Entry:
             cost = self.cost + work
             terms = CostTerms(
                 price.state / 1000,
-                QUEUE_US * self.occupancy / 1000,
-                PENDING_US * self.pending / 1000,
+                self.queue_us / 1000,
+                self.wait_us / 1000,
                 price.backlog / 1000,
                 work / 1000,
                 self.health / 1000,

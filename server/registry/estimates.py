@@ -14,8 +14,8 @@ class Estimates:
     """Questions about a model on a chip family, a model on a chip class, and a model for an account with a bound.
 
     `ttft_ratio` scales first-token estimates, `load_seconds` is the time that loads took (None: not known),
-    `output_tokens` the output that a request of the account is expected to have, `machine_tps` the decode rate that a
-    machine (by stable identity) last had for a model, over its earlier connections (0: not known).
+    `output_tokens` the output that a request of the account is expected to have, `machine_tps` the decode rate of
+    one stream alone that a machine (by stable identity) last had for a model, on an earlier connection (0: not known).
     """
 
     ttft_ratio: Callable[[str, str], float] | None = None

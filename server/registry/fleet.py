@@ -76,7 +76,7 @@ class Fleet:
             self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
         )
         self._pace = ReleasePace(self._random)
-        self.machines = Machines(lasting_clock)
+        self.machines = Machines(lasting_clock, load_factor=self.policy.load_factor)
         """What is remembered of machines over their connections."""
         self.traces = RoutingTraces()
         """What was decided for the last requests, and how it went."""
@@ -233,7 +233,7 @@ class Fleet:
         session.channel.challenge_soon()
 
     def _machine_tps(self, stable_id: str, model: str) -> float:
-        """Decode rate that a machine had before it came back; 0 when it was never measured."""
+        """Rate of one stream alone that a machine had before it came back; 0 when it was never measured."""
         record = self.machines.get(stable_id)
         speed = record.speeds.get(model) if record is not None else None
         return speed.decode if speed is not None else 0.0

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from server.registry.admission import admit
 from server.registry.estimates import Estimates
-from server.registry.price import estimate_ttft, ttft_price
 from server.registry.rates import dedicated_family
 from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
 from server.registry.speed import speed_of
 from server.registry.state import SlotState
+from server.registry.ttft import ttft_price
 from server.registry.views import is_draining, owned_by
 from server.trust import is_fresh, standing
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from server.registry.rates import FleetRates
     from server.registry.request import RoutedRequest
     from server.registry.state import Live, Session, Slot
-
-
-__all__ = ["GateContext", "estimate_ttft", "evaluate"]
 
 
 class GateContext:

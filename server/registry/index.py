@@ -10,9 +10,9 @@ import math
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
+from server.registry.cost import health_us
 from server.registry.entry import Entry, Machine
 from server.registry.pool import Pool
-from server.registry.price import health_us
 from server.registry.views import total_memory_gb
 
 if TYPE_CHECKING:

@@ -3,17 +3,20 @@
 Keyed by the stable identity, so a machine that sleeps and returns under a new connection is the same one. Whoever
 stores it takes the changed records from here and gives the stored ones back at the start.
 
-Invariant: at most `MACHINES_MAX` records, the least recently used leaves first; `changed` names only existing records.
+Invariant: at most `MACHINES_MAX` records, the least recently used leaves first; only existing ones count as changed.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
+from server.registry.rates import solo_rate
 from server.registry.reputation import Counts, proven_share, score_of
+from server.registry.solo_rates import DEFAULT_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +29,10 @@ SPEEDS_MAX: Final = 16
 
 
 class LearntSpeed(Struct, frozen=True):
-    """Rates that a machine last reported of a model, in tokens/s; 0 when not reported."""
+    """Rates that a machine last reported of a model, in tokens/s; 0 when not reported.
+
+    `decode` is that of one stream alone.
+    """
 
     decode: float = 0.0
     prefill: float = 0.0
@@ -74,10 +80,14 @@ class _Seen(Struct):
 
 
 class Machines:
-    """Records by stable identity; `clock` gives seconds that go on over restarts (Unix time)."""
+    """Records by stable identity; `clock` gives seconds that go on over restarts (Unix time).
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `load_factor` is how much one more request in a batch slows each of them.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, load_factor: float = DEFAULT_FACTOR) -> None:
         self._clock = clock
+        self._load_factor = load_factor
         self._records: OrderedDict[str, MachineRecord] = OrderedDict()
         self._changed: dict[str, None] = {}
         self._seen: dict[str, _Seen] = {}
@@ -141,7 +151,8 @@ class Machines:
                 record.speeds.pop(model, None)
                 while len(record.speeds) >= SPEEDS_MAX:
                     del record.speeds[next(iter(record.speeds))]
-                record.speeds[model] = LearntSpeed(slot.tps_decode, slot.tps_prefill)
+                decode = solo_rate(slot.tps_decode, slot.running, self._load_factor)
+                record.speeds[model] = LearntSpeed(decode, slot.tps_prefill)
 
     def _add_growth(self, record: MachineRecord, session: Session) -> None:
         seen = self._seen.get(session.session_id)
@@ -161,15 +172,21 @@ class Machines:
 
     # Storing
 
-    def changed(self, limit: int) -> list[MachineRecord]:
-        """Return some changed records, oldest change first; tell with `stored` which of them were written."""
-        names = list(self._changed)[:limit]
-        return [self._records[name] for name in names if name in self._records]
+    def take_changed(self, limit: int) -> list[MachineRecord]:
+        """Hand out some changed records, oldest change first; give those back that could not be written.
 
-    def stored(self, records: Iterable[MachineRecord]) -> None:
-        """Note that these records are written."""
+        What changes while they are being written counts as changed again.
+        """
+        names = list(islice(self._changed, limit))
+        for name in names:
+            del self._changed[name]
+        return [self._records[name] for name in names]
+
+    def put_back(self, records: Iterable[MachineRecord]) -> None:
+        """Count these records as changed again."""
         for record in records:
-            self._changed.pop(record.stable_id, None)
+            if record.stable_id in self._records:
+                self._changed.setdefault(record.stable_id)
 
     def _record(self, stable_id: str) -> MachineRecord:
         now = self._clock()

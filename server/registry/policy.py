@@ -23,7 +23,7 @@ class RoutingPolicy(Struct, frozen=True, kw_only=True):
     """k: how much one more request in a batch slows each of them."""
     prefill_decode_ratio: float = 12.0
     prefill_max_tps: float = 5_000.0
-    cost_model: Literal["v1", "v2"] = "v1"
+    cost_model: Literal["v1", "v2"] = "v2"
     expected_output: int = 256
     """Output tokens that cost v2 expects while nothing was seen of a model."""
     min_decode_tps: float = 15.0

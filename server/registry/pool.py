@@ -11,13 +11,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from server.registry.kinds import Kinds
-from server.registry.price import ttft_price
 from server.registry.request import PLAIN
 from server.registry.rows import ID_BITS, NEVER, Level, headroom_class
 from server.registry.sums import PoolSums
+from server.registry.ttft import ttft_price
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from server.registry.entry import Entry
     from server.registry.gates import GateContext
@@ -28,31 +28,39 @@ if TYPE_CHECKING:
 
 _FAR: Final = (1 << 40, 1 << 40, 0, 0)
 """Stands for a speed class that nobody belongs to."""
+_ANY_LOAD: Final = (0, 0)
+"""The one level of cost v2, which compares the load of two machines only, not of all."""
 _LEVEL_KEY: Final = attrgetter("key")
+_RENUMBERED_MAX: Final = 4_096
 SIZES_MAX: Final = 256
 """Request sizes whose cost by speed class is kept."""
 
 
 class SizeCosts:
-    """What requests of one size cost in each speed class, by its number; `low` is at most the smallest of them."""
+    """What requests of one size cost in each speed class, by its number; `low` is at most the smallest of them.
 
-    __slots__ = ("_priced", "low", "offsets")
+    `seen` is how many of the given numbers it knows.
+    """
 
-    def __init__(self, priced: tuple[int, int], speeds: list[tuple[int, int, int, int]]) -> None:
+    __slots__ = ("_priced", "low", "offsets", "seen")
+
+    def __init__(self, priced: tuple[int, int], speeds: Sequence[tuple[int, int, int, int]], seen: int = 0) -> None:
         self._priced = prompt, output = priced
         self.offsets = [prompt * a + output * b for a, b, _, _ in speeds]
         self.low = min(self.offsets, default=NEVER)
+        self.seen = seen
 
-    def follow(self, number: int, speed: tuple[int, int, int, int]) -> None:
-        """Take a new speed class over, which may reuse a number."""
+    def follow(self, speeds: Sequence[tuple[int, int, int, int]], renumbered: Sequence[int]) -> None:
+        """Take over the speed classes that were given a number since, some of them one that another class had."""
+        offsets = self.offsets
+        offsets.extend([0] * (len(speeds) - len(offsets)))
         prompt, output = self._priced
-        cost = prompt * speed[0] + output * speed[1]
-        if number < len(self.offsets):
-            self.offsets[number] = cost
-        else:
-            self.offsets.append(cost)
-        if cost < self.low:
-            self.low = cost
+        for number in renumbered[self.seen :]:
+            a, b, _, _ = speeds[number]
+            cost = offsets[number] = prompt * a + output * b
+            if cost < self.low:
+                self.low = cost
+        self.seen = len(renumbered)
 
 
 class Pool:
@@ -72,6 +80,8 @@ class Pool:
         self._numbers: dict[tuple[int, int, int, int], int] = {}
         self._uses: list[int] = []
         self._free: list[int] = []
+        self._renumbered: list[int] = []
+        """Numbers of speed classes that were given out, in order; read by sizes when they are asked for again."""
         self.sums = PoolSums(self.members)
         self.admitted = 0
         """Sessions whose first challenge passed."""
@@ -91,13 +101,21 @@ class Pool:
         """Count sessions by the first gate against a public request; None: nothing but room can stand in its way."""
         return self.kinds.tally(traits, ignore_health=ignore_health)
 
-    def offers(self, *, vision: bool = False, tools: bool = False, constraint: bool = False) -> bool:
+    def offers(
+        self,
+        *,
+        vision: bool = False,
+        tools: bool = False,
+        constraint: bool = False,
+        features: frozenset[str] = frozenset(),
+    ) -> bool:
         """Whether any session at all has these abilities."""
         return any(
             kind.count
             and (kind.gates.vision or not vision)
             and (kind.gates.tools_ok or not tools)
             and (kind.gates.constraint or not constraint)
+            and features <= kind.gates.features
             for kind in self.kinds
         )
 
@@ -146,7 +164,9 @@ class Pool:
         if found is None:
             if len(self._sizes) >= SIZES_MAX:
                 del self._sizes[next(iter(self._sizes))]
-            found = self._sizes[priced] = SizeCosts(priced, self.speeds)
+            found = self._sizes[priced] = SizeCosts(priced, self.speeds, len(self._renumbered))
+        elif found.seen != len(self._renumbered):
+            found.follow(self.speeds, self._renumbered)
         return found
 
     # Changes
@@ -173,11 +193,14 @@ class Pool:
             self._unlist(entry)
             if kind.listed and entry.room >= 0:
                 self.open_backlogs[entry.epoch] = entry
-        elif context.policy.ttft_hard_reject:
-            ttft = ttft_price(entry.session, self.model, context)
-            self._list(entry, kind, (entry.prompt, entry.output, ttft.constant, ttft.prompt))
         else:
-            self._list(entry, kind, (entry.prompt, entry.output, 0, 0))
+            policy = context.policy
+            speed = (entry.prompt, entry.output, 0, 0)
+            if policy.ttft_hard_reject:
+                ttft = ttft_price(entry.session, self.model, context)
+                speed = (entry.prompt, entry.output, ttft.constant, ttft.prompt)
+            load = (entry.occupancy, entry.pending) if policy.cost_model == "v1" else _ANY_LOAD
+            self._list(entry, kind, load, speed)
         self.sums.follow(entry)
 
     def reprice(self, entry: Entry) -> None:
@@ -223,10 +246,9 @@ class Pool:
             entry.kind = kind
         return kind
 
-    def _list(self, entry: Entry, kind: Kind, speed: tuple[int, int, int, int]) -> None:
+    def _list(self, entry: Entry, kind: Kind, load: tuple[int, int], speed: tuple[int, int, int, int]) -> None:
         base, room, row, level = entry.cost, entry.room, entry.row, entry.level
         headroom = headroom_class(room)
-        load = (entry.occupancy, entry.pending)
         key, room_key = base << ID_BITS | entry.epoch, room << ID_BITS | entry.epoch
         if row is not None and level is not None:
             if row.kind is kind and row.headroom == headroom and level.key == load and entry.speed_class == speed:
@@ -279,8 +301,10 @@ class Pool:
                 self.speeds.append(speed)
                 self._uses.append(0)
             self._numbers[speed] = number
-            for size in self._sizes.values():
-                size.follow(number, speed)
+            self._renumbered.append(number)
+            if len(self._renumbered) > _RENUMBERED_MAX:
+                self._renumbered.clear()
+                self._sizes.clear()
         self._uses[number] += 1
         return number
 

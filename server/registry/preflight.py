@@ -162,6 +162,8 @@ def _missing_capability(traits: Traits, pool: Pool | None) -> str | None:
         return "a forced tool choice"
     if traits.has_tools and not pool.offers(tools=True):
         return "tools"
+    if not pool.offers(features=traits.required_features):
+        return f"the feature {', '.join(sorted(traits.required_features))}"
     return None
 
 

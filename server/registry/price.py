@@ -7,16 +7,17 @@ same ones. Whole microseconds make every sum exact, in whatever order it is adde
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from server.registry.admission import provider_cap
-from server.registry.cost import CAPACITY_RATE_MS, PENDING_MS, QUEUE_MS, health
+from server.registry.cost import CAPACITY_RATE_US, PENDING_US, QUEUE_US, STATE_US, health_us
 from server.registry.decision import Candidate, CostTerms
 from server.registry.grid import on_grid, per_token_us, tokens_on_grid
-from server.registry.rates import STATE_MS, decode_tps, prefill_tps, projected_tps, solo_rate, ttft_ms
+from server.registry.rates import decode_tps, prefill_tps, projected_tps, solo_rate
 from server.registry.speed import speed_of
+from server.registry.ttft import estimate_ttft
 from server.registry.views import in_flight_total, owned_by, total_memory_gb
 
 if TYPE_CHECKING:
@@ -26,18 +27,41 @@ if TYPE_CHECKING:
     from server.registry.policy import RoutingPolicy
     from server.registry.request import RoutedRequest
     from server.registry.speed import Speed
-    from server.registry.state import Live, Session, Slot
+    from server.registry.state import Session, Slot
 
-QUEUE_US: Final = round(1000 * QUEUE_MS)
-PENDING_US: Final = round(1000 * PENDING_MS)
-CAPACITY_RATE_US: Final = 1000 * CAPACITY_RATE_MS
-STATE_US: Final = {state: round(1000 * ms) for state, ms in STATE_MS.items()}
+
+class Delivery(Struct, frozen=True, gc=False):
+    """Expected delivery on one slot (cost v2) as far as reports decide it; what is in flight is filled in by `at`.
+
+    `token` and `prefill` are microseconds per output and prompt token of a stream alone, `running` what the engine
+    says, `load_factor` how much one more in the batch slows each.
+    """
+
+    token: float
+    prefill: float
+    running: int
+    load_factor: float
+
+    def at(self, sums: LedgerSums) -> tuple[int, int, int]:
+        """Return the prompts ahead and the own first token (µs), and the price of an output token, on the grid.
+
+        That price is the time of the token itself, and by how much it slows those that run already.
+        """
+        batch = max(self.running, sums.count)
+        slowed = self.load_factor * self.token
+        per_token = self.token + slowed * (batch + 1)
+        return (
+            round(2 * sums.unstarted * self.prefill),
+            round(2 * per_token),
+            on_grid(per_token + 0.5 * batch * slowed),
+        )
 
 
 class Price(Struct, frozen=True, gc=False):
     """The price of a model on one session, in microseconds; `base` is the sum of the fixed terms.
 
     `open_backlog` is set where the backlog depends on the request: (potential, waiting, reserved tokens, µs per token).
+    `delivery` is set by cost v2 alone.
     """
 
     base: int
@@ -50,6 +74,7 @@ class Price(Struct, frozen=True, gc=False):
     health: int = 0
     capacity_rate: int = 0
     open_backlog: tuple[int, int, int, float] | None = None
+    delivery: Delivery | None = None
 
     def total(self, prompt_tokens: int, output_tokens: int) -> int:
         """Return the whole cost of a request."""
@@ -75,11 +100,6 @@ class Price(Struct, frozen=True, gc=False):
             return 0
         potential, waiting, reserved, per_token = self.open_backlog
         return round(per_token * max(reserved, potential + waiting * output_tokens))
-
-
-def health_us(live: Live, total_memory_gb: float) -> int:
-    """Penalty for a machine that is busy, hot or full."""
-    return round(1000 * health(live, total_memory_gb))
 
 
 def price_v1(
@@ -114,36 +134,33 @@ def price_v1(
 
 
 def price_v2(slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float) -> Price:
-    """Cost v2 in the same form: the prompts ahead, the own first token, decoding, and the slowdown of others."""
-    solo = _solo(slot, speed, policy)
-    batch = max(slot.running, sums.count)
-    per_token = 1_000_000 * (1 + policy.load_factor * (batch + 1)) / solo
+    """Cost v2 in the same form: the load, the prompts ahead, the own first token, decoding, and the slowdown of others.
+
+    In the terms `state` is the load, `queue` the prompts ahead, `pending` the own first token.
+    """
+    solo = speed.own or speed.static
+    if slot.tps_decode > 0:
+        solo = solo_rate(slot.tps_decode, slot.running, policy.load_factor)
     prefill = 1_000_000 / prefill_tps(slot, speed.prefill)
+    delivery = Delivery(1_000_000 / max(1.0, solo), prefill, slot.running, policy.load_factor)
+    queue, first, output = delivery.at(sums)
     load = STATE_US[slot.state]
     if load and speed.load_seconds is not None:
         load = round(1_000_000 * speed.load_seconds)
     state = 2 * load
-    queue = round(2 * sums.unstarted * prefill)
-    first = round(2 * per_token)
     refusals = round(CAPACITY_RATE_US * rate) if rate else 0
-    slowdown = 0.5 * batch * 1_000_000 * policy.load_factor / solo
     return Price(
         state + queue + first + health + refusals,
         on_grid(2 * prefill),
-        on_grid(per_token + slowdown),
+        output,
         state,
         queue,
         first,
         0,
         health,
         refusals,
+        delivery=delivery,
     )
-
-
-def _solo(slot: Slot, speed: Speed, policy: RoutingPolicy) -> float:
-    if slot.tps_decode > 0:
-        return max(1.0, solo_rate(slot.tps_decode, slot.running, policy.load_factor))
-    return max(1.0, speed.static)
 
 
 def price_of(
@@ -154,53 +171,6 @@ def price_of(
     if policy.cost_model == "v2":
         return price_v2(slot, sums, speed, policy, health, faults.rate)
     return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate)
-
-
-class TtftPrice(Struct, frozen=True, gc=False):
-    """Estimated time to first token: a constant and a part per prompt token, both in µs."""
-
-    constant: int
-    prompt: int
-
-    def microseconds(self, prompt_tokens: int) -> int | None:
-        """Return the estimate; None when the provider gives no capacity report."""
-        return None if self.constant < 0 else self.constant + prompt_tokens * self.prompt
-
-
-UNKNOWN_TTFT: Final = TtftPrice(-1, 0)
-
-
-def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
-    """The calibrated estimate in the form of a price, its rate per prompt token on the grid."""
-    if not session.live.has_capacity:
-        return UNKNOWN_TTFT
-    slot, speed, policy = session.slot(model), speed_of(session, model, context), context.policy
-    count = session.ledger.sums(model).count
-    ahead = slot.waiting + max(0, count - slot.running - slot.waiting)
-    tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
-    prompt = (1 + ahead) * speed.ttft_ratio * 1_000_000 / prefill_tps(slot, speed.prefill)
-    first = per_token_us(tps) * speed.ttft_ratio
-    return TtftPrice(STATE_US[slot.state] + on_grid(first), on_grid(prompt))
-
-
-def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ledger_count: int, tps: float) -> float:
-    """Estimated time to first token in ms, its flow part scaled by what estimates were worth so far."""
-    prefill = prefill_tps(slot, speed.prefill)
-    raw = ttft_ms(
-        slot, prompt_tokens=prompt_tokens, ledger_count=ledger_count, prefill=prefill, tps=tps, has_capacity=True
-    )
-    state = STATE_MS[slot.state]
-    return state if raw is None else state + (raw - state) * speed.ttft_ratio
-
-
-def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
-    """Calibrated time to first token of the request on this provider in ms; None without a capacity report."""
-    if not session.live.has_capacity:
-        return None
-    slot, speed = session.slot(request.model), speed_of(session, request.model, context)
-    tps = decode_tps(slot, speed.static, speed.median, context.policy.load_factor)
-    count = session.ledger.sums(request.model).count
-    return calibrated_ttft_ms(slot, speed, prompt_tokens=request.prompt_tokens, ledger_count=count, tps=tps)
 
 
 def priced_tokens(request: RoutedRequest, context: GateContext) -> tuple[int, int]:

@@ -106,6 +106,10 @@ class SampleWindow:
         recent.append(sample)
         insort(ordered, sample)
 
+    def samples(self) -> tuple[float, ...]:
+        """The samples, oldest first."""
+        return tuple(self._recent)
+
     def median(self) -> float:
         """Median (mean of the two middle values when even), 0 when empty."""
         ordered = self._sorted

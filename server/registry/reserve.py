@@ -12,14 +12,16 @@ from msgspec import structs
 
 from server.registry.decision import Candidate, ChoicePath, Decision
 from server.registry.gates import evaluate, hard_deadline_us
+from server.registry.least_loaded import LeastLoadedSearch
 from server.registry.ledger import Reservation
-from server.registry.price import candidate, estimate_ttft, priced_tokens
+from server.registry.price import candidate, priced_tokens
 from server.registry.reasons import Reason
 from server.registry.request import SelfRoute
-from server.registry.search import Search
 from server.registry.select import choose, narrow
 from server.registry.state import SlotState
 from server.registry.traces import Rival
+from server.registry.ttft import estimate_ttft
+from server.registry.two_choices import TwoChoicesSearch
 from server.registry.views import owned_by
 from server.registry.walk import only_health, scan
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from server.registry.pool import Pool
     from server.registry.request import RoutedRequest
     from server.registry.roster import Roster
+    from server.registry.search import Search
     from server.registry.state import Session
     from server.registry.walk import Scan
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 RIVALS: Final = 5
 """So many of the cheapest providers are named to whoever asks why."""
+_SEARCHES: Final[Mapping[str, type[Search]]] = {"v1": LeastLoadedSearch, "v2": TwoChoicesSearch}
 _NO_STAGES: Final[tuple[tuple[Candidate, ...], ...]] = ((), (), (), ())
 
 
@@ -180,14 +184,9 @@ class Chooser:
 
     def _prepare(self, pool: Pool, request: RoutedRequest, context: GateContext) -> tuple[Search, tuple[int, int]]:
         priced = priced_tokens(request, context)
-        search = Search(
-            pool,
-            priced,
-            need=request.need,
-            prompt_tokens=request.prompt_tokens,
-            deadline_us=hard_deadline_us(request, context.policy),
-            expected=context.policy.cost_model == "v2",
-        )
+        build = _SEARCHES[context.policy.cost_model]
+        deadline = hard_deadline_us(request, context.policy)
+        search = build(pool, priced, need=request.need, prompt_tokens=request.prompt_tokens, deadline_us=deadline)
         return search, priced
 
     def _extra(

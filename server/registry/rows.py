@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from itertools import islice
 from operator import add
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from server.registry.entry import Entry
@@ -26,6 +26,10 @@ _LAST_CLASS: Final = 4
 _BESTS_MAX: Final = 128
 _CHANGES_READ: Final = 24
 _CHANGES_MAX: Final = 4_096
+_NO_HOLES: Final[list[int]] = []
+
+Share: TypeAlias = tuple[int, list[int], list[int]]
+"""Some members of one group: how many, their keys in order, and the positions among these that do not count."""
 
 
 def headroom_class(room: int) -> int:
@@ -73,39 +77,30 @@ class Group:
     def share(self, members: dict[int, Entry], need: int, highest: int) -> Share | None:
         """Return the members with room for `need` and a base of at most `highest`; None when there is none."""
         keys, rooms = self.keys, self.rooms
-        first = bisect_left(rooms, need << ID_BITS)
+        first = bisect_left(rooms, need << ID_BITS) if need else 0
         fitting = len(rooms) - first
         if not fitting:
             return None
         end = bisect_left(keys, (highest + 1) << ID_BITS)
         if not first:
-            return Share(keys, end) if end else None
+            return (end, keys, _NO_HOLES) if end else None
         if fitting <= first:
             found = [members[room & ID_MASK] for room in rooms[first:]]
             chosen = sorted([one.key for one in found if one.base <= highest])
-            return Share(chosen, len(chosen)) if chosen else None
+            return (len(chosen), chosen, _NO_HOLES) if chosen else None
         short = [members[room & ID_MASK] for room in rooms[:first]]
         holes = sorted([bisect_left(keys, one.key) for one in short if one.base <= highest])
-        return Share(keys, end - len(holes), holes) if end > len(holes) else None
+        return (end - len(holes), keys, holes) if end > len(holes) else None
 
 
-class Share:
-    """Some members of one group, in order; `holes` are the positions that do not count."""
-
-    __slots__ = ("_holes", "_keys", "count")
-
-    def __init__(self, keys: list[int], count: int, holes: list[int] | None = None) -> None:
-        self._keys = keys
-        self.count = count
-        self._holes = holes
-
-    def member(self, rank: int) -> int:
-        """Return the id of the member at a rank below `count`."""
-        for hole in self._holes or ():
-            if hole > rank:
-                break
-            rank += 1
-        return self._keys[rank] & ID_MASK
+def member_at(share: Share, rank: int) -> int:
+    """Return the id of the member of a share at a rank below its count."""
+    _, keys, holes = share
+    for hole in holes:
+        if hole > rank:
+            break
+        rank += 1
+    return keys[rank] & ID_MASK
 
 
 class Row:

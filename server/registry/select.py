@@ -1,12 +1,12 @@
 """Choosing among the providers that passed every gate: narrow the pool, then lowest cost with fair near ties.
 
-This is the choice over a list; `search` makes the same choice over the routing index.
+This is the choice over a list; `least_loaded` and `two_choices` make the same one over the routing index.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec import Struct
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from server.registry.entry import Entry
     from server.registry.policy import RoutingPolicy
     from server.registry.request import RoutedRequest
+
+Weighed = TypeVar("Weighed", bound="Candidate | Entry")
 
 NEAR_TIE_US: Final = 3_000_000
 EXPECTED_TIE_US: Final = 100_000
@@ -35,11 +38,14 @@ class Choice(Struct, frozen=True):
     equal: int = 1
 
 
-def near_limit_us(best: int, *, expected: bool) -> int:
-    """Return the highest cost that counts as equal to the best: 3 s above it; for cost v2 3 % and at least 100 ms."""
-    if expected:
-        return best + max(EXPECTED_TIE_US, best * EXPECTED_TIE_PERCENT // 100)
+def near_limit_us(best: int) -> int:
+    """Return the highest cost that counts as equal to the best with cost v1: 3 s above it."""
     return best + NEAR_TIE_US
+
+
+def expected_limit_us(best: int) -> int:
+    """The same for cost v2: 3 % above the best, and at least 100 ms."""
+    return best + max(EXPECTED_TIE_US, best * EXPECTED_TIE_PERCENT // 100)
 
 
 def narrow(pool: Sequence[Candidate], request: RoutedRequest, policy: RoutingPolicy) -> Sequence[Candidate]:
@@ -58,7 +64,8 @@ def narrow(pool: Sequence[Candidate], request: RoutedRequest, policy: RoutingPol
 
 def near_ties(pool: Sequence[Candidate], *, expected: bool = False) -> list[Candidate]:
     """Return the candidates whose cost counts as equal to the lowest."""
-    limit = near_limit_us(min(pool, key=_COST).cost_us, expected=expected)
+    best = min(pool, key=_COST).cost_us
+    limit = expected_limit_us(best) if expected else near_limit_us(best)
     return [one for one in pool if one.cost_us <= limit]
 
 
@@ -99,6 +106,10 @@ def _better_of_two(near: Sequence[Candidate], random: Random) -> Choice:
         return Choice(near[0], ChoicePath.UNIQUE_MIN)
     first = int(random.random() * total)
     second = int(random.random() * (total - 1))
-    one, other = near[first], near[second + (second >= first)]
-    better = one if (one.occupancy, one.share) <= (other.occupancy, other.share) else other
+    better = better_of(near[first], near[second + (second >= first)])
     return Choice(better, ChoicePath.RANDOM, total)
+
+
+def better_of(one: Weighed, other: Weighed) -> Weighed:
+    """Return the one with fewer requests of the model, then the one of whose places fewer are taken, else the first."""
+    return one if (one.occupancy, one.share) <= (other.occupancy, other.share) else other

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Speed(Struct, frozen=True, gc=False):
     """Tokens per second: benchmark or bandwidth (`static`), registered or derived prefill, and what the fleet shows.
 
-    `median` counts while the slot reports no decode rate: the rate that the machine had before it came back, else the
-    fleet's for the model on this chip family. `solo` is the single-stream rate for the quality cap. 0: not known.
+    `own` is the rate of one stream alone that the machine had before it came back. `median` counts while the slot
+    reports no decode rate: `own`, else the fleet's for the model on this chip family. `solo` is the single-stream rate
+    for the quality cap. 0: not known.
     """
 
     static: float
@@ -33,6 +34,7 @@ class Speed(Struct, frozen=True, gc=False):
     """What first tokens really took, by what was estimated."""
     load_seconds: float | None = None
     """What loads of the model took on such machines; None when none was seen."""
+    own: float = 0.0
 
 
 def take_speed(session: Session, model: str, context: GateContext) -> Speed:
@@ -64,6 +66,7 @@ def _with_fleet(static: float, prefill: float, session: Session, model: str, con
         context.rates.solo(session, model, policy) if policy.quality_cap else 0.0,
         ratio(model, hardware.chip_family) if ratio is not None else 1.0,
         load(model, hardware.chip_class) if load is not None else None,
+        known,
     )
 
 

@@ -20,6 +20,10 @@ RETRY_AFTER_MAX_SECONDS: Final = 60.0
 DRAINING_RETRY_SECONDS: Final = 3.0
 
 _MODEL_CAPABILITY: Final = "model_capability"
+_CHECK_IT: Final = (
+    "The provider refused the request as invalid; check the roles of its messages (system, user, assistant, tool), and "
+    "its parameters."
+)
 _TYPED_TIMEOUTS: Final = frozenset({"safety_deadline", "backpressure_timeout"})
 
 
@@ -79,7 +83,8 @@ class RequestHistory:
         failure = self.last
         match self.last_kind:
             case FailureKind.CLIENT:
-                return invalid_request(failure.text, status=failure.status)
+                text = _CHECK_IT if failure.code == "invalid_request" else failure.text
+                return invalid_request(text, status=failure.status)
             case FailureKind.TEMPLATE:
                 return invalid_request(failure.text, status=422, code=_MODEL_CAPABILITY)
             case FailureKind.NONCOMPLIANT:

@@ -94,7 +94,10 @@ class OutcomeRecorder:
         allowance: float,
         now: float,
     ) -> None:
-        """A failure before content: strikes, cooldowns, capacity signals and drains, by its health class."""
+        """A failure before content: strikes, cooldowns, capacity signals and drains, by its health class.
+
+        A request that is too long for the model says nothing of the machine, whatever class its failure is of.
+        """
         registry, stable_id = self._registry, session.ident.stable_id
         faults = registry.faults
         self.calibration.forget(request_id)
@@ -102,7 +105,7 @@ class OutcomeRecorder:
             self._missed(failure, session, model, shape, waited, allowance, now)
         elif kind is FailureKind.DRAINING:
             registry.mark_draining(session.session_id, now)
-        elif failure.health == "capacity":
+        elif failure.health == "capacity" and kind is not FailureKind.UNSERVABLE:
             self._capacity(failure, session, model, need, now)
         elif failure.health == "fault":
             gone = failure.reason == DISCONNECTED

@@ -53,11 +53,17 @@ class Entitled:
 
 
 def entitled_machines(machines: Iterable[FleetMachine]) -> dict[str, Entitled]:
-    """Give the machines that pass all rules but those about time, by key; of several sessions the latest counts."""
+    """Give the machines that pass all rules but those about time, by key; of several sessions the latest counts.
+
+    Keys are public, and anybody can show that of another machine: a session that is not trusted counts for nothing, and
+    of two machines with one key the first has it.
+    """
     latest: dict[str, FleetMachine] = {}
     for machine in sorted(machines, key=lambda one: one.order):
-        if machine.provider_key:
-            latest[machine.provider_key] = machine
+        if machine.provider_key and machine.is_public:
+            first = latest.get(machine.provider_key, machine)
+            if first.provider_id == machine.provider_id:
+                latest[machine.provider_key] = machine
     found = ((key, _entitled(machine)) for key, machine in sorted(latest.items()))
     return {key: entitled for key, entitled in found if entitled is not None}
 
@@ -80,12 +86,7 @@ def _entitled(machine: FleetMachine) -> Entitled | None:
 
 def _is_healthy(machine: FleetMachine) -> bool:
     # Written so that a pressure which is not a number does not pass.
-    return (
-        machine.is_public
-        and machine.has_model
-        and machine.memory_pressure < MOST_MEMORY_PRESSURE
-        and machine.thermal != CRITICAL
-    )
+    return machine.has_model and machine.memory_pressure < MOST_MEMORY_PRESSURE and machine.thermal != CRITICAL
 
 
 def _is_linked(machine: FleetMachine) -> bool:

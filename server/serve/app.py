@@ -92,7 +92,7 @@ def _translate(error: HTTPException, max_body_bytes: int) -> ApiError:
     status = error.code or 500
     shown = f"{request.method} {request.path[:200]}"
     if status == 404:
-        return invalid_request(f"There is no {shown}; see the API reference for what there is.", status=404)
+        return invalid_request(f"There is no {shown}; GET /reference shows what there is, below /v1.", status=404)
     if isinstance(error, MethodNotAllowed):
         allowed = tuple(sorted(error.valid_methods or ()))
         found = invalid_request(f"{shown} is not allowed; use {', '.join(allowed)}.", status=405)

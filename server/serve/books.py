@@ -29,12 +29,12 @@ from server.billing.prices import Tariff
 from server.billing.relay_funds import LedgerFunds
 from server.billing.service import Billing, make_billing
 from server.catalog import ModelBook
+from server.catalog.file import read_aliases, read_catalog
 from server.machines import MachineKeeper
 from server.payments.open import Payments, open_payments
 from server.payments.reconciler import run_reconciler
 from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
-from server.serve.records import read_aliases, read_catalog
 from server.serve.rewards import Rewards, make_rewards
 from server.store import Listening
 from server.store.address import Memory, parse_address
@@ -153,7 +153,6 @@ async def open_books(
             wall_clock=wall_clock,
             on_rejected=meter.rejected,
             on_network_rejected=lambda _use: meter.rejected("network", "requests"),
-            on_token_revoked=registry.unlink,
         ) as accounts,
     ):
         billing = make_billing(
@@ -168,7 +167,7 @@ async def open_books(
         await billing.recover()
         rewards = make_rewards(settings, store, FleetFacts(registry), wall_clock=wall_clock, instance_id=instance_id)
         await rewards.recover()
-        machines = MachineKeeper(store, registry)
+        machines = MachineKeeper(store, registry, wall_clock=wall_clock)
         await machines.recover()
         catalog = ModelBook(
             store,

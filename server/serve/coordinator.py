@@ -19,6 +19,7 @@ import trio
 
 from server.api import ApiServices, build_blueprints, build_endpoints
 from server.api.model_prices import ModelPrices
+from server.catalog.file import read_catalog
 from server.link import LinkContext, ProviderLink
 from server.listener import Listener, server_tls_context
 from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_request_id
@@ -44,7 +45,6 @@ from server.serve.records import (
     media_fetcher,
     pool_policy,
     queue_bounds,
-    read_catalog,
     relay_times,
     routing_policy,
     trust_policy,
@@ -115,6 +115,7 @@ async def _serving(
             on_left=partial(_note_left, books),
         )
     )
+    books.accounts.book.on_revoked = partial(_unlink, registry, link)
     relay = InferenceRelay(
         RelayServices(
             registry=registry,
@@ -199,6 +200,11 @@ def _hedging(settings: CoordinatorSettings, registry: Registry) -> FleetHedging 
 
 def _note_machine(books: Books, session_id: str, public_key: bytes, account_id: str | None) -> None:
     books.rewards.sessions.opened(session_id, provider_key=key_text(public_key), account_id=account_id or "")
+
+
+def _unlink(registry: Registry, link: ProviderLink, session_id: str) -> None:
+    registry.unlink(session_id)
+    link.token_revoked(session_id)
 
 
 def _note_left(books: Books, session_id: str) -> None:

@@ -15,12 +15,15 @@ from server.api.attestation_feed import attestation_blueprint
 from server.api.catalog import catalog_blueprint
 from server.api.encryption_key import encryption_key_blueprint
 from server.api.network_series import network_series_blueprint
+from server.api.releases import ReleaseServices, releases_blueprint
 from server.api.routing_why import routing_why_blueprint
 from server.api.stats import StatsServices, stats_blueprint
 from server.api.versions import VersionServices, versions_blueprint
 from server.billing.ledger import PLATFORM
 from server.catalog import CatalogActs
+from server.catalog.artefacts import Artefacts
 from server.catalog.published import PublishedFiles
+from server.catalog.release_acts import ReleaseActs
 from server.serve.books import wall_clock
 
 if TYPE_CHECKING:
@@ -45,8 +48,10 @@ def public_blueprints(
 ) -> list[Blueprint]:
     """Give the endpoints; `manifest` tells which runtimes may serve, `ring` the key for sealed requests."""
     chosen = settings.pseudonym_secret
+    gate = account_gate(books.accounts, settings)
+    operator = Operator(books.store, changes=books.accounts.changes, wall_clock=wall_clock)
     acts = CatalogActs(
-        Operator(books.store, changes=books.accounts.changes, wall_clock=wall_clock),
+        operator,
         books.catalog,
         files=None if settings.model_cdn_url is None else PublishedFiles(settings.model_cdn_url),
         on_priced=lambda model: books.billing.prices.forget(PLATFORM, model),
@@ -65,8 +70,20 @@ def public_blueprints(
                 keys=books.accounts.publishing, acts=acts, store=books.store, limits=books.accounts.limits
             )
         ),
-        admin_drain_blueprint(account_gate(books.accounts, settings), services.drain),
-        routing_why_blueprint(account_gate(books.accounts, settings), services.registry, trio.current_time),
+        releases_blueprint(
+            ReleaseServices(
+                gate=gate,
+                release_keys=books.accounts.release_keys,
+                acts=ReleaseActs(
+                    operator,
+                    artefacts=None if settings.release_cdn_url is None else Artefacts(settings.release_cdn_url),
+                    approval=settings.release_approval,
+                ),
+                store=books.store,
+            )
+        ),
+        admin_drain_blueprint(gate, services.drain),
+        routing_why_blueprint(gate, services.registry, trio.current_time),
         encryption_key_blueprint(ring),
         attestation_blueprint(services),
         versions_blueprint(VersionServices(store=books.store, version=services.version, manifest=manifest)),

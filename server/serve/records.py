@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from server.catalog import Alias
 from server.link import LinkSettings, WriterLimits
 from server.listener import ListenerLimits
 from server.media import MediaFetcher, MediaLimits
 from server.pool import PoolPolicy
-from server.registry import CatalogEntry, RoutingPolicy
+from server.registry import RoutingPolicy
 from server.relay.chunk_queue import QueueBounds
 from server.relay.clocks import RelayTimes
 from server.relay.hedge import HedgePolicy
@@ -21,15 +17,6 @@ from server.trust import TrustPolicy
 
 if TYPE_CHECKING:
     from server.config import CoordinatorSettings
-
-
-class CatalogUnusable(Exception):
-    """The model catalogue cannot be read; the text says where and why."""
-
-
-class _CatalogFile(msgspec.Struct, forbid_unknown_fields=True):
-    models: list[CatalogEntry] | None = None
-    aliases: list[Alias] = []
 
 
 def listener_limits(settings: CoordinatorSettings) -> ListenerLimits:
@@ -147,28 +134,6 @@ def pool_policy(settings: CoordinatorSettings) -> PoolPolicy:
 def attempt_limits(settings: CoordinatorSettings) -> AttemptLimits:
     """Return how often one request may be tried."""
     return AttemptLimits(attempts=settings.max_attempts)
-
-
-def read_catalog(path: Path | None) -> list[CatalogEntry] | None:
-    """Read the model catalogue, a TOML file with `[[models]]` and `[[aliases]]` entries; None without `[[models]]`.
-
-    Raises CatalogUnusable.
-    """
-    return _catalog_file(path).models
-
-
-def read_aliases(path: Path | None) -> list[Alias]:
-    """Read the aliases of the same file; raises CatalogUnusable."""
-    return _catalog_file(path).aliases
-
-
-def _catalog_file(path: Path | None) -> _CatalogFile:
-    if path is None:
-        return _CatalogFile()
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=_CatalogFile)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise CatalogUnusable(f"DARKBLOOM_MODEL_CATALOG={path} cannot be used: {error}") from error
 
 
 def media_fetcher(settings: CoordinatorSettings) -> MediaFetcher | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ import trio
 from server.observe.interpreter import freeze_started_objects
 from server.observe.task_steps import measured_task_steps
 from server.serve.coordinator import Coordinator, open_coordinator
+from server.serve.first_steps import tell_first_steps
 
 if TYPE_CHECKING:
     from server.config import CoordinatorSettings
@@ -25,6 +27,8 @@ CLOSE_SECONDS: Final = 15.0
 # WebSocket close code "service restart" (IANA registry): providers come back with a random delay.
 SERVICE_RESTART: Final = 1012
 FORCED_EXIT_CODE: Final = 1
+# A database that is slow must not keep the coordinator from serving.
+FIRST_STEPS_SECONDS: Final = 2.0
 
 OnReady = Callable[[list[str]], None]
 
@@ -50,9 +54,24 @@ async def _serve(
     reachable = [reachable_url(url) for url in urls]
     for url in reachable:
         _log.info("listening on %s", url, extra={"url": url})
+    # Before anybody hears that this is ready, because a signal is only taken in order after that.
+    with trio.move_on_after(FIRST_STEPS_SECONDS):
+        await _tell_first_steps(coordinator, reachable[0])
     freeze_started_objects()
     on_ready(reachable)
     await _drain_on_signal(coordinator, log)
+
+
+async def _tell_first_steps(coordinator: Coordinator, url: str) -> None:
+    books = coordinator.books
+    await tell_first_steps(
+        books.store,
+        books.accounts.local,
+        coordinator.settings,
+        url=url,
+        throwaway=books.throwaway,
+        terminal=sys.stderr if sys.stderr.isatty() else None,
+    )
 
 
 def reachable_url(url: str) -> str:

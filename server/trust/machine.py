@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from server.ports import TrustLevel
     from server.trust.gate import PrivacyFacts
     from server.trust.policy import TrustPolicy
+    from server.trust.reasons import AccountStanding
 
 NEVER = float("inf")
 UNRESPONSIVE = "attestation unresponsive"
@@ -56,6 +57,8 @@ class TrustMachine:
     """Level, freshness and failure counts of one session; times are seconds of trio's clock."""
 
     __slots__ = (
+        "_account",
+        "_code",
         "_failures",
         "_hard_streak",
         "_passed_once",
@@ -74,6 +77,8 @@ class TrustMachine:
         self.state = state
         self.outstanding: Outstanding | None = None
         self.next_challenge_at = now
+        self._account: AccountStanding = ""
+        self._code = ""
         self._failures = 0
         self._timeouts = 0
         self._hard_streak = False
@@ -86,12 +91,18 @@ class TrustMachine:
             return NEVER
         return self.next_challenge_at if self.outstanding is None else self.outstanding.expires_at
 
-    def registered(self, code: str, mismatches: tuple[Mismatch, ...]) -> list[Effect]:
+    def registered(self, code: str, mismatches: tuple[Mismatch, ...], account: AccountStanding = "") -> list[Effect]:
         """Report the registration outcome: `code` is the attestation verdict."""
+        self._account = account
         effects: list[Effect] = [self._status(code)]
         if mismatches:
             effects.append(Send(RuntimeStatus(verified=False, mismatches=mismatches)))
         return effects
+
+    def token_refused(self) -> list[Effect]:
+        """Say that the token that linked the machine counts no longer; its trust is as it was."""
+        self._account = "token_refused"
+        return [self._status(self._code)]
 
     def challenge(self, message: AttestationChallenge, next_at: float) -> list[Effect]:
         """Issue a challenge; the one after it is due at `next_at`."""
@@ -212,5 +223,7 @@ class TrustMachine:
         return [Publish(self.state)]
 
     def _status(self, code: str) -> Send:
+        self._code = code
         status = "online" if self.state.untrusted is None else "untrusted"
-        return Send(TrustStatus(trust_level=self.state.level, status=status, reason=reason_text(code)))
+        reason = reason_text(code, self._account)
+        return Send(TrustStatus(trust_level=self.state.level, status=status, reason=reason, account=self._account))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
+
+AccountStanding: TypeAlias = Literal["", "linked", "token_refused"]
+"""How a connection stands with accounts; empty for one that showed no token."""
 
 _TEXTS: Final = {
     "absent": "no attestation was sent; update the provider to one that attests",
@@ -19,6 +22,10 @@ _TEXTS: Final = {
 }
 
 
-def reason_text(code: str) -> str:
-    """Return `<code>: <text>`, the form of `trust_status.reason`."""
-    return f"{code}: {_TEXTS.get(code, 'the attestation is not valid; correct it and reconnect')}"
+_TOKEN_REFUSED: Final = "; the account token was refused, so this machine earns nothing; log in again"
+
+
+def reason_text(code: str, account: AccountStanding = "") -> str:
+    """Return `<code>: <text>`, the form of `trust_status.reason`; providers that know no `account` show this alone."""
+    text = _TEXTS.get(code, "the attestation is not valid; correct it and reconnect")
+    return f"{code}: {text}{_TOKEN_REFUSED if account == 'token_refused' else ''}"

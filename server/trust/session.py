@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from server.link.meter import LinkEvent
     from server.ports import TrustLevel
     from server.trust.desk import TrustDesk
+    from server.trust.reasons import AccountStanding
 
 _log = logging.getLogger("darkbloom.trust")
 
@@ -129,12 +130,12 @@ class SessionTrust:
         """The next moment at which `tick` has something to do."""
         return self._machine.due
 
-    def begin(self) -> None:
+    def begin(self, account: AccountStanding = "") -> None:
         """Tell the provider the outcome of its registration, and take its place among the device's sessions."""
         if self._device is not None:
             self._desk.devices.join(self._device, self)
         code = "se_verified" if self.verdict == "ok" else self.verdict
-        self._perform(self._machine.registered(code, self._mismatches))
+        self._perform(self._machine.registered(code, self._mismatches, account))
 
     def advertised(self, models: Iterable[ModelEntry]) -> None:
         """Note a new inventory: the next challenge compares the hashes of these models."""
@@ -174,6 +175,10 @@ class SessionTrust:
         if not verdict.ok:
             _log.warning("challenge_failed", extra={"session": self._port.session_id, "code": verdict.code})
         self._perform(self._machine.judge(self._judgement(verdict, reply), now))
+
+    def token_refused(self) -> None:
+        """Tell the provider that the token which linked it was revoked."""
+        self._perform(self._machine.token_refused())
 
     def untrust(self, code: str) -> None:
         """Lose trust for good; `code` is a reason of `trust_status`."""

@@ -20,6 +20,7 @@ import pytest
 import trio
 
 from tests.testbed.coordinator import API_KEY, Coordinator, Launch
+from tests.testbed.needs import absent
 from tests.testbed.processes import ROOT
 from tests.testbed.sim_provider import MODEL, SimulatedProvider
 from tests.testbed.sim_script import Answer, FaultScript
@@ -83,7 +84,7 @@ def proxy_name(request: pytest.FixtureRequest) -> str:
     """The name of a proxy that is installed."""
     name: str = request.param
     if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed; its sample is checked where it is on PATH.")
+        absent(f"{name} is needed for this test; install the package {name}.")
     return name
 
 

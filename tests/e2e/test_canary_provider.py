@@ -157,7 +157,10 @@ TARGETS: dict[str, dict[str, Any]] = {
 
 
 class Supervisor:
-    """Keeps the provider running, as a service manager would; `ends` holds the exit code of each run."""
+    """Keeps the provider running, as a service manager would; `ends` holds the exit code of each run.
+
+    A provider that refuses to start ends the test: the end of its log says why.
+    """
 
     def __init__(self, home: Path, server: Coordinator) -> None:
         self._home = home
@@ -175,6 +178,7 @@ class Supervisor:
                 while self.running.process.poll() is None:
                     await trio.sleep(0.02)
             self.ends.append(self.running.process.returncode or 0)
+            assert self.ends[-1] in (EXIT_ENGINE_LOST, -signal.SIGABRT), self.running.text()[-2000:]
 
     @property
     def pid(self) -> int:

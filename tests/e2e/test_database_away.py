@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import trio
@@ -46,9 +47,10 @@ class Load:
         self.refused: list[Said] = []
         self.broken: list[Said] = []
 
-    async def ask(self, person: Person, prompt: str) -> None:
-        """Ask once and note what came of it."""
-        said = await ask(self.server.port, person, prompt, max_tokens=PIECES)
+    async def ask(self, person: Person, prompt: str, on_begun: Callable[[str], None] = lambda _: None) -> None:
+        """Ask once and note what came of it; `on_begun` hears whose stream has begun."""
+        begun = partial(on_begun, person.account)
+        said = await ask(self.server.port, person, prompt, max_tokens=PIECES, on_begun=begun)
         if said.status != 200:
             self.refused.append(said)
         elif said.events[-1] != "[DONE]":
@@ -111,9 +113,10 @@ async def _outage(
     database: PostgresServer, load: Load, nursery: trio.Nursery, asking: list[Person], stranger: Person
 ) -> None:
     """Stop the server while streams run, look, and start it again."""
+    begun: list[str] = []
     for person in asking[:STREAMS]:
-        nursery.start_soon(load.ask, person, "paced")
-    await trio.sleep(0.3)  # the streams have begun: they take more than a second
+        nursery.start_soon(load.ask, person, "paced", begun.append)
+    await until(lambda: len(begun) == STREAMS)
     await trio.to_thread.run_sync(database.stop)
     before = len(load.refused)
     await becomes(load.server, 503, 15)

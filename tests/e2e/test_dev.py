@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import trio
 
 from tests.testbed.processes import child
@@ -32,18 +35,37 @@ async def test_once_streams_an_answer_and_exits_0(tmp_path: Path) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
+async def jobs_of_usage(shown: str) -> list[str]:
+    """The jobs that the API tells of, asked with the address and the key on the screen."""
+    base_url, key = re.search(r"API\s+(http\S+)", shown), re.search(r"key\s+(sk-db-\w+)", shown)
+    assert base_url is not None
+    assert key is not None
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(
+            f"{base_url.group(1)}/payments/usage", headers={"Authorization": f"Bearer {key.group(1)}"}
+        )
+    assert answer.status_code == 200
+    return [row["job_id"] for row in answer.json()["usage"]]
+
+
 async def test_stays_up_keeps_its_key_and_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     command = ["-m", "provider.cli", "dev", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    keys = []
+    keys, usage = [], []
     for turn in range(2):
         async with child(command, home=tmp_path, settings={}, name=f"dev-{turn}", stop=signal.SIGINT) as dev:
             await until(lambda dev=dev: "Ctrl-C ends everything." in dev.text())
             keys.append(re.search(r"key\s+(sk-db-\w+)", dev.text()))
+            usage.append(await jobs_of_usage(dev.text()))
             dev.signal(signal.SIGINT)
             assert await dev.wait(30) == 0
     assert keys[0] is not None
     assert keys[1] is not None
     assert keys[0].group(1) == keys[1].group(1)
+    # Each run asks one question of its own; the second one finds the books of the first.
+    assert [len(jobs) for jobs in usage] == [1, 2]
+    assert usage[1][1:] == usage[0]
+    with closing(sqlite3.connect(f"file:{tmp_path / 'data' / 'coordinator.db'}?mode=ro", uri=True)) as books:
+        assert books.execute("SELECT job_id FROM usage ORDER BY id DESC").fetchall() == [(job,) for job in usage[1]]
 
 
 async def test_second_run_on_the_same_directory_is_told_and_leaves_the_first_alone(tmp_path: Path) -> None:

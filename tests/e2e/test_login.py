@@ -11,11 +11,13 @@ from pathlib import Path
 import httpx
 import trio
 
+from provider.status.state_file import read_state
 from tests.testbed.consumer import chat
 from tests.testbed.coordinator import Coordinator, coordinator
 from tests.testbed.money_bank import sqlite_bank
 from tests.testbed.processes import Child, child
 from tests.testbed.real_provider import DEMO_MODEL, real_provider
+from tests.testbed.waiting import until
 
 PAGE = {"X-CSRF": "1", "Sec-Fetch-Site": "same-origin"}
 NO_MACHINE = "409 no_linked_machine"
@@ -23,10 +25,11 @@ MACHINE_AWAY = "503 machine_offline"
 
 
 @asynccontextmanager
-async def signed_in(server: Coordinator, login: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Make a person and keep the browser session."""
+async def signed_in(server: Coordinator, login: str, *, new: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+    """Make a person, unless there is one already, and keep the browser session."""
+    path, mode = ("/auth/signup", {}) if new else ("/auth/session", {"mode": "local"})
     async with httpx.AsyncClient(base_url=server.base_url, headers=PAGE, trust_env=False, timeout=20) as browser:
-        answer = await browser.post("/auth/signup", json={"login": login, "password": "a long garden path"})
+        answer = await browser.post(path, json=mode | {"login": login, "password": "a long garden path"})
         assert answer.status_code == 204, answer.text
         yield browser
 
@@ -121,3 +124,25 @@ async def test_a_running_provider_is_linked_at_once_and_stays_so(tmp_path: Path)
             async with coordinator(tmp_path, settings, port=port, name="second") as second:
                 await second.routable(DEMO_MODEL, seconds=60)
                 assert await ask_own(second, key) == "answered"
+                await _the_machine_is_told_of_a_revocation(second, tmp_path)
+                assert await ask_own(second, key) == NO_MACHINE
+
+
+async def _the_machine_is_told_of_a_revocation(server: Coordinator, home: Path) -> None:
+    """Its owner revokes the token elsewhere: the daemon serves on, and says what is wrong and what to do."""
+    state_file = home / "provider-home" / "daemon-state.json"
+
+    def account() -> str:
+        state = read_state(state_file)
+        return state.trust.account if state is not None and state.trust is not None else ""
+
+    await until(lambda: account() == "linked", 30)
+    async with signed_in(server, "ada", new=False) as ada:
+        (listed,) = await tokens(ada)
+        assert (await ada.delete(f"/v1/me/provider-tokens/{listed['id']}")).status_code < 300
+    await until(lambda: account() == "token_refused", 30)
+    async with darkbloom(home, "status") as status:
+        assert await status.wait(30) == 0, status.text()
+    assert "Account: the coordinator refused the token" in status.text()
+    assert "fix: darkbloom logout; darkbloom login" in status.text()
+    await server.routable(DEMO_MODEL)

@@ -323,6 +323,14 @@ async def test_demo_model_says_the_same_in_every_dialect(tmp_path: Path) -> None
             )
             streamed = "".join([event.delta async for event in raw if event.type == "response.output_text.delta"])
             completion = await client.completions.create(model=DEMO_MODEL, prompt=prompt, temperature=0, max_tokens=40)
+            # What the chat template makes of the question: continued as it stands, it has the same answer.
+            continued = await client.completions.create(
+                model=DEMO_MODEL,
+                prompt=f"<|user|> {prompt}<|end|><|assistant|>",
+                temperature=0,
+                max_tokens=40,
+                extra_body={"raw": True},
+            )
 
         def stream(client: openai.OpenAI) -> str | None:
             with client.chat.completions.stream(**asked, max_tokens=40) as chunks:
@@ -334,6 +342,9 @@ async def test_demo_model_says_the_same_in_every_dialect(tmp_path: Path) -> None
     assert cut.choices[0].finish_reason == "length"
     assert with_tools.choices[0].message.role == "assistant"
     assert response.output_text == streamed == completion.choices[0].text == truth
+    assert continued.choices[0].text == truth
     assert chat.usage is not None
+    assert continued.usage is not None
+    assert continued.usage.total_tokens == chat.usage.total_tokens
     assert response.usage is not None
     assert response.usage.total_tokens == chat.usage.total_tokens

@@ -16,7 +16,13 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from tests.testbed.needs import absent
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 START_SECONDS = 60.0
 PAGE_SECONDS = 60.0
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -104,7 +110,7 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
     """Start Chromium with a profile of its own and yield its page; skips the test where there is none."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
-        absent("Chromium is needed for this test; install the package chromium.")
+        absent("Chromium is needed for this test; install the package chromium, or Google Chrome on macOS.")
     profile = folder / "profile"
     command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}

@@ -21,7 +21,7 @@ from server.store.address import parse_address
 from server.store.dialect import EngineKind
 from server.store.engine import Store
 from server.store.open import opened
-from tests.testbed.store import postgres_database, ticking_clock
+from tests.testbed.store import make_sqlite_file, postgres_database, ticking_clock
 
 Step = Callable[[Store], Awaitable[None]]
 
@@ -78,6 +78,7 @@ async def crash_everywhere(kind: EngineKind, where: str, scenario: CrashScenario
 @asynccontextmanager
 async def _database(kind: EngineKind, path: Path) -> AsyncGenerator[str, None]:
     if kind == "sqlite":
+        await make_sqlite_file(path)
         yield f"sqlite:///{path}"
         for file in path.parent.glob(f"{path.name}*"):
             file.unlink()

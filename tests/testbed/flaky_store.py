@@ -16,7 +16,7 @@ class FlakyStore:
     """Passes everything on to a real store while that is up.
 
     `down` refuses every call. `stuck` lets writes wait until they are cancelled. `lose_answers` commits so many writes
-    and reports them as failed. `writes` counts.
+    and reports them as failed. `writes` and `refusals` count.
     """
 
     def __init__(self, store: Store) -> None:
@@ -26,6 +26,7 @@ class FlakyStore:
         self.stuck = False
         self.lose_answers = 0
         self.writes = 0
+        self.refusals = 0
 
     async def write(self, work: Work[T]) -> T:
         """Run, refuse, or run and lose the answer."""
@@ -59,4 +60,5 @@ class FlakyStore:
 
     def _refuse(self) -> None:
         if self.down:
+            self.refusals += 1
             raise StoreUnavailable("The database does not answer; it was switched off by the test.")

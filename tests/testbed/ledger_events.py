@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from server.accounts import api_keys
+from server.accounts.api_keys import FreshKey
 from server.billing import holds
 from server.billing.key_spend import KeyCap
 from server.billing.ledger import DUST, GRANTS, PLATFORM, STRIPE_IN, STRIPE_OUT, Entry, post
@@ -15,7 +17,7 @@ from server.store.errors import CapExceeded, Conflict, InsufficientBalance, Inva
 from tests.testbed.books import LIFETIME, MINUTE, Books
 
 if TYPE_CHECKING:
-    from server.store.engine import Tx
+    from server.store.engine import Tx, Value
 
 ACCOUNTS = ("a0", "a1", "a2", "a3", "a4")
 FEES: dict[str, int | None] = {"a0": None, "a1": 10, "a2": 100, "a3": 5, "a4": None}
@@ -116,6 +118,14 @@ class Redeem:
     code: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Replace the account's key by its successor number `to`; only the one right before it can be replaced."""
+
+    account: str
+    to: int
+
+
 Event: TypeAlias = (
     Deposit
     | Grant
@@ -130,7 +140,13 @@ Event: TypeAlias = (
     | PayoutFails
     | Paid
     | Redeem
+    | Rotate
 )
+
+
+def key_name(account: str, number: int) -> str:
+    """The id of an account's key: number 0 is the first one, each rotation counts on."""
+    return f"key-{account}-{number}"
 
 
 def withdrawal_parts(gross: int) -> tuple[int, int, int]:
@@ -141,9 +157,13 @@ def withdrawal_parts(gross: int) -> tuple[int, int, int]:
 
 
 async def prepare(books: Books) -> None:
-    """Make the people, what is agreed with them, and the invites."""
+    """Make the people with a capped key each, what is agreed with them, and the invites."""
+    settings: dict[str, Value] = {"limit_micro_usd": CAP.limit, "limit_reset": CAP.window}
     for account in ACCOUNTS:
         await books.user(account, fee=FEES[account])
+        await books.store.write(
+            lambda tx, a=account: api_keys.create(tx, a, settings, books.now, _fresh_key(a, 0))  # type: ignore[misc]
+        )
     for consumer, referrer in REFERRERS.items():
         await books.refer(consumer, referrer)
     for code in range(2):
@@ -213,6 +233,7 @@ async def _grant(tx: Tx, books: Books, event: Grant) -> str:
 
 
 async def _hold(tx: Tx, books: Books, event: Hold) -> str:
+    key_id, cap = await _live_key(tx, event.account) if event.keyed else ("", None)
     await holds.hold(
         tx,
         request_id=f"r{event.request}",
@@ -220,10 +241,17 @@ async def _hold(tx: Tx, books: Books, event: Hold) -> str:
         amount=event.amount,
         now=books.now,
         expires_at=books.now + LIFETIME,
-        key_id=f"key-{event.account}" if event.keyed else "",
-        cap=CAP if event.keyed else None,
+        key_id=key_id,
+        cap=cap,
     )
     return "done"
+
+
+async def _live_key(tx: Tx, account: str) -> tuple[str, KeyCap]:
+    """The one key with which an account can ask, and its cap as it is stored."""
+    [key] = await api_keys.list_live(tx, account)
+    assert key.settings.limit_micro_usd is not None
+    return key.id, KeyCap(limit=key.settings.limit_micro_usd, window=key.settings.limit_reset)
 
 
 async def _resize(tx: Tx, books: Books, event: Resize) -> str:
@@ -370,6 +398,17 @@ async def _redeem(tx: Tx, books: Books, event: Redeem) -> str:
     return await _post(tx, books, "invite", f"invite:{code}:{event.account}", *entries)
 
 
+async def _rotate(tx: Tx, books: Books, event: Rotate) -> str:
+    fresh = _fresh_key(event.account, event.to)
+    await api_keys.rotate(tx, event.account, key_name(event.account, event.to - 1), books.now, fresh)
+    return "done"
+
+
+def _fresh_key(account: str, number: int) -> FreshKey:
+    name = key_name(account, number)
+    return FreshKey(name, f"sk-db-{name}")
+
+
 _WORK: dict[type[object], Callable[[Tx, Books, object], Awaitable[str]]] = {
     Deposit: _deposit,
     Grant: _grant,
@@ -383,4 +422,5 @@ _WORK: dict[type[object], Callable[[Tx, Books, object], Awaitable[str]]] = {
     PayoutFails: _payout_fails,
     Paid: _paid,
     Redeem: _redeem,
+    Rotate: _rotate,
 }  # type: ignore[dict-item]

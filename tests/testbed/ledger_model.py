@@ -27,10 +27,12 @@ from tests.testbed.ledger_events import (
     Redeem,
     Release,
     Resize,
+    Rotate,
     Settle,
     Sweep,
     TransferFails,
     Withdraw,
+    key_name,
     withdrawal_parts,
 )
 
@@ -75,6 +77,8 @@ class LedgerModel:
     events: set[tuple[str, object]] = field(default_factory=set)
     withdrawals: dict[int, Withdrawal] = field(default_factory=dict)
     uses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    keys: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """The number of each account's live key."""
 
     def apply(self, event: Event) -> str:
         """Do it; says how it ended in one word."""
@@ -118,6 +122,8 @@ class LedgerModel:
                 return self._after_withdrawal(event)
             case Redeem(account, code):
                 return self._redeem(account, code)
+            case Rotate(account, to):
+                return self._rotate(account, to)
 
     def balance(self, account: str) -> Balance:
         return self.balances.get(account, EMPTY)
@@ -151,7 +157,8 @@ class LedgerModel:
             raise Refused("cap")
 
     def _hold(self, event: Hold) -> str:
-        request, key = f"r{event.request}", f"key-{event.account}" if event.keyed else ""
+        request = f"r{event.request}"
+        key = key_name(event.account, self.keys[event.account]) if event.keyed else ""
         known = self.reservations.get(request)
         if known is not None:
             same = (known.account, known.amount, known.state) == (event.account, event.amount, "held")
@@ -278,6 +285,13 @@ class LedgerModel:
 
     def _fee_back(self, reference: int, account: str, fee: int) -> str:
         return self._once("withdraw_fee_refund", reference, (account, fee, fee), (PLATFORM, -fee))
+
+    def _rotate(self, account: str, to: int) -> str:
+        """No money moves: holds and usage stay with the key that asked, and its successor's window begins empty."""
+        if self.keys[account] not in (to - 1, to):
+            raise Refused("missing")
+        self.keys[account] = to
+        return "done"
 
     def _redeem(self, account: str, code: int) -> str:
         if ("invite", (code, account)) in self.events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,10 @@ async def ask(
     *,
     stream: bool = True,
     headers: Mapping[str, str] | None = None,
+    on_begun: Callable[[], None] = lambda: None,
     **more: Any,
 ) -> Said:
-    """Ask once as a person, and read the answer to its end."""
+    """Ask once as a person, and read the answer to its end; `on_begun` is called when a stream has begun."""
     async with connect(port) as consumer:
         body = priced_body(prompt, stream=stream, **more)
         head = await consumer.post(PATH, body, {"authorization": f"Bearer {person.key}", **(headers or {})})
@@ -87,6 +88,7 @@ async def ask(
             text = (await consumer.whole()).decode()
             choices = json.loads(text).get("choices") or [{"message": {"content": ""}}]
             return Said(head, choices[0]["message"]["content"], [text])
+        on_begun()
         events = [event async for event in consumer.events()]
     return Said(head, text_of(events) if "error" not in events[-1] else "", events)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -12,7 +13,15 @@ MUST_RUN: Final = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def absent(what: object) -> NoReturn:
-    """Skip the test, and say why; in an integration run fail it."""
+    """Skip the test, or the whole module of tests, and say why; in an integration run fail it."""
     if MUST_RUN:
         pytest.fail(str(what), pytrace=False)
-    pytest.skip(str(what))
+    pytest.skip(str(what), allow_module_level=True)
+
+
+def module(name: str) -> Any:
+    """Import a module that not every machine has; where it is not there, it is `absent`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as problem:
+        absent(f"The module {name} is needed for this test and cannot be imported ({problem}).")

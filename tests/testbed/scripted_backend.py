@@ -74,16 +74,28 @@ class Faults:
     """Set as soon as a step waits for `hold`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one step did: rows that decoded, prompt tokens (the shorter rows padded), tokens that stood before them."""
+
+    decoded: int
+    prompt: int
+    before: int
+
+
 class ScriptedGenerator:
     """Prefill in chunks, then one token per row and call, like mlx-lm's generator."""
 
-    def __init__(self, script: Script, faults: Faults, end_tokens: frozenset[int]) -> None:
+    def __init__(
+        self, script: Script, faults: Faults, end_tokens: frozenset[int], note: Callable[[Work], None] | None
+    ) -> None:
         self.prefill_step_size = 2048
         self.closed = False
         self.chunks: list[int] = []
         self._script = script
         self._faults = faults
         self._end = end_tokens
+        self._note = note
         self._prefilling: list[_Row] = []
         self._decoding: list[_Row] = []
         self._next_uid = 0
@@ -127,6 +139,10 @@ class ScriptedGenerator:
                 self._decoding.remove(row)
             tokens.append(Token(row.uid, token, reason))
         progress = []
+        if self._note is not None:
+            parts = [min(len(row.remaining), self.prefill_step_size) for row in self._prefilling]
+            before = max((len(row.context) for row in self._prefilling), default=0)
+            self._note(Work(len(tokens), len(parts) * max(parts, default=0), before))
         for row in list(self._prefilling):
             part, row.remaining = row.remaining[: self.prefill_step_size], row.remaining[self.prefill_step_size :]
             self.chunks.append(len(part))
@@ -166,15 +182,22 @@ class ScriptedGenerator:
 class ScriptedBackend:
     """Backend over a script; remembers its generators."""
 
-    def __init__(self, model: LoadedModel, script: Script, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        script: Script,
+        faults: Faults | None = None,
+        note: Callable[[Work], None] | None = None,
+    ) -> None:
         self.faults = faults or Faults()
         self.generators: list[ScriptedGenerator] = []
         self.cleared = 0
         self._script = script
+        self._note = note
         self._end = model.eos_ids
 
     def make_generator(self, rows: int) -> ScriptedGenerator:
-        self.generators.append(ScriptedGenerator(self._script, self.faults, self._end))
+        self.generators.append(ScriptedGenerator(self._script, self.faults, self._end, self._note))
         return self.generators[-1]
 
     def make_sampling(self, request: GenerationRequest) -> RowSampling:

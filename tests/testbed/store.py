@@ -1,4 +1,8 @@
-"""Stores for tests: migrated, empty, on either engine, each test with a database of its own."""
+"""Stores for tests: migrated, empty, on either engine, each test with a database of its own.
+
+Migrating takes many times as long as most tests, so it is done once in a process: a database starts as a copy of a
+migrated one. The tests of the store itself open theirs as a coordinator does (`server.store.open`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import atexit
 import itertools
 import os
 import secrets
+import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +22,9 @@ from server.store.address import Memory, Postgres, SqliteFile
 from server.store.dialect import EngineKind
 from server.store.engine import Store
 from server.store.open import opened
-from server.store.postgres import AsyncioBridge, PostgresConnection, open_bridge
+from server.store.postgres import PostgresConnection, open_bridge
+from server.store.postgres_store import PostgresStore
+from server.store.sqlite import SqliteStore
 from tests.testbed.postgres_server import shared_server
 
 # Read at import: the tests themselves run without settings of the environment.
@@ -25,6 +32,7 @@ GIVEN_URL = os.environ.get("DARKBLOOM_TEST_DATABASE_URL")
 
 _START = 1_750_000_000_000_000
 _template: list[str] = []
+_memory_template: list[sqlite3.Connection] = []
 
 
 def ticking_clock(start: int = _START) -> Callable[[], int]:
@@ -41,16 +49,29 @@ async def open_test_store(
     Do not combine a file or PostgreSQL with `autojump_clock`: the clock does not see that a thread or a server is at
     work. Raises NoServer when PostgreSQL cannot be had.
     """
-    if kind == "sqlite":
-        address = Memory() if path is None else SqliteFile(path)
-        async with opened(address, wall_clock=ticking_clock(), on_statement=on_statement) as store:
+    if kind == "postgres":
+        async with postgres_database() as url, open_bridge() as bridge:
+            # Connections are made as the test needs them: a pool that is warmed up costs more than most tests.
+            pooled = PostgresStore(bridge, url, on_statement=on_statement)
+            try:
+                yield pooled
+            finally:
+                await pooled.aclose()
+    elif path is not None:
+        async with opened(SqliteFile(path), wall_clock=ticking_clock(), on_statement=on_statement) as store:
             yield store
-        return
-    async with (
-        postgres_database() as url,
-        opened(Postgres(url), wall_clock=ticking_clock(), on_statement=on_statement) as store,
-    ):
-        yield store
+    else:
+        memory = SqliteStore(None, on_statement=on_statement)
+        try:
+            (await _migrated_memory()).backup(memory._writer._connection)
+            yield memory
+        finally:
+            await memory.aclose()
+
+
+async def make_sqlite_file(path: Path) -> None:
+    """Make an empty, migrated SQLite file."""
+    path.write_bytes((await _migrated_memory()).serialize())
 
 
 @asynccontextmanager
@@ -61,37 +82,51 @@ async def postgres_database(*, migrated: bool = True) -> AsyncGenerator[str, Non
         _template.append(await _make_template(base))
     name = f"db_{secrets.token_hex(6)}"
     source = _template[0] if migrated else "template0"
-    await _administer(base, f"CREATE DATABASE {name} TEMPLATE {source}", copying=True)
-    try:
-        yield _with_database(base, name)
-    finally:
-        await _administer(base, f"DROP DATABASE {name} WITH (FORCE)")
+    async with _administration(base) as connection:
+        # Copying files is twice as fast as logging their pages; older servers know nothing else.
+        faster = " STRATEGY = FILE_COPY" if connection.server_major >= 15 else ""
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {source}{faster}")
+        try:
+            yield _with_database(base, name)
+        finally:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _migrated_memory() -> sqlite3.Connection:
+    if not _memory_template:
+        template = sqlite3.connect(":memory:", check_same_thread=False)
+        async with opened(Memory(), wall_clock=ticking_clock()) as store:
+            assert isinstance(store, SqliteStore)
+            template.deserialize(store.snapshot())
+        _memory_template.append(template)
+    return _memory_template[0]
 
 
 async def _make_template(base: str) -> str:
     name = f"tpl_{secrets.token_hex(6)}"
-    await _administer(base, f"CREATE DATABASE {name} TEMPLATE template0")
+    async with _administration(base) as connection:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     if GIVEN_URL:
         # A server of the session takes its databases along; this one stays.
-        atexit.register(lambda: trio.run(_administer, base, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        atexit.register(lambda: trio.run(_drop, base, name))
     async with opened(Postgres(_with_database(base, name)), wall_clock=ticking_clock()):
         pass
     return name
 
 
-async def _administer(base: str, statement: str, *, copying: bool = False) -> None:
+async def _drop(base: str, name: str) -> None:
+    async with _administration(base) as connection:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def _administration(base: str) -> AsyncGenerator[PostgresConnection, None]:
     async with open_bridge() as bridge:
-        connection = await _connect(bridge, base)
+        connection = await PostgresConnection.connect(bridge, base, {"application_name": "darkbloom tests"})
         try:
-            # Copying files is twice as fast as logging their pages; older servers know nothing else.
-            faster = " STRATEGY = FILE_COPY" if copying and connection.server_major >= 15 else ""
-            await connection.execute(statement + faster)
+            yield connection
         finally:
             await connection.close()
-
-
-async def _connect(bridge: AsyncioBridge, url: str) -> PostgresConnection:
-    return await PostgresConnection.connect(bridge, url, {"application_name": "darkbloom tests"})
 
 
 def _with_database(url: str, name: str) -> str:

@@ -10,16 +10,13 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from protocol.api.errors import ApiError, invalid_request
+from protocol.api.exact_json import encode_exact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class MessageLowering:
@@ -151,7 +148,7 @@ class MessageLowering:
         if not isinstance(given, dict | None):
             raise bad(f"{at}.input", "must be an object")
         self._issued.add(call_id)
-        arguments = _ENCODER.encode(given or {}).decode()
+        arguments = encode_exact(given or {}).decode()
         return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from protocol.api.anthropic.blocks import MessageLowering
+from protocol.api.anthropic.blocks import MessageLowering, bad
 from protocol.api.anthropic.options import lower_options, lower_stops
 from protocol.api.anthropic.tools import lower_tool_choice, lower_tools
-from protocol.api.chat_request import MAX_BODY_BYTES, ChatRequest, parse_chat_request
-from protocol.api.errors import invalid_request, payload_too_large
-from protocol.api.exact_json import decode_exact, split_object
+from protocol.api.chat_request import ChatRequest, parse_chat_request
+from protocol.api.exact_json import encode_exact
+from protocol.api.opened import MAX_BODY_BYTES, open_body
+from protocol.api.parameters import check_forced_stops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+MEMBER_NAMES: Final[Mapping[str, str]] = {"response_format": "output_config.format"}
+"""What this dialect calls the members that a later check may blame; see `renamed`."""
 
 
 class LoweredMessages(NamedTuple):
@@ -40,14 +40,7 @@ def lower_messages(
     `max_tokens` may be absent. `check_model` is called with the name as sent; it may raise ApiError. Raises ApiError:
     413 above `limit_bytes`, 400 whose message and `param` name the member or block for all else.
     """
-    if len(body) > limit_bytes:
-        raise payload_too_large(limit_bytes)
-    values = {name: decode_exact(raw) for name, raw in split_object(body).items()}
-    model = values.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise invalid_request("model must be a non-empty string.", param="model")
-    if check_model is not None:
-        check_model(model)
+    _, values, model = open_body(body, check_model=check_model, limit_bytes=limit_bytes)
     conversation = MessageLowering()
     conversation.system(values.get("system"))
     tools = lower_tools(values.get("tools"))
@@ -59,6 +52,10 @@ def lower_messages(
     if stops:
         lowered["stop"] = stops
     lowered |= lower_options(values)
+    if lowered.get("tool_choice", "auto") not in ("auto", "none"):
+        check_forced_stops(stops, "stop_sequences")
+        if "response_format" in lowered:
+            raise bad("output_config.format", "cannot be combined with a forced tool; drop one of them")
     lowered["stream"] = values.get("stream") is True
-    chat = parse_chat_request(_ENCODER.encode(lowered), limit_bytes=limit_bytes)
+    chat = parse_chat_request(encode_exact(lowered), limit_bytes=limit_bytes)
     return LoweredMessages(chat, tuple(stops))

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from protocol.api.completions.dialect import COMPLETIONS, CompletionsDialect
-from protocol.api.completions.request import parse_completion_request
+from protocol.api.completions.request import MEMBER_NAMES, parse_completion_request
 
-__all__ = ["COMPLETIONS", "CompletionsDialect", "parse_completion_request"]
+__all__ = ["COMPLETIONS", "MEMBER_NAMES", "CompletionsDialect", "parse_completion_request"]

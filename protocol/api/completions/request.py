@@ -1,6 +1,7 @@
-"""A legacy completion request: its prompt becomes one message of the user.
+"""A legacy completion request: its prompt becomes one message of the user, or stays as it is.
 
-The model's chat template is applied, so an answer is a reply to the prompt, not a raw continuation of it.
+Usually the model's chat template is applied, so an answer is a reply to the prompt. With `raw: true` the model gets the
+very prompt, and continues it; that takes a provider that can.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from protocol.api import parameters
-from protocol.api.chat_request import MAX_BODY_BYTES, parse_chat_request
-from protocol.api.errors import ApiError, invalid_request, payload_too_large
-from protocol.api.exact_json import decode_exact, split_object
+from protocol.api.chat_request import parse_chat_request
+from protocol.api.errors import ApiError, invalid_request, renamed
+from protocol.api.opened import MAX_BODY_BYTES, open_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from protocol.api.chat_request import ChatRequest
 
-_OWN: Final = frozenset({"best_of", "echo", "logprobs", "prompt", "suffix"})
+MEMBER_NAMES: Final[Mapping[str, str]] = {"messages": "prompt"}
+"""What this dialect calls the members that a later check may blame; see `renamed`."""
+
+_OWN: Final = frozenset({"best_of", "echo", "logprobs", "prompt", "raw", "suffix"})
 _OF_CHAT: Final = ("functions", "messages", "tools")
 
 
@@ -27,26 +31,22 @@ def parse_completion_request(
     body: bytes, *, check_model: Callable[[str], None] | None = None, limit_bytes: int = MAX_BODY_BYTES
 ) -> ChatRequest:
     """Read, check and lower a body; see `parse_chat_request` for the arguments and the errors."""
-    if len(body) > limit_bytes:
-        raise payload_too_large(limit_bytes)
-    fields = split_object(body)
-    values = {name: decode_exact(raw) for name, raw in fields.items()}
-    model = values.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise invalid_request("model must be a non-empty string.", param="model")
-    if check_model is not None:
-        check_model(model)
+    fields, values, _ = open_body(body, check_model=check_model, limit_bytes=limit_bytes)
     parameters.output_bound(values)
-    prompt = _prompt(values.get("prompt"))
     _check_unsupported(values)
+    prompt = _prompt(values.get("prompt"))
+    raw = values.get("raw")
+    if not isinstance(raw, bool | None):
+        raise invalid_request("raw must be true or false.", param="raw")
+    if raw and not prompt:
+        raise invalid_request("A raw prompt must not be empty: there is nothing to continue.", param="prompt")
     lowered: dict[str, object] = {name: raw for name, raw in fields.items() if name not in _OWN}
     lowered["messages"] = [{"role": "user", "content": prompt}]
     try:
-        return parse_chat_request(msgspec.json.encode(lowered), limit_bytes=limit_bytes)
+        chat = parse_chat_request(msgspec.json.encode(lowered), limit_bytes=limit_bytes)
     except ApiError as error:
-        if error.param == "messages":
-            error.param = "prompt"
-        raise
+        raise renamed(error, MEMBER_NAMES) from None
+    return chat.with_raw_prompt(prompt) if raw else chat
 
 
 def _prompt(value: object) -> str:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from protocol.api.responses.dialect import ResponsesDialect
-from protocol.api.responses.request import ResponsesRequest, parse_responses_request
+from protocol.api.responses.request import MEMBER_NAMES, ResponsesRequest, parse_responses_request
 
-__all__ = ["ResponsesDialect", "ResponsesRequest", "parse_responses_request"]
+__all__ = ["MEMBER_NAMES", "ResponsesDialect", "ResponsesRequest", "parse_responses_request"]

@@ -8,11 +8,11 @@ from typing import Final
 import msgspec
 
 from protocol.api.errors import invalid_request
+from protocol.api.exact_json import encode_exact
 
 MAX_MEMBER_BYTES: Final = 256 * 1024
 """A longer member is not repeated: a stream repeats it three times."""
 
-_EXACT: Final = msgspec.json.Encoder(decimal_format="number")
 _DEFAULTS: Final[Mapping[str, object]] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -44,6 +44,6 @@ def echo_of(values: Mapping[str, object]) -> dict[str, object]:
         given = values.get(name)
         if given is not None and isinstance(default, dict) and isinstance(given, dict):
             given = {**default, **given}
-        encoded = _EXACT.encode(default if given is None else given)
-        shown[name] = msgspec.Raw(encoded if len(encoded) <= MAX_MEMBER_BYTES else _EXACT.encode(default))
+        encoded = encode_exact(default if given is None else given)
+        shown[name] = msgspec.Raw(encoded if len(encoded) <= MAX_MEMBER_BYTES else encode_exact(default))
     return shown

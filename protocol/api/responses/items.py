@@ -31,26 +31,34 @@ def lower_input(value: object, instructions: object) -> list[dict[str, object]]:
     if isinstance(value, str):
         return [*messages, {"role": "user", "content": value}]
     if not isinstance(value, list) or not value:
-        raise invalid_request("input must be a string or a non-empty array of items.", param="input")
+        raise invalid_request(
+            "input must be a string or a non-empty array of items; messages belong to /v1/chat/completions.",
+            param="input",
+        )
     turns: list[dict[str, object]] = []
+    issued: set[str] = set()
     for index, item in enumerate(value):
-        _lower_item(item, f"input[{index}]", turns)
+        _lower_item(item, f"input[{index}]", turns, issued)
     if not turns:
         raise invalid_request("input holds nothing that a model reads; send a message.", param="input")
     return messages + turns
 
 
-def _lower_item(item: object, place: str, turns: list[dict[str, object]]) -> None:
+def _lower_item(item: object, place: str, turns: list[dict[str, object]], issued: set[str]) -> None:
+    """Add an item to the turns; `issued` are the ids of the calls that were made before it."""
     if not isinstance(item, dict):
         raise invalid_request("An input item must be an object.", param=place)
     kind = item.get("type")
     if kind == "message" or (kind is None and "role" in item):
-        turns.append(_lower_message(item, place))
+        turns.append(_lower_message(item, place, issued))
     elif kind == "function_call":
-        _add_call(_lower_call(item, place), turns)
+        call = _lower_call(item, place)
+        issued.add(str(call["id"]))
+        _add_call(call, turns)
     elif kind == "function_call_output":
-        call_id = _name(item.get("call_id"), "call_id", place)
-        turns.append({"role": "tool", "tool_call_id": call_id, "content": lower_output(item.get("output"), place)})
+        content = lower_output(item.get("output"), place)
+        call_id = _answered(item, "call_id", place, issued)
+        turns.append({"role": "tool", "tool_call_id": call_id, "content": content})
     elif kind != "reasoning":  # what a model thought in an earlier turn is not repeated to it
         raise invalid_request(
             "This input item is not supported; send messages, function calls and their outputs in full.",
@@ -58,17 +66,15 @@ def _lower_item(item: object, place: str, turns: list[dict[str, object]]) -> Non
         )
 
 
-def _lower_message(item: dict[str, object], place: str) -> dict[str, object]:
+def _lower_message(item: dict[str, object], place: str, issued: set[str]) -> dict[str, object]:
     given = item.get("role", "user")
     role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:
         raise invalid_request("role must be user, assistant, system or developer.", param=f"{place}.role")
     message: dict[str, object] = {"role": role, "content": lower_content(item.get("content"), place)}
     if role == "tool":
-        for name in _CALL_ID_NAMES:
-            if isinstance(item.get(name), str):
-                message["tool_call_id"] = item[name]
-                break
+        given_name = next((name for name in _CALL_ID_NAMES if isinstance(item.get(name), str)), _CALL_ID_NAMES[0])
+        message["tool_call_id"] = _answered(item, given_name, place, issued)
     return message
 
 
@@ -96,6 +102,17 @@ def _add_call(call: dict[str, object], turns: list[dict[str, object]]) -> None:
     calls = last.setdefault("tool_calls", [])
     if isinstance(calls, list):
         calls.append(call)
+
+
+def _answered(item: dict[str, object], member: str, place: str, issued: set[str]) -> str:
+    """The id of the call that an item answers."""
+    call_id = _name(item.get(member), member, place)
+    if call_id not in issued:
+        raise invalid_request(
+            f"{place} answers a call that no item before it made; send the function_call item too.",
+            param=f"{place}.{member}",
+        )
+    return call_id
 
 
 def _name(value: object, member: str, place: str) -> str:

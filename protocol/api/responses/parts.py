@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.api.errors import ApiError, invalid_request
+from protocol.api.media import KINDS, check_inline
 
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _MEDIA_PARTS: Final = {"input_image": "image_url", "image_url": "image_url", "video_url": "video_url"}
@@ -76,6 +77,7 @@ def _lower_media(part: dict[str, object], kind: str, place: str) -> dict[str, ob
         )
     if url[: len(DATA_SCHEME)].lower() != DATA_SCHEME:
         raise _not_inline(url, f"{place}.{kind}")
+    check_inline(url, KINDS[kind], place, param=f"{place}.{kind}")
     source: dict[str, object] = {"url": url}
     detail = given.get("detail") if isinstance(given, dict) else part.get("detail")
     if isinstance(detail, str):

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from protocol.api import parameters
-from protocol.api.chat_request import MAX_BODY_BYTES, parse_chat_request
-from protocol.api.errors import ApiError, invalid_request, payload_too_large
-from protocol.api.exact_json import decode_exact, split_object
+from protocol.api.chat_request import parse_chat_request
+from protocol.api.errors import ApiError, invalid_request, renamed
+from protocol.api.exact_json import encode_exact
+from protocol.api.opened import MAX_BODY_BYTES, open_body
 from protocol.api.responses.echo import echo_of
 from protocol.api.responses.items import lower_input
 from protocol.api.responses.tools import lower_choice, lower_text, lower_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import msgspec
 
     from protocol.api.chat_request import ChatRequest
 
@@ -49,7 +50,12 @@ _CONSUMED: Final = frozenset(
 )
 """Members that mean something to this dialect alone, or are written anew; all others are forwarded as they are."""
 
-_EXACT: Final = msgspec.json.Encoder(decimal_format="number")
+MEMBER_NAMES: Final[Mapping[str, str]] = {
+    "messages": "input",
+    "response_format": "text.format",
+    "logprobs": "include",
+}
+"""What this dialect calls the members that a later check may blame; see `renamed`."""
 
 
 class ResponsesRequest(NamedTuple):
@@ -66,22 +72,16 @@ def parse_responses_request(
 
     Raises ApiError: 413 above `limit_bytes`, 400 with the `param` of this dialect for all else.
     """
-    if len(body) > limit_bytes:
-        raise payload_too_large(limit_bytes)
-    fields = split_object(body)
-    values = {name: decode_exact(raw) for name, raw in fields.items()}
-    model = values.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise invalid_request("model must be a non-empty string.", param="model")
-    if check_model is not None:
-        check_model(model)
+    fields, values, _ = open_body(body, check_model=check_model, limit_bytes=limit_bytes)
     bound = parameters.output_bound(values)
     _check_stateless(values)
     lowered = _lower(fields, values, bound)
     try:
-        chat = parse_chat_request(_EXACT.encode(lowered), limit_bytes=limit_bytes)
+        chat = parse_chat_request(encode_exact(lowered), limit_bytes=limit_bytes)
     except ApiError as error:
-        raise _renamed(error) from None
+        if error.param is not None and error.param.startswith("tools["):
+            error.param = error.param.replace(".function", "")
+        raise renamed(error, MEMBER_NAMES) from None
     return ResponsesRequest(chat, echo_of(values))
 
 
@@ -135,15 +135,3 @@ def _wants_logprobs(values: Mapping[str, object]) -> bool:
     if not isinstance(include, list) or not all(isinstance(name, str) for name in include):
         raise invalid_request("include must be an array of strings.", param="include")
     return LOGPROBS in include or bool(values.get("top_logprobs"))
-
-
-def _renamed(error: ApiError) -> ApiError:
-    """The error with the `param` that the caller knows."""
-    param = error.param
-    if param == "messages":
-        error.param = "input"
-    elif param == "response_format":
-        error.param = "text.format"
-    elif param is not None and param.startswith("tools["):
-        error.param = param.replace(".function", "")
-    return error

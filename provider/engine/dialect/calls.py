@@ -38,7 +38,7 @@ def parse_calls(parser: str, payload: str, tools: Tools) -> list[Call]:
     if len(payload) <= MAX_PAYLOAD_CHARACTERS:
         for name in _ALTERNATIVES.get(parser, (parser,)):
             calls = _attempt(name, payload, tools)
-            if calls and not any(call.name == INVENTED and not _has(tools, INVENTED) for call in calls):
+            if calls and not any(call.name == INVENTED and INVENTED not in tool_names(tools) for call in calls):
                 return calls
     raise CallsRefused("The model's tool call cannot be read.")
 
@@ -61,6 +61,12 @@ def read_json_call(value: object) -> Call | None:
     return Call(name, _write(arguments), written if isinstance(written, str) else "")
 
 
+def tool_names(tools: Tools) -> frozenset[str]:
+    """Names of the functions that are offered."""
+    functions = [function for tool in tools if isinstance(function := tool.get("function"), dict)]
+    return frozenset(name for function in functions if isinstance(name := function.get("name"), str))
+
+
 def _attempt(name: str, payload: str, tools: Tools) -> list[Call]:
     try:
         return _read(_parser(name)(payload, list(tools)))
@@ -74,10 +80,6 @@ def _read(parsed: object) -> list[Call]:
     if len(calls) > MAX_CALLS or any(call is None for call in calls):
         return []
     return cast("list[Call]", calls)
-
-
-def _has(tools: Tools, name: str) -> bool:
-    return any(isinstance(function := tool.get("function"), dict) and function.get("name") == name for tool in tools)
 
 
 def _write(arguments: Mapping[str, object]) -> str:

@@ -49,6 +49,9 @@ INNER_MARKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Marks inside a call, which may be special tokens too."""
 
+JSON_PARSER: Final = "json_tools"
+"""The family whose calls are JSON in a frame."""
+
 UNFRAMED: Final = ("harmony", "llama3")
 PARSERS: Final = frozenset(TOOL_FRAMES) | frozenset(UNFRAMED)
 
@@ -73,7 +76,7 @@ class Dialect:
     mean nothing: special tokens that a reader must see. `mark_ids` are their ids, to be decoded for a reader.
     """
 
-    parser: str = "json_tools"
+    parser: str = JSON_PARSER
     think: tuple[str, str] | None = None
     lone_close: bool = False
     is_harmony: bool = False
@@ -132,4 +135,4 @@ def _parser(kind: str, inferred: str | None, vocabulary_size: int, rope_type: st
         return inferred
     if kind == "llama" and (vocabulary_size >= LLAMA3_VOCABULARY or rope_type == "llama3"):
         return "llama3"
-    return next((parser for beginning, parser in _BY_TYPE if kind.startswith(beginning)), "json_tools")
+    return next((parser for beginning, parser in _BY_TYPE if kind.startswith(beginning)), JSON_PARSER)

@@ -35,7 +35,34 @@ class SpoiledCall:
     text: str
 
 
-Part: TypeAlias = Content | Thought | Call | SpoiledCall
+@dataclass(frozen=True, slots=True)
+class CallOpened:
+    """A call begins whose arguments follow piece by piece."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """A piece of the open call's arguments, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosed:
+    """The open call is complete; `arguments` is all of their text, JSON of an object."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallBroken:
+    """The open call ended without being one."""
+
+
+Part: TypeAlias = Content | Thought | Call | SpoiledCall | CallOpened | CallArguments | CallClosed | CallBroken
 
 
 class AnswerReader(Protocol):

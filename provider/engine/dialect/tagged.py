@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from provider.engine.dialect.calls import CallsRefused, Tools, parse_calls
-from provider.engine.dialect.family import Dialect
+from provider.engine.dialect.call_stream import CallStream
+from provider.engine.dialect.calls import CallsRefused, Tools, parse_calls, tool_names
+from provider.engine.dialect.family import JSON_PARSER, Dialect
 from provider.engine.dialect.marks import MarkScanner
 from provider.engine.dialect.parts import Content, Part, SpoiledCall, Thought
 
@@ -19,10 +20,13 @@ class _State(Enum):
 class TaggedReader:
     """Reads thoughts, text and framed calls. `tools` empty: call marks are text, unless they are special tokens.
 
-    Line ends after a mark are left out, and all blanks after a call.
+    Line ends after a mark are left out, and all blanks after a call. `streams_calls` shows arguments while they are
+    generated, where calls are JSON.
     """
 
-    def __init__(self, dialect: Dialect, tools: Tools, *, in_thought: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, tools: Tools, *, in_thought: bool = False, streams_calls: bool = False
+    ) -> None:
         opens, self._think_end = dialect.think or ("", "")
         self._think_start: Final = opens
         self._call_start, self._call_end = (dialect.frame or ("", "")) if tools else ("", "")
@@ -30,7 +34,8 @@ class TaggedReader:
         self._parser = dialect.parser
         self._scanner = MarkScanner()
         self._state = _State.THOUGHT if in_thought else _State.CONTENT
-        self._payload: list[str] = []
+        self._names = tool_names(tools) if streams_calls and dialect.parser == JSON_PARSER else frozenset()
+        self._call = CallStream(self._names)
         self._trim = ""
         dropped = set(dialect.dropped)
         content = {self._think_start, self._think_end, self._call_start, *dropped} - {""}
@@ -63,7 +68,7 @@ class TaggedReader:
         if self._state is _State.CALL:
             if is_complete:
                 self._end_call(parts)
-            self._payload.clear()
+            self._call = CallStream(self._names)
         return parts
 
     def _cut(self, *, is_final: bool) -> list[Part]:
@@ -77,7 +82,7 @@ class TaggedReader:
 
     def _take(self, text: str, parts: list[Part]) -> None:
         if self._state is _State.CALL:
-            self._payload.append(text)
+            parts.extend(self._call.feed(text))
             return
         if self._trim:
             text = text.lstrip(self._trim)
@@ -98,8 +103,11 @@ class TaggedReader:
             self._state, self._trim = _State.CONTENT, "\r\n"
 
     def _end_call(self, parts: list[Part]) -> None:
-        payload = "".join(self._payload)
-        self._payload.clear()
+        call, self._call = self._call, CallStream(self._names)
+        if call.is_open:
+            parts.append(call.close())
+            return
+        payload = call.payload
         try:
             parts.extend(parse_calls(self._parser, payload, self._tools))
         except CallsRefused:

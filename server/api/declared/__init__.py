@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from server.api.declared.accounts import ACCOUNTS
+from server.api.declared.admin_money import ADMIN_MONEY
 from server.api.declared.administration import ADMINISTRATION
 from server.api.declared.catalog import CATALOG
 from server.api.declared.earnings import EARNINGS
@@ -14,6 +15,8 @@ from server.api.declared.keys import KEYS
 from server.api.declared.models import MODELS
 from server.api.declared.money import MONEY
 from server.api.declared.network import NETWORK
+from server.api.declared.operations import RUNNING
+from server.api.declared.releases import RELEASES
 from server.api.declared.rewards import REWARDS
 from server.api.declared.routing import ROUTING
 
@@ -28,7 +31,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "Money": "Balance, usage, prices, deposits and payouts.",
     "Earnings": "What an account's machines earned.",
     "Rewards": "Referrals and invites.",
-    "Catalogue": "Entering models and versions, and saying which names stand for which builds; for publishers.",
+    "Catalogue": "Entering models, versions and names, for publishers; and releases, for build pipelines.",
     "Network": "Health, versions, evidence and numbers of the network, for everybody.",
     "Administration": "For operators; every act leaves a row of the audit.",
 }
@@ -42,7 +45,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *EARNINGS,
     *REWARDS,
     *CATALOG,
+    *RELEASES,
     *NETWORK,
     *ADMINISTRATION,
+    *ADMIN_MONEY,
+    *RUNNING,
     *ROUTING,
 )

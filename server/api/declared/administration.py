@@ -1,4 +1,4 @@
-"""Declarations of what operators do."""
+"""Declarations of what operators do to accounts and keys, and of their audit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from server.api.declared.forms import Amount, JsonObject, Moment
+from server.api.declared.forms import FEW, Amount, JsonObject, Moment
 from server.api.declared.keys import KeyWish
-from server.api.declared.money import DeletedPrice, ModelName, PriceWish, SetPrice
-from server.openapi.operation import Also, Operation, Parameter
-
-Few = Annotated[int, Meta(ge=1, le=200)]
+from server.openapi.operation import Operation, Parameter
 
 
 class AdminAccount(msgspec.Struct, kw_only=True):
@@ -26,6 +23,8 @@ class AdminAccount(msgspec.Struct, kw_only=True):
     role: str
     is_admin: bool
     fee_percent: int | None
+    suspended_at: Moment | None
+    suspended_reason: str
     stripe_account_status: str
     live_keys: int
     machine_tokens: int
@@ -41,6 +40,28 @@ class AdminAccounts(msgspec.Struct, kw_only=True):
     """Accounts that were found."""
 
     users: list[AdminAccount]
+
+
+class Suspension(msgspec.Struct, kw_only=True):
+    """Why an account is suspended; for operators, its owner does not see it."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Migration(msgspec.Struct, kw_only=True):
+    """The account that gets the money, by id, login, verified address or identity."""
+
+    to: str
+
+
+class Migrated(msgspec.Struct, kw_only=True, rename={"source": "from"}):
+    """What was moved; `key_id` is a key without owner that went with its money."""
+
+    source: str
+    to: str
+    amount_micro_usd: int
+    withdrawable_micro_usd: int
+    key_id: str | None
 
 
 class AdminKey(msgspec.Struct, kw_only=True):
@@ -140,29 +161,6 @@ class AdminToken(msgspec.Struct, kw_only=True):
     email: str
 
 
-class Grant(msgspec.Struct, kw_only=True):
-    """Credits for somebody, named by address or by account."""
-
-    amount_usd: str
-    email: str | UnsetType = UNSET
-    account_id: str | UnsetType = UNSET
-    note: str | UnsetType = UNSET
-    idempotency_key: str | UnsetType = UNSET
-
-
-class Granted(msgspec.Struct, kw_only=True):
-    """What was given, and what the account has after it."""
-
-    ok: bool
-    account_id: str
-    email: str
-    withdrawable: bool
-    balance_after: float
-    credited_usd: float | UnsetType = UNSET
-    rewarded_usd: float | UnsetType = UNSET
-    withdrawable_after: float | UnsetType = UNSET
-
-
 class RoleWish(msgspec.Struct, kw_only=True):
     """A role for somebody: `service` for wholesale partners, empty for everybody else."""
 
@@ -187,121 +185,6 @@ class UserChanged(msgspec.Struct, kw_only=True):
     email: str
     role: str | UnsetType = UNSET
     fee_percent: int | UnsetType | None = UNSET
-
-
-class InviteWish(msgspec.Struct, kw_only=True):
-    """An invite to make; without a code it gets a random one."""
-
-    amount_usd: float | str
-    code: str | UnsetType = UNSET
-    max_uses: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
-    expires_at: Moment | UnsetType = UNSET
-
-
-class Invite(msgspec.Struct, kw_only=True):
-    """One invite."""
-
-    code: str
-    amount_usd: Amount
-    max_uses: int
-    expires_at: Moment | None
-    used_count: int | UnsetType = UNSET
-    active: bool | UnsetType = UNSET
-    created_at: Moment | UnsetType = UNSET
-
-
-class Invites(msgspec.Struct, kw_only=True):
-    """The newest invites."""
-
-    invite_codes: list[Invite]
-
-
-class InviteCode(msgspec.Struct, kw_only=True):
-    """An invite by its code."""
-
-    code: str
-
-
-class Deactivated(msgspec.Struct, kw_only=True):
-    """It is switched off."""
-
-    status: Literal["deactivated"]
-
-
-class BaseRewards(msgspec.Struct, kw_only=True):
-    """The base rewards of five minutes."""
-
-    enabled: bool
-    epoch_id: str | UnsetType = UNSET
-    pool_budget: int | UnsetType = UNSET
-    pool_used: int | UnsetType = UNSET
-    reduction_k: float | UnsetType = UNSET
-    draw_count: int | UnsetType = UNSET
-    draws: list[JsonObject] | UnsetType = UNSET
-
-
-class PayoutReview(msgspec.Struct, kw_only=True):
-    """A first withdrawal that waits for an operator, or waited."""
-
-    account_id: str
-    state: Literal["open", "cleared"]
-    payer_account_id: str
-    payer_micro_usd: int
-    earned_micro_usd: int
-    opened_at: Moment | None
-    decided_at: Moment | None
-    decided_by: str | None
-
-
-class DoubtfulPayout(msgspec.Struct, kw_only=True):
-    """A withdrawal of which nobody knows whether it was sent."""
-
-    id: str
-    account_id: str
-    status: str
-    needs_review: bool
-    method: str
-    amount_micro_usd: int
-    net_cents: int
-    stripe_account_id: str
-    transfer_id: str
-    payout_id: str
-    attempts: int
-    created_at: Moment | None
-    updated_at: Moment | None
-
-
-class WaitingPayouts(msgspec.Struct, kw_only=True):
-    """What waits for an operator."""
-
-    reviews: list[PayoutReview]
-    withdrawals: list[DoubtfulPayout]
-
-
-class AccountName(msgspec.Struct, kw_only=True):
-    """An account by id, address or name."""
-
-    account_id: str
-
-
-class PayoutDecision(msgspec.Struct, kw_only=True):
-    """What an operator found out at Stripe."""
-
-    found: Literal["sent", "not_sent", "paid"]
-    transfer_id: str | UnsetType = UNSET
-
-
-class DrainWish(msgspec.Struct, kw_only=True):
-    """Whether new inference is refused."""
-
-    draining: bool | UnsetType = UNSET
-
-
-class DrainState(msgspec.Struct, kw_only=True):
-    """Whether new inference is refused, and what still runs."""
-
-    draining: bool
-    inflight: int
 
 
 ADMINISTRATION: Final[tuple[Operation, ...]] = (
@@ -333,7 +216,7 @@ ADMINISTRATION: Final[tuple[Operation, ...]] = (
         auth="admin",
         parameters=(
             Parameter(name="q", meaning="Part of a name, an address or an id."),
-            Parameter(name="limit", meaning="How many at most.", kind=Few),
+            FEW,
         ),
         answer=AdminAccounts,
     ),
@@ -344,6 +227,43 @@ ADMINISTRATION: Final[tuple[Operation, ...]] = (
         summary="Show an account",
         auth="admin",
         answer=AdminAccount,
+        errors=(409,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/admin/users/{who}/suspend",
+        family="Administration",
+        summary="Suspend an account",
+        auth="admin",
+        meaning=(
+            "Its keys, sessions and tokens are refused with 403 `account_suspended`, its machines are unlinked, and "
+            "nothing is paid out. What runs ends well and is charged; keys, tokens and money stay."
+        ),
+        body=Suspension,
+        answer=AdminAccount,
+        errors=(409,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/admin/users/{who}/resume",
+        family="Administration",
+        summary="Take a suspension back",
+        auth="admin",
+        answer=AdminAccount,
+        errors=(409,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/admin/users/{who}/migrate",
+        family="Administration",
+        summary="Move all money of an account to another",
+        auth="admin",
+        meaning=(
+            "Earned money moves as earned. The account may be the `legacy:` one of a key without owner, which then "
+            "belongs to the other account. 409 while requests of the account are running."
+        ),
+        body=Migration,
+        answer=Migrated,
         errors=(409,),
     ),
     Operation(
@@ -375,7 +295,7 @@ ADMINISTRATION: Final[tuple[Operation, ...]] = (
         parameters=(
             Parameter(name="account", meaning="Only those of one account."),
             Parameter(name="revoked", meaning="`1` lists revoked ones too."),
-            Parameter(name="limit", meaning="How many at most.", kind=Few),
+            FEW,
         ),
         answer=AdminKeys,
         errors=(409,),
@@ -415,133 +335,7 @@ ADMINISTRATION: Final[tuple[Operation, ...]] = (
         family="Administration",
         summary="List the newest acts",
         auth="admin",
-        parameters=(Parameter(name="limit", meaning="How many at most.", kind=Few),),
+        parameters=(FEW,),
         answer=Acts,
-    ),
-    Operation(
-        method="PUT",
-        path="/v1/admin/pricing",
-        family="Administration",
-        summary="Set the platform's price of a model",
-        auth="admin",
-        body=PriceWish,
-        answer=SetPrice,
-    ),
-    Operation(
-        method="DELETE",
-        path="/v1/admin/pricing",
-        family="Administration",
-        summary="Remove the platform's price of a model",
-        auth="admin",
-        body=ModelName,
-        answer=DeletedPrice,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/credit",
-        family="Administration",
-        summary="Give somebody credits to spend",
-        auth="admin",
-        body=Grant,
-        answer=Granted,
-        errors=(409,),
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/reward",
-        family="Administration",
-        summary="Give somebody credits that can be paid out",
-        auth="admin",
-        body=Grant,
-        answer=Granted,
-        errors=(409,),
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/invite-codes",
-        family="Administration",
-        summary="Make an invite",
-        auth="admin",
-        body=InviteWish,
-        answer=Invite,
-        status=201,
-        errors=(409,),
-    ),
-    Operation(
-        method="GET",
-        path="/v1/admin/invite-codes",
-        family="Administration",
-        summary="List invites",
-        auth="admin",
-        answer=Invites,
-    ),
-    Operation(
-        method="DELETE",
-        path="/v1/admin/invite-codes",
-        family="Administration",
-        summary="Switch an invite off",
-        auth="admin",
-        body=InviteCode,
-        answer=Deactivated,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/admin/payouts",
-        family="Administration",
-        summary="List withdrawals that wait for an operator",
-        auth="admin",
-        parameters=(Parameter(name="limit", meaning="How many at most.", kind=Few),),
-        answer=WaitingPayouts,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/payouts/release",
-        family="Administration",
-        summary="Clear the first withdrawal of an account",
-        auth="admin",
-        body=AccountName,
-        answer=PayoutReview,
-        errors=(409,),
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/payouts/{withdrawal_id}/decide",
-        family="Administration",
-        summary="Say what became of a withdrawal in doubt",
-        auth="admin",
-        body=PayoutDecision,
-        answer=DoubtfulPayout,
-        errors=(409,),
-    ),
-    Operation(
-        method="GET",
-        path="/v1/admin/base-rewards",
-        family="Administration",
-        summary="Show the base rewards of five minutes",
-        auth="admin",
-        parameters=(Parameter(name="epoch", meaning="Their start, such as `2026-07-15T10:05Z`."),),
-        answer=BaseRewards,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/admin/drain",
-        family="Administration",
-        summary="Refuse new inference, or take it again",
-        auth="admin",
-        body=DrainWish,
-        body_required=False,
-        answer=DrainState,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/admin/state-export",
-        family="Administration",
-        summary="Download the persistent-data directory",
-        auth="admin_key",
-        meaning="Only where it is enabled; elsewhere there is no such path.",
-        answer=bytes,
-        answer_media="application/octet-stream",
-        also=(Also(status=412, meaning="Nobody has said for whom to encrypt."),),
-        errors=(409,),
     ),
 )

@@ -21,6 +21,7 @@ Window = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["24h", "1d", "7
 Rows = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 LIMIT: Final = Parameter(name="limit", meaning="How many rows at most.", kind=Rows)
+FEW: Final = Parameter(name="limit", meaning="How many at most.", kind=Annotated[int, msgspec.Meta(ge=1, le=200)])
 PERIOD: Final = (
     Parameter(name="since", meaning="Only what happened since this moment.", kind=Moment),
     Parameter(name="until", meaning="Only what happened before it.", kind=Moment),

@@ -112,10 +112,11 @@ class ChatCompletion(Signed, kw_only=True):
 
 
 class CompletionBody(msgspec.Struct, kw_only=True):
-    """A legacy completion to make; the prompt goes through the model's chat template."""
+    """A legacy completion to make; the prompt goes through the model's chat template, unless `raw` is true."""
 
     model: str
     prompt: str | Annotated[list[str], Meta(min_length=1, max_length=1)]
+    raw: bool | UnsetType | None = UNSET
     stream: bool | UnsetType | None = UNSET
     stream_options: StreamOptions | UnsetType | None = UNSET
     max_tokens: Tokens | UnsetType | None = UNSET

@@ -1,33 +1,30 @@
-"""`admin accounts …`: find, show and make accounts; role, fee and administrators."""
+"""`admin accounts …`: find, show, suspend and merge accounts; role, fee and administrators."""
 
 from __future__ import annotations
 
-import secrets
-import sys
+import json
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from server.accounts.local_login import LocalLogin, SignUpRefused
-from server.accounts.passwords import PasswordHasher
-from server.accounts.users import User
 from server.administration import accounts as views
 from server.administration import keys as key_views
 from server.administration.accounts import AccountActs, AccountView
 from server.administration.entries import newest_entries
-from server.administration.operator import AuditedStore
+from server.administration.moves import MoveActs
+from server.api.admin_accounts import moved_answer
+from server.cli.admin.account_create import create
+from server.cli.admin.account_view import account_data, account_facts
 from server.cli.admin.keys import key_data, key_table
 from server.cli.admin.ledger import entry_data, entry_table
-from server.cli.admin.screen import Answer, Screen, minute, money, time
-from server.cli.admin.session import Desk, Refusal, is_terminal, json_option, named, run
+from server.cli.admin.screen import Answer, Screen, minute, money
+from server.cli.admin.session import Desk, json_option, named, others_follow, run
 
 if TYPE_CHECKING:
-    from server.administration.audit import Facts
     from server.administration.entries import LedgerLine
     from server.administration.keys import KeyView
     from server.store import Tx
 
-PASSWORD_BYTES: Final = 15
 SHOWN_ENTRIES: Final = 10
 
 
@@ -108,44 +105,6 @@ def show(who: str, as_json: bool) -> int:
 
 
 @accounts.command()
-@click.argument("login")
-@click.option("--admin", "is_admin", is_flag=True, help="Make an administrator.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-@click.option("--generate-password", is_flag=True, help="Make up a password and show it once.")
-@json_option
-def create(login: str, is_admin: bool, password_stdin: bool, generate_password: bool, as_json: bool) -> int:
-    """Make a local account that signs in with LOGIN and a password."""
-    password = _password(from_stdin=password_stdin, generated=generate_password)
-
-    async def work(desk: Desk) -> Answer:
-        account_id = await _create(desk, login, password)
-        if is_admin:
-            await AccountActs(desk.operator).set_admin(desk.actor, account_id, True)
-        account = await desk.operator.read(lambda tx: views.view(tx, account_id))
-
-        def show(screen: Screen) -> None:
-            screen.line(f"Made the account {account.login}.")
-            screen.facts(account_facts(account))
-            if generate_password:
-                screen.secret(password, "This is the password; it is shown this one time.")
-            if not desk.settings.local_auth_on:
-                screen.line(
-                    "Passwords do not sign in while Privy is configured; set DARKBLOOM_LOCAL_AUTH=true.", "yellow"
-                )
-
-        data: dict[str, object] = {"account": account_data(account)}
-        if generate_password:
-            data["password"] = password
-        steps = (
-            f"darkbloom-coordinator admin credit {account.login} 5.00 --reason welcome",
-            f"darkbloom-coordinator admin keys create {account.login} --name first",
-        )
-        return Answer(data=data, show=show, next_steps=steps)
-
-    return run(work, as_json=as_json)
-
-
-@accounts.command()
 @click.argument("who")
 @click.argument("role", type=click.Choice(["normal", "service"]))
 @json_option
@@ -192,84 +151,71 @@ def admin_mark(who: str, state: str, as_json: bool) -> int:
     return run(work, as_json=as_json)
 
 
-def account_data(account: AccountView) -> dict[str, object]:
-    """Describe an account as JSON; what can be spent and withdrawn is without what running requests hold."""
-    return {
-        "account_id": account.account_id,
-        "external_id": account.external_id,
-        "login": account.login,
-        "email": account.email,
-        "email_verified": account.verified,
-        "role": account.role,
-        "is_admin": account.is_admin,
-        "fee_percent": account.fee_percent,
-        "stripe_account_status": account.stripe_status,
-        "live_keys": account.live_keys,
-        "machine_tokens": account.machine_tokens,
-        "balance_micro_usd": account.balance - account.held,
-        "withdrawable_micro_usd": account.withdrawable - account.held_withdrawable,
-        "held_micro_usd": account.held,
-        "created_at": time(account.created_at),
-    }
+@accounts.command()
+@click.argument("who")
+@click.option("--reason", required=True, help="Why; for operators, WHO does not see it.")
+@json_option
+def suspend(who: str, reason: str, as_json: bool) -> int:
+    """Refuse everything that WHO sends, unlink the machines, and pay nothing out.
+
+    What runs ends well and is charged. Keys, tokens and money stay for `resume`.
+    """
+
+    async def work(desk: Desk) -> Answer:
+        account = await AccountActs(desk.operator).suspend(desk.actor, who, reason)
+        return _changed(account, f"{account.name} is suspended.{others_follow(desk)}")
+
+    over_http = f"POST /v1/admin/users/{named(who)}/suspend {json.dumps({'reason': reason})}"
+    return run(work, as_json=as_json, over_http=over_http)
 
 
-def account_facts(account: AccountView) -> list[tuple[str, object]]:
-    """Describe an account to a person."""
-    address = account.email and f"{account.email} ({'verified' if account.verified else 'not verified'})"
-    return [
-        ("account", account.account_id),
-        ("login", account.login),
-        ("e-mail", address),
-        ("identity", account.external_id),
-        ("role", account.role or "normal"),
-        ("administrator", account.is_admin),
-        ("platform fee", "default" if account.fee_percent is None else f"{account.fee_percent} %"),
-        ("balance", money(account.balance - account.held)),
-        ("  of it withdrawable", money(account.withdrawable - account.held_withdrawable)),
-        ("  held by requests", money(account.held)),
-        ("payouts", account.stripe_status or "not set up"),
-        ("live keys", account.live_keys),
-        ("linked machines", account.machine_tokens),
-        ("made", time(account.created_at)),
-    ]
+@accounts.command()
+@click.argument("who")
+@json_option
+def resume(who: str, as_json: bool) -> int:
+    """Take the suspension of WHO back; machines link themselves at their next connection."""
+
+    async def work(desk: Desk) -> Answer:
+        account = await AccountActs(desk.operator).resume(desk.actor, who)
+        return _changed(account, f"{account.name} is not suspended.")
+
+    return run(work, as_json=as_json, over_http=f"POST /v1/admin/users/{named(who)}/resume")
+
+
+@accounts.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@json_option
+def migrate(source: str, target: str, as_json: bool) -> int:
+    """Move all money of the account FROM to the account TO, earned money as earned.
+
+    FROM may be the `legacy:` account of a key without an owner; the key then belongs to TO. Refused while requests of
+    FROM are running.
+    """
+
+    async def work(desk: Desk) -> Answer:
+        moved = await MoveActs(desk.operator).migrate(desk.actor, source, target)
+
+        def show(screen: Screen) -> None:
+            screen.line(f"Moved {money(moved.amount)}, of which {money(moved.withdrawable)} withdrawable, to {target}.")
+            if moved.key_id is not None:
+                screen.line(f"The key {moved.key_id} belongs to {target} now.")
+
+        return Answer(
+            data=moved_answer(moved), show=show, next_steps=(f"darkbloom-coordinator admin ledger show {target}",)
+        )
+
+    over_http = f"POST /v1/admin/users/{named(source)}/migrate {json.dumps({'to': named(target)})}"
+    return run(work, as_json=as_json, over_http=over_http)
 
 
 def _roles(account: AccountView) -> str:
-    return " ".join(name for name in (account.role, "admin" if account.is_admin else "") if name)
+    marks = ("admin" if account.is_admin else "", "suspended" if account.suspended_at is not None else "")
+    return " ".join(name for name in (account.role, *marks) if name)
 
 
 def _changed(account: AccountView, said: str) -> Answer:
     return Answer(data={"account": account_data(account)}, show=lambda screen: screen.line(said))
-
-
-async def _create(desk: Desk, login: str, password: str) -> str:
-    def describe(result: object) -> tuple[str, Facts]:
-        assert isinstance(result, User)
-        return result.account_id, {"login": login}
-
-    store = AuditedStore(
-        desk.store, actor=desk.actor, action="account.create", describe=describe, wall_clock=desk.wall_clock
-    )
-    local = LocalLogin(store, hasher=PasswordHasher(), sign_up="open", wall_clock=desk.wall_clock)
-    try:
-        return (await local.join(login, password)).account_id
-    except SignUpRefused as refusal:
-        raise Refusal("signup_refused", str(refusal)) from None
-
-
-def _password(*, from_stdin: bool, generated: bool) -> str:
-    if from_stdin and generated:
-        raise click.UsageError("--password-stdin and --generate-password exclude each other.")
-    if generated:
-        return secrets.token_urlsafe(PASSWORD_BYTES)
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    if not is_terminal():
-        raise click.UsageError(
-            "There is no terminal to ask for a password; use --password-stdin or --generate-password."
-        )
-    found: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return found
 
 
 def _percent(text: str) -> int | None:
@@ -278,3 +224,6 @@ def _percent(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text[:4]) <= 100:
         raise click.UsageError("PERCENT must be a whole number from 0 to 100, or `default`.")
     return int(text)
+
+
+accounts.add_command(create)

@@ -10,14 +10,17 @@ import click
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "accounts": ("accounts", "accounts"),
+    "aliases": ("aliases", "aliases"),
     "audit": ("audit", "audit_log"),
     "credit": ("grants", "credit"),
     "invites": ("invites", "invites"),
     "keys": ("keys", "keys"),
     "ledger": ("ledger", "ledger"),
+    "models": ("models", "models"),
     "payouts": ("payouts", "payouts"),
     "prices": ("prices", "prices"),
     "publishing-keys": ("publishing", "publishing_keys"),
+    "releases": ("releases", "releases"),
     "reward": ("grants", "reward"),
     "setup-token": ("setup_token", "setup_token"),
     "tokens": ("tokens", "tokens"),

@@ -13,7 +13,7 @@ from server.administration import keys as views
 from server.administration.keys import KeyActs, KeyView
 from server.billing.key_spend import WINDOWS
 from server.cli.admin.screen import Answer, Screen, money, time
-from server.cli.admin.session import Desk, json_option, named, run
+from server.cli.admin.session import Desk, json_option, named, others_follow, run
 
 if TYPE_CHECKING:
     from server.store import Tx
@@ -199,8 +199,7 @@ def _cap(key: KeyView) -> str | None:
 
 def _changed(desk: Desk, key: KeyView, done: str) -> Answer:
     now = desk.wall_clock()
-    others = " Other coordinators on this database follow within 15 seconds." if desk.store.kind == "postgres" else ""
     return Answer(
         data={"key": key_data(key, now)},
-        show=lambda screen: screen.line(f"The key {key.id} ({key.label}) is {done}.{others}"),
+        show=lambda screen: screen.line(f"The key {key.id} ({key.label}) is {done}.{others_follow(desk)}"),
     )

@@ -73,8 +73,8 @@ def list_all(who: str, as_json: bool) -> int:
 @json_option
 def set_price(model: str, input_usd: str, output_usd: str, cache_usd: str | None, as_json: bool) -> int:
     """Set the platform's price of MODEL."""
-    cache = None if cache_usd is None else _amount("--cache-read", cache_usd)
-    price = Price(_amount("--input", input_usd), _amount("--output", output_usd), cache)
+    cache = None if cache_usd is None else micro_price("--cache-read", cache_usd)
+    price = Price(micro_price("--input", input_usd), micro_price("--output", output_usd), cache)
 
     async def work(desk: Desk) -> Answer:
         await PriceActs(desk.operator).set(desk.actor, model, price)
@@ -102,7 +102,7 @@ def delete(model: str, as_json: bool) -> int:
     return run(work, as_json=as_json, over_http=f'DELETE /v1/admin/pricing {{"model": "{model}"}}')
 
 
-def _amount(option: str, text: str) -> int:
+def micro_price(option: str, text: str) -> int:
     """Read US dollars per million tokens, exactly; a finer price than a micro-USD is refused."""
     try:
         amount = parse_usd(text)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import click
 import trio
@@ -44,7 +45,9 @@ _KINDS: Final[tuple[tuple[type[StoreError], str], ...]] = (
     (StoreUnavailable, "store_unavailable"),
 )
 
-_ACCOUNT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_ACCOUNT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|legacy:[0-9a-f]{64}", re.ASCII)
+
+ADMIN_KEYS: Final = "DARKBLOOM_ADMIN_KEYS"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
@@ -60,6 +63,21 @@ class Desk:
     wall_clock: Callable[[], int]
 
 
+class _HttpWay(NamedTuple):
+    """How a running coordinator is asked for the same: method, path and body, and the setting of the key."""
+
+    request: str | None
+    key: str
+
+    @property
+    def variable(self) -> str:
+        return self.key.removeprefix("DARKBLOOM_").removesuffix("S")
+
+    @property
+    def meaning(self) -> str:
+        return f"a key of {self.key}" if self.key.endswith("S") else f"the key of {self.key}"
+
+
 Work: TypeAlias = Callable[[Desk], Awaitable[Answer]]
 
 
@@ -72,15 +90,15 @@ class Refusal(Exception):
         self.code = code
 
 
-def run(work: Work, *, as_json: bool, over_http: str | None = None, reads: bool = False) -> int:
+def run(work: Work, *, as_json: bool, over_http: str | None = None, key: str = ADMIN_KEYS, reads: bool = False) -> int:
     """Run a command's work and print its answer; returns the exit code.
 
-    `over_http` is how a running coordinator does the same, such as `DELETE /v1/admin/keys/ID`; `reads`: the work
-    changes nothing. Raises click.UsageError for arguments that the work refuses.
+    `over_http` is how a running coordinator does the same, such as `DELETE /v1/admin/keys/ID`, and `key` the setting
+    whose key it wants; `reads`: the work changes nothing. Raises click.UsageError for arguments that the work refuses.
     """
     settings = load_or_exit().settings
     try:
-        answer = trio.run(_work, settings, work, over_http, reads)
+        answer = trio.run(_work, settings, work, _HttpWay(over_http, key), reads)
     except Refusal as refusal:
         return refuse(refusal, as_json=as_json)
     return answer.give(as_json=as_json)
@@ -108,7 +126,7 @@ def actor_name() -> str:
         return f"cli:{os.getuid()}"
 
 
-async def _work(settings: CoordinatorSettings, work: Work, over_http: str | None, reads: bool) -> Answer:
+async def _work(settings: CoordinatorSettings, work: Work, over_http: _HttpWay, reads: bool) -> Answer:
     failure: Refusal | click.UsageError
     try:
         async with _store(settings, over_http, reads) as store:
@@ -138,7 +156,7 @@ def _kind_of(error: StoreError) -> str:
 
 
 @asynccontextmanager
-async def _store(settings: CoordinatorSettings, over_http: str | None, reads: bool) -> AsyncGenerator[Store, None]:
+async def _store(settings: CoordinatorSettings, over_http: _HttpWay, reads: bool) -> AsyncGenerator[Store, None]:
     address = _address(settings)
     if isinstance(address, SqliteFile):
         if not address.path.exists():
@@ -182,20 +200,25 @@ def _address(settings: CoordinatorSettings) -> Address:
     return address
 
 
-def _in_use(settings: CoordinatorSettings, address: SqliteFile | Postgres, holder: int, over_http: str | None) -> str:
+def _in_use(settings: CoordinatorSettings, address: SqliteFile | Postgres, holder: int, over_http: _HttpWay) -> str:
     process = f" (process {holder})" if holder else ""
     text = f"A coordinator{process} is running on the {address}, so this command leaves it alone."
-    if over_http is None:
+    if over_http.request is None:
         return f"{text}\nStop the coordinator, run the command again, and start it; PostgreSQL has no such limit."
-    method, _, rest = over_http.partition(" ")
+    method, _, rest = over_http.request.partition(" ")
     path, _, body = rest.partition(" ")
     origin = settings.base_url or f"http://127.0.0.1:{settings.port}"
-    sent = f" -d '{body}'" if body else ""
+    sent = f" -d {shlex.quote(body)}" if body else ""
     return (
-        f"{text}\nAsk the running coordinator, with a key of DARKBLOOM_ADMIN_KEYS in $ADMIN_KEY:\n"
-        f'  curl -X {method} {origin.rstrip("/")}{path} -H "Authorization: Bearer $ADMIN_KEY"{sent}\n'
+        f"{text}\nAsk the running coordinator, with {over_http.meaning} in ${over_http.variable}:\n"
+        f'  curl -X {method} {origin.rstrip("/")}{path} -H "Authorization: Bearer ${over_http.variable}"{sent}\n'
         "or stop it, run the command again, and start it."
     )
+
+
+def others_follow(desk: Desk) -> str:
+    """Say when coordinators that run on this database know of a change to credentials."""
+    return " Other coordinators on this database follow within 15 seconds." if desk.store.kind == "postgres" else ""
 
 
 def named(who: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from server.accounts.first_admin import sign_up_command
 from server.accounts.local_login import SETUP_TOKEN_LIVES, LocalLogin
 from server.accounts.passwords import PasswordHasher
 from server.administration.operator import AuditedStore
@@ -46,6 +47,8 @@ def setup_token(as_json: bool) -> int:
         def show(screen: Screen) -> None:
             screen.secret(url, f"Open it in a browser before {expires}. Whoever opens it becomes the administrator.")
 
-        return Answer(data={"url": url, "expires_at": expires}, show=show)
+        command = sign_up_command(origin, token)
+        data = {"url": url, "command": command, "expires_at": expires}
+        return Answer(data=data, show=show, next_steps=(f"without the web console: {command}",))
 
     return run(work, as_json=as_json)

@@ -13,6 +13,8 @@ from server.store.migrations import (
     m0005_catalog,
     m0006_trust,
     m0007_payout_reviews,
+    m0008_ttft_ratios,
+    m0009_suspensions,
 )
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -23,4 +25,6 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     m0005_catalog.MIGRATION,
     m0006_trust.MIGRATION,
     m0007_payout_reviews.MIGRATION,
+    m0008_ttft_ratios.MIGRATION,
+    m0009_suspensions.MIGRATION,
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.testbed.needs import module
 from tests.unit.native.chunk_frames import KEY, PEER, TEMPLATE, chunk, delta, frame, sealed, text
 
-speed = pytest.importorskip("native.speed", reason="the extension is not built")
+speed = module("native.speed")
 
 
 def test_idle_pump_holds_less_than_2_kib() -> None:

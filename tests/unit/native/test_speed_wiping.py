@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("native.speed", reason="the extension is not built")
+from tests.testbed.needs import module
+
+module("native.speed")
 
 ROOT = Path(__file__).parents[3]
 

@@ -233,7 +233,9 @@ FRAMES: dict[str, Message] = {
         verified=False, mismatches=(t.Mismatch(component="template:mlx_metallib", expected="aa", got="(missing)"),)
     ),
     "trust_status_minimal": t.TrustStatus(trust_level="none", status="online"),
-    "trust_status_full": t.TrustStatus(trust_level="self_signed", status="untrusted", reason="sip_disabled"),
+    "trust_status_full": t.TrustStatus(
+        trust_level="self_signed", status="untrusted", reason="sip_disabled", account="token_refused"
+    ),
     "load_model": t.LoadModel(model_id="qwen3-9b-4bit"),
     "prefetch_model_minimal": t.PrefetchModel(model_id="qwen3-9b-4bit"),
     "prefetch_model_full": t.PrefetchModel(model_id="qwen3-9b-4bit", priority=5),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.api import ApiError, parse_chat_request
+from protocol.api.estimates import message_tokens
 
 MESSAGES = [{"role": "user", "content": "hello world"}]
 
@@ -163,6 +164,7 @@ def test_provider_body_rewrites_what_is_ours_and_strips_what_is_private() -> Non
             provider={"x": 1},
             provider_serial="s",
             provider_serials=["s"],
+            endpoint="/v1/completions",
             metadata_details=True,
             safety_identifier="i",
             prompt_cache_key="k",
@@ -250,11 +252,12 @@ def test_estimates_of_parts() -> None:
 
 def test_estimates_of_unusual_content() -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "function": {"arguments": "x" * 100}}]}
-    odd = {"role": "user", "content": {"k": "v" * 100}}
-    parts = {"role": "user", "content": ["plain text here", {"type": "input_audio", "data": "y" * 400}]}
-    request = parse_chat_request(body(messages=[message, odd, parts], tools=[{"type": "other", "x": "z" * 400}]))
-    assert request.prompt_tokens_estimate > 3 * 4 + 25 + 25 + 3 + 100 + 100
-    assert request.prompt_tokens_hold > 400 + 64 + 3 * 16
+    parts = {"role": "user", "content": [{"type": "input_audio", "data": "y" * 400}]}
+    request = parse_chat_request(body(messages=[message, parts], tools=[{"type": "other", "x": "z" * 400}]))
+    assert request.prompt_tokens_estimate > 2 * 4 + 25 + 100 + 100
+    assert request.prompt_tokens_hold > 400 + 64 + 2 * 16
+    assert message_tokens({"role": "user", "content": {"k": "v" * 100}}) > 4 + 25
+    assert message_tokens({"role": "user", "content": ["plain text here"]}) == 4 + 3
 
 
 def test_traits_of_tools() -> None:

@@ -67,7 +67,8 @@ def test_parts_that_no_provider_could_read(given: dict[str, Any], code: str) -> 
 
 
 def test_text_parts_are_no_media() -> None:
-    body = {"model": "m", "messages": messages({"type": "input_text", "text": "x"}, "y", {"type": ["odd"]})}
+    assert find_media(messages({"type": "input_text", "text": "x"}, "y", {"type": ["odd"]})) == ()
+    body = {"model": "m", "messages": messages({"type": "input_text", "text": "x"}, {"type": "text", "text": "y"})}
     request = parse_chat_request(json.dumps(body).encode())
     assert not request.has_media
     assert request.media_parts() == ()

@@ -10,7 +10,15 @@ from protocol.api.models import ModelDescription, ModelPrice, model_entry, model
 
 @pytest.mark.parametrize(
     ("price", "text"),
-    [(60_000, "0.00000006"), (0, "0"), (165_000, "0.000000165"), (1, "0.000000000001"), (10**12, "1"), (-5, "0")],
+    [
+        (50_000, "0.00000005"),
+        (60_000, "0.00000006"),
+        (0, "0"),
+        (165_000, "0.000000165"),
+        (1, "0.000000000001"),
+        (10**12, "1"),
+        (-5, "0"),
+    ],
 )
 def test_usd_per_token_is_exact(price: int, text: str) -> None:
     assert usd_per_token(price) == text

@@ -25,6 +25,7 @@ from provider.benchmark.measure import MeasurementFailed, endless
 from provider.benchmark.saved import FILE_NAME
 from provider.benchmark.show import table
 from provider.memory.policy import PolicySettings
+from tests.testbed.needs import module
 from tests.testbed.tiny_model import build_tiny_model
 
 FACTS = Facts(
@@ -42,7 +43,7 @@ PLAN = BenchmarkPlan(iterations=2, prefill_lengths=(20, 40, 9_000), batch_sizes=
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     from provider.models.load import load_model
 
     return endless(load_model("tiny", build_tiny_model(tmp_path_factory.mktemp("tiny"))))
@@ -96,7 +97,7 @@ async def test_arrival_gives_the_same_texts(tiny):
 
 
 async def test_a_run_from_folder_to_report(tmp_path):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     directory = build_tiny_model(tmp_path / "tiny")
     options = BenchmarkOptions(model_id="tiny", directory=directory, plan=PLAN, memory=dev_memory())
     report = await run_benchmark(options, progress=lambda _: None)
@@ -112,7 +113,7 @@ async def test_a_run_from_folder_to_report(tmp_path):
 
 
 async def test_a_prompt_beyond_the_context_fails_in_words(tmp_path):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     directory = build_tiny_model(tmp_path / "tiny")
     options = BenchmarkOptions(
         model_id="tiny", directory=directory, mode="prompt", prompt="a b " * 4000, memory=dev_memory()

@@ -7,6 +7,7 @@ import pytest
 from provider.benchmark import saved_speeds
 from provider.cli.root import run
 from provider.daemon.lock import take_provider_lock
+from tests.testbed.needs import module
 from tests.testbed.tiny_model import build_tiny_model
 
 QUICK = ["--iterations", "1", "--prefill-lengths", "16", "--batch-sizes", "1,2", "--decode-tokens", "6"]
@@ -22,7 +23,7 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
@@ -47,7 +48,7 @@ def test_a_running_provider_is_not_disturbed(home, tiny, capsys):
 
 
 def test_a_machine_without_models_is_told_what_to_do(home, capsys):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     assert run(["benchmark"]) == 1
     assert "darkbloom benchmark --model demo" in capsys.readouterr().err
     assert run(["benchmark", "--model", "nobody/nothing"]) == 1

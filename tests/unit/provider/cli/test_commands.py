@@ -248,7 +248,10 @@ def test_a_report_is_shown_redacted_and_sent_on_yes_only(say, peer, home):
     assert "takes no reports" in say("report --yes", code=1).err
 
 
-def test_a_report_of_nothing_is_not_sent(say, peer):
+def test_a_report_of_nothing_is_not_sent(say, peer, tmp_path):
+    log = tmp_path / "home" / "provider.log"
+    assert "There is no log at" in say("report --yes", code=1).err
+    log.touch()
     assert "has nothing of the last 24h" in say("report --yes", code=1).err
 
 

@@ -1,11 +1,8 @@
 """`darkbloom models …` as a person runs it: real cache folders, a real socket, what is printed and the exit code."""
 
 import json
-import threading
-from contextlib import contextmanager
 
 import pytest
-import trio
 
 from protocol.weight_hash import weight_hash
 from provider.cli.models_progress import show_progress
@@ -14,30 +11,10 @@ from provider.cli.root import run
 from provider.models.hub import HubCache
 from provider.models.in_use import SnapshotHold
 from tests.testbed.model_folder import write_model_folder
-from tests.testbed.model_server import Fault, ModelServer
+from tests.testbed.model_server import Fault
+from tests.unit.provider.cli.served_models import served
 
 ID = "org/tiny-4bit"
-
-
-@contextmanager
-def served():
-    """A catalogue and download server in a thread of its own, because a command runs its own event loop."""
-    ready, box = threading.Event(), {}
-
-    async def main():
-        async with ModelServer.open() as server:
-            box.update(server=server, token=trio.lowlevel.current_trio_token(), stop=trio.Event())
-            ready.set()
-            await box["stop"].wait()
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield box["server"]
-    finally:
-        box["token"].run_sync_soon(box["stop"].set)
-        thread.join(10)
 
 
 @pytest.fixture

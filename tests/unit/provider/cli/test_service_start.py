@@ -1,69 +1,21 @@
 """Starting the background service: what is asked, refused, written down and waited for; the manager is played."""
 
-import json
 import os
 import sys
 
 import click
-import msgspec
 import pytest
 
 import provider.memory.system
 import provider.service.choose
-from provider.cli.picker import pick_models
 from provider.cli.root import run
 from provider.config import load_configuration
 from provider.memory.policy import GIB
 from provider.service.spec import read_record
-from provider.status.pid_file import PidNote
-from provider.status.process import process_start
-from provider.status.record import Connectivity, DaemonState
-from provider.status.state_file import write_state
+from tests.unit.provider.cli.played_manager import Manager, write_model
 
-
-def write_model(cache, model_id, weights=b"weights", **config):
-    folder = cache / f"models--{model_id.replace('/', '--')}"
-    snapshot = folder / "snapshots" / "one"
-    snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text(
-        json.dumps({"model_type": "llama", "max_position_embeddings": 8192, **config})
-    )
-    (snapshot / "model.safetensors").write_bytes(weights)
-    return snapshot
-
-
-class Manager:
-    """Plays the daemon too: `start` writes what a daemon would."""
-
-    kind, hint = "background", "A hint."
-
-    def __init__(self, home):
-        self.home = home
-        self.specs = []
-        self.comes_up = True
-        self.registers = True
-
-    def install(self, spec):
-        self.specs.append(spec)
-
-    def start(self, spec):
-        if not self.comes_up:
-            spec.output_file.write_text("error: the port is taken\n")
-            return
-        note = PidNote(pid=os.getpid(), process_start=process_start(os.getpid()))
-        (self.home / "provider.pid").write_bytes(msgspec.json.encode(note))
-        state = DaemonState(
-            pid=os.getpid(),
-            process_start=process_start(os.getpid()),
-            version="0",
-            written_at=0,
-            started_at=0,
-            refresh_seconds=1,
-            phase="serving",
-            advertised_models=("org/one",),
-            connectivity=Connectivity(coordinator="wss://h", connected=True, registered=self.registers),
-        )
-        write_state(self.home / "daemon-state.json", state)
+NOBODY = "ws://127.0.0.1:1"
+"""A port that refuses every connection."""
 
 
 @pytest.fixture
@@ -80,7 +32,7 @@ def manager(tmp_path, monkeypatch, cache):
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     monkeypatch.setenv("DARKBLOOM_HOME", str(home))
-    monkeypatch.setenv("DARKBLOOM_COORDINATOR_URL", "wss://host.example")
+    monkeypatch.setenv("DARKBLOOM_COORDINATOR_URL", NOBODY)
     monkeypatch.setenv("DARKBLOOM_DEV", "1")
     found = Manager(home)
     monkeypatch.setattr(provider.service.choose, "choose_manager", lambda config_home: found)
@@ -181,17 +133,6 @@ def keys(monkeypatch, *presses):
     monkeypatch.setattr(click, "getchar", lambda echo=False: waiting.pop(0))
 
 
-def test_the_picker_marks_takes_and_adds_up(manager, monkeypatch, capsys):
-    settings = load_configuration().settings
-    keys(monkeypatch, "\r", "j", " ", "k", " ", "\x1b[B", " ", "\r")
-    assert pick_models(settings) == ("org/two-4bit",)
-    told = capsys.readouterr().out
-    assert "org/one-4bit" in told
-    assert "strange" not in told
-    assert "marked:" in told
-    assert "8k context" in told
-
-
 @pytest.mark.parametrize("key", ["q", "\x03"])
 def test_leaving_the_picker_changes_nothing(manager, monkeypatch, capsys, key):
     keys(monkeypatch, " ", key)
@@ -216,3 +157,20 @@ def test_the_first_interactive_start_asks_about_idle_models(manager, monkeypatch
     manager.specs.clear()
     (manager.home / "provider.pid").unlink()
     assert run(["start"]) == 0, "the second start asks nothing"
+
+
+def remembered():
+    return load_configuration().file.values.get("DARKBLOOM_COORDINATOR_URL")
+
+
+def test_the_first_coordinator_is_remembered_and_no_other(manager):
+    for named in ("wss://first.example", "wss://other.example"):
+        assert run(["start", "--model", "org/one-4bit", "--coordinator", named]) == 0
+        assert remembered() == "wss://first.example"
+        (manager.home / "provider.pid").unlink()
+
+
+def test_a_coordinator_that_needs_a_permission_is_not_remembered(manager):
+    line = ["start", "--model", "org/one-4bit", "--coordinator", "ws://192.0.2.1", "--insecure-link"]
+    assert run(line) == 0
+    assert remembered() is None

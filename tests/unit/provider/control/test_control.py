@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 
 import pytest
 import trio
@@ -101,10 +102,14 @@ async def test_the_socket_goes_with_its_task(tmp_path):
     assert not socket_path(tmp_path).exists()
 
 
-async def test_a_home_with_a_long_name_gets_a_short_private_place(tmp_path, nursery):
+@pytest.mark.parametrize("deep", [False, True], ids=["temporary-short", "temporary-long"])
+async def test_a_home_with_a_long_name_gets_a_short_private_place(tmp_path, nursery, monkeypatch, deep):
     home = tmp_path / ("x" * 120)
     home.mkdir()
+    if deep:
+        monkeypatch.setattr(tempfile, "tempdir", str(home))
     path = socket_path(home)
+    assert home not in path.parents
     assert len(os.fsencode(path)) <= 100
     assert path != socket_path(tmp_path / ("y" * 120))
 

@@ -57,6 +57,7 @@ class Running:
         self.ended = trio.Event()
         self.control = None
         self.engine = None
+        self.limits = None
         self.gauge = Gauge()
         self.wakefulness = Wakefulness()
 
@@ -73,6 +74,7 @@ def open_daemon(tmp_path):
 
             @asynccontextmanager
             async def open_engine(_headroom, limits):
+                running.limits = limits
                 async with FakeEngine.open(script, limits=limits) as engine:
                     running.engine = engine
                     yield engine

@@ -24,7 +24,7 @@ async def test_nothing_is_claimed_that_was_not_measured(open_daemon):
         register = await (await daemon.coordinator.connection()).wait(Register)
         assert register.prefill_tps is register.decode_tps is None
         assert (register.tool_constraint_protocol, register.tool_constraint_models) == (0, ())
-        assert register.darkbloom.features == ("tools",)
+        assert register.darkbloom.features == ("tools", "raw_prompts")
 
 
 async def test_models_whose_tools_are_enforced_are_named(open_daemon):

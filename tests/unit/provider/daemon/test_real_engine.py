@@ -1,6 +1,5 @@
 """The whole daemon with the real engine and a tiny random model: the text is the model's own."""
 
-import pytest
 import trio
 
 from protocol.messages.from_provider import Heartbeat
@@ -9,9 +8,10 @@ from provider.daemon import DaemonOptions, DaemonSeams, OfferedModel, run_daemon
 from provider.models.prompt import render_chat
 from tests.testbed.fake_coordinator import FakeCoordinator
 from tests.testbed.fake_machine import hardened
+from tests.testbed.needs import module
 from tests.testbed.tiny_model import build_tiny_model
 
-mx = pytest.importorskip("mlx.core")
+mx = module("mlx.core")
 
 PROMPT = "The quick brown fox"
 TOKENS = 24

@@ -126,6 +126,16 @@ async def test_zero_keeps_idle_models_for_ever(open_upkeep, autojump_clock):
         assert bench.slots.resident == ("a",)
 
 
+async def test_a_span_that_a_request_asked_for_counts_whatever_is_usual(open_upkeep, autojump_clock):
+    async with open_upkeep(idle_timeout=0, interval=0) as bench:
+        await bench.slots.ensure_loaded("a")
+        bench.slots.keep("a", 30.0)
+        await trio.sleep(29)
+        assert bench.slots.resident == ("a",)
+        await trio.sleep(12)
+        assert bench.slots.resident == ()
+
+
 async def test_warning_gives_freed_buffers_back_and_goes_on(open_upkeep, autojump_clock):
     async with open_upkeep(interval=600.0) as bench:
         bench.allocator.freed = GIB

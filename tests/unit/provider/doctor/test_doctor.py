@@ -111,6 +111,12 @@ LINKED = Connectivity(coordinator="wss://host/ws/provider", connected=True, regi
             "(stale blob)",
         ),
         (
+            {"connectivity": LINKED, "trust": Trust(level="self_signed", status="online", account="token_refused")},
+            "daemon account",
+            Level.FAIL,
+            "refused",
+        ),
+        (
             {"connectivity": Connectivity(coordinator="wss://h", last_error="http_502", since=NOW - 600)},
             "daemon connected",
             Level.FAIL,

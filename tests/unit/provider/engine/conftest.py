@@ -2,12 +2,13 @@
 
 import pytest
 
+from tests.testbed.needs import module
 from tests.testbed.tiny_model import build_tiny_model
 
 
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     return build_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 

@@ -1,4 +1,4 @@
-"""Reservations, prefill chunks, faults, watchdog, averages and the credit window."""
+"""Reservations, faults, watchdog, averages and the credit window."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from provider.engine.average import Average
 from provider.engine.faults import FaultLog, is_allocator_fault
 from provider.engine.limits import EngineLimits
-from provider.engine.prefill import chunk_tokens
 from provider.engine.reservation import growth_tokens, lane_of, rectangle_tokens, round_to_step
 from provider.engine.watchdog import Health, judge
 from provider.engine.window import Window
@@ -34,22 +33,6 @@ def test_growths_add_up_to_the_rectangle(rows):
 
 def test_lane_of_length_classes():
     assert [lane_of(n) for n in (1, 4096, 4097, 32768, 32769)] == [0, 0, 1, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("speed", "decoding", "rows", "chunk"),
-    [
-        (None, True, 1, 512),
-        (1000.0, True, 1, 150),
-        (1000.0, False, 1, 1000),
-        (100.0, True, 1, 128),
-        (1e6, False, 1, 2048),
-        (1000.0, False, 4, 250),
-        (100.0, True, 24, 32),
-    ],
-)
-def test_chunk_tokens(speed, decoding, rows, chunk):
-    assert chunk_tokens(speed, decoding=decoding, rows=rows) == chunk
 
 
 def test_third_fault_in_ten_minutes_crashes():

@@ -5,8 +5,9 @@ import pytest
 from provider.engine.detokenise import ByteDetokeniser, WindowDetokeniser, make_detokeniser
 from provider.engine.vocabulary import build_vocabulary
 from tests.conftest import FULL
+from tests.testbed.needs import module
 
-tokenizers = pytest.importorskip("tokenizers")
+tokenizers = module("tokenizers")
 
 TEXT = "héllo 😀 wörld €"
 SAMPLES = ["hello world, the running fox", TEXT, "日本語 テスト Привет", "  two  spaces\n\ttab", "a,b;c! can't"] * 3

@@ -79,7 +79,7 @@ async def test_request_streams_and_ends_once(rig):
         generation = engine.submit(ASK)
         events = await read(generation)
         assert text_of(events) == "abcde"
-        assert events[-1] == Finished(FinishReason.LENGTH, Usage(1, 5))
+        assert (events[-1].reason, events[-1].usage) == (FinishReason.LENGTH, Usage(1, 5))
         assert sum(isinstance(event, Finished) for event in events) == 1
         with pytest.raises(GenerationEnded):
             await generation.receive()
@@ -167,7 +167,7 @@ async def test_unread_stream_is_bounded_and_then_complete(rig):
         assert generation.window.posted == 8
         events = await read(generation)
         assert len(events) == 4001
-        assert events[-1] == Finished(FinishReason.LENGTH, Usage(1, 4000))
+        assert (events[-1].reason, events[-1].usage) == (FinishReason.LENGTH, Usage(1, 4000))
 
 
 async def test_unread_stream_ends_after_the_backpressure_timeout(rig):

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from provider.engine import FinishReason, SamplingParameters
+from provider.engine.dialect import PLAIN, CallOpened, make_reader
 from provider.engine.grammar import (
     JSON_OBJECT,
     Begin,
@@ -14,10 +15,11 @@ from provider.engine.grammar import (
     schema_source,
     tools_source,
 )
-from tests.testbed.engine_runs import open_engine, request, run
+from tests.testbed.engine_runs import collect, open_engine, request, run
+from tests.testbed.needs import module
 
-pytest.importorskip("mlx.core")
-pytest.importorskip("llguidance")
+module("mlx.core")
+module("llguidance")
 
 PERSON = {
     "type": "object",
@@ -149,11 +151,18 @@ async def test_a_forced_tool_is_called(tiny):
     async with open_engine() as engine:
         await engine.attach_model(tiny)
         wanted = request(tiny, "x", max_tokens=300, grammar=compiled(tiny, source), marks=True)
-        text, end = await run(engine, wanted)
+        pieces, end = await collect(engine, wanted)
     assert end.reason is FinishReason.STOP
+    reader = make_reader(PLAIN, tools=tools, streams_calls=True)
+    shown = [*frame[:1], *(piece.text for piece in pieces), *frame[1:]]  # its marks are tokens that show nothing
+    parts = [part for piece in shown for part in reader.feed(piece)]
+    assert parts[0] == CallOpened("two")
+    assert len(parts) > 3
+    text = "".join(piece.text for piece in pieces)
     call = json.loads(text.removeprefix("<tool_call>").removesuffix("</tool_call>"))
     assert call["name"] == "two"
     assert isinstance(call["arguments"]["n"], int)
+    assert json.loads(parts[-1].arguments) == call["arguments"]
 
 
 async def test_a_matcher_that_breaks_ends_its_row_alone(tiny):
@@ -201,7 +210,7 @@ def test_a_broken_schema_is_refused_without_its_text(tiny, schema):
 
 
 def test_what_is_not_enforced_is_left_to_a_check(tiny):
-    pytest.importorskip("jsonschema_rs")
+    module("jsonschema_rs")
     schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
     check = tiny.grammars.check_of(schema_source(schema, is_strict=False))
     assert check.fits("[1,2]")
@@ -213,7 +222,7 @@ def test_what_is_not_enforced_is_left_to_a_check(tiny):
 
 @pytest.mark.parametrize("part", [{"$ref": "https://example.org/other"}, {"propertyNames": {"pattern": "(?=x)"}}])
 def test_a_check_fetches_nothing_and_runs_no_slow_patterns(tiny, part):
-    pytest.importorskip("jsonschema_rs")
+    module("jsonschema_rs")
     with pytest.raises(GrammarRefused):
         tiny.grammars.check_of(schema_source({"type": "object", "not": {"type": "null"}, **part}, is_strict=False))
 

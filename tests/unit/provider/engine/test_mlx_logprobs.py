@@ -6,8 +6,9 @@ import trio
 
 from provider.engine import SamplingParameters
 from tests.testbed.engine_runs import collect, open_engine, request, run
+from tests.testbed.needs import module
 
-mx = pytest.importorskip("mlx.core")
+mx = module("mlx.core")
 
 
 def expected(model, prompt, tokens):

@@ -5,8 +5,9 @@ import trio
 
 from provider.engine import CacheOutcome, Delta, FinishReason
 from tests.testbed.engine_runs import open_engine, request, run
+from tests.testbed.needs import module
 
-pytest.importorskip("mlx.core")
+module("mlx.core")
 
 BASE = tuple(3 + place * 7 % 400 for place in range(300))
 

@@ -113,7 +113,7 @@ async def test_nothing_is_held_back_before_a_prompt_is_processed():
     steps = 0
     while True:
         handed = bench.turn(1e-6)
-        if not bench.core._slots["bytes"].rows.is_prefilling:
+        if not bench.core._slots["bytes"].rows.prefilling_lanes:
             break
         assert handed, "a decoding row's text waits behind a prompt"
         steps += 1

@@ -11,8 +11,9 @@ import trio
 from provider.demo import DEMO_MODEL_ID, demo_model_path
 from provider.engine import Delta, EngineFront, EngineLimits, Finished, FinishReason, GenerationRequest
 from tests.conftest import FULL
+from tests.testbed.needs import module
 
-pytest.importorskip("mlx.core")
+module("mlx.core")
 
 REQUESTS = 2_400 if FULL else 100
 CAP = 6

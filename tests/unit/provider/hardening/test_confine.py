@@ -263,12 +263,17 @@ def test_hook_lets_named_programs_and_system_libraries_pass():
         hook("subprocess.Popen", ("pmset", [], None, None))
     with pytest.raises(PermissionError):
         hook("ctypes.dlopen", ("/tmp/x.so",))
+    for way_out in ("/usr/lib/../../tmp/x.so", "/opt/app/../../tmp/x.so", "/usr/lib/./../../tmp/x.so"):
+        with pytest.raises(PermissionError):
+            hook("ctypes.dlopen", (way_out,))
 
 
 def test_code_without_a_file_runs():
     assert code_allowed("<template>", ())
     assert code_allowed("/opt/app/x.py", {"/opt/app/"})
     assert not code_allowed("/opt/application/x.py", {"/opt/app/"})
+    assert not code_allowed("/opt/app/../x.py", {"/opt/app/"})
+    assert not code_allowed("/opt/app/sub/../../x.py", {"/opt/app/"})
 
 
 def test_machine_of_this_test_is_known():

@@ -295,6 +295,18 @@ async def test_trust_and_runtime_are_kept_and_told_on_change(open_bench, autojum
         assert told == [("trusted", "self_signed"), ("untrusted", "challenge_failed")]
 
 
+async def test_a_refused_token_is_kept_and_logged_once(open_bench, autojump_clock, caplog):
+    online = {"trust_level": "self_signed", "status": "online"}
+    async with open_bench() as bench:
+        connection = await bench.coordinator.connection()
+        for reason in ("se_verified", "recovered"):
+            await connection.send(TrustStatus(**online, reason=reason, account="token_refused"))
+        await connection.send(AttestationChallenge(nonce="n", timestamp="2026-07-01T00:00:00Z"))
+        await connection.wait(AttestationResponse)
+        assert bench.link.status.trust.account == "token_refused"
+    assert caplog.text.count("Run `darkbloom logout`, then `darkbloom login`.") == 1
+
+
 async def test_new_hashes_are_announced(open_bench, autojump_clock):
     async with open_bench() as bench:
         connection = await bench.coordinator.connection()

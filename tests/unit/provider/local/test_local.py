@@ -1,17 +1,22 @@
 """The local server in front of a scripted engine: dialects, failures, guards, and what it leaves behind."""
 
 import json
+import math
 import os
 import stat
+import time
 
 import pytest
 import trio
 
+from protocol.messages.from_provider import InferenceComplete, Usage
 from provider.control import Drain, Load, Switch, Unload, ask
 from provider.control.orders import OfferedFolder
 from provider.daemon import DaemonRefused
+from provider.daemon.shelf import DaemonShelf
 from provider.engine import Cause
 from provider.local import LocalOptions, read_local_info
+from provider.local.ollama import OllamaAnswer
 from provider.status.state_file import read_state
 from tests.testbed.fake_engine import Script, finished_with
 from tests.unit.provider.local.conftest import TOKEN
@@ -85,6 +90,41 @@ async def test_ollama_clients_are_answered(open_local):
         )
         assert refused.status_code == 404
         assert "there is: bytes" in refused.json()["error"]
+
+
+async def test_ollama_clients_say_how_long_a_model_stays(open_local, monkeypatch):
+    kept, keep = [], DaemonShelf.keep
+
+    def note(shelf, model_id, seconds):
+        kept.append((model_id, seconds))
+        keep(shelf, model_id, seconds)
+
+    monkeypatch.setattr(DaemonShelf, "keep", note)
+    async with open_local(settings={"DARKBLOOM_HEARTBEAT_INTERVAL": "1s"}) as local:
+        for fields in ({"keep_alive": -1}, {}, {"keep_alive": "5h", "stream": False}):
+            answer = await local.http.post("/api/generate", json={"model": "bytes", "prompt": "hi", **fields})
+            assert answer.status_code == 200
+        assert kept == [("bytes", math.inf), ("bytes", None), ("bytes", 18000.0)]
+        wrong = await local.http.post("/api/generate", json={"model": "bytes", "prompt": "hi", "keep_alive": "soon"})
+        assert wrong.status_code == 400
+        assert "keep_alive" in wrong.json()["error"]
+
+        def is_told():
+            (slot,) = read_state(local.home / "daemon-state.json").slots
+            return slot.unloads_at is not None and slot.unloads_at > time.time() + 4 * 3600
+
+        await until(is_told)
+
+
+async def test_a_tool_call_that_was_cut_short_is_none_to_ollama_clients():
+    fragment = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":'}}
+    chunk = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [fragment]}}]})
+    answer = OllamaAnswer("chat", "m", "ab", started=0.0, created=0.0)
+    answer.feed(b"data: " + chunk.encode() + b"\n\n")
+    complete = InferenceComplete(request_id="r", usage=Usage(prompt_tokens=1, completion_tokens=9))
+    whole = json.loads(answer.whole(complete, requested_max=9, now=1.0))
+    assert "tool_calls" not in whole["message"]
+    assert whole["done_reason"] == "length"
 
 
 async def test_health_is_open_and_says_when_the_engine_is_stuck(open_local):

@@ -8,6 +8,7 @@ from provider.memory.capacity import measure_capacity
 from provider.memory.gate import MemoryGate
 from provider.memory.policy import GIB, MIB
 from tests.testbed.fake_memory import FakeAllocator, FakeSystem
+from tests.testbed.needs import module
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_allocator_is_silent_before_the_library_is_loaded(monkeypatch):
 
 
 def test_allocator_counts_arrays():
-    mx = pytest.importorskip("mlx.core")
+    mx = module("mlx.core")
     allocator = MlxAllocator()
     before = allocator.active()
     array = mx.zeros((1000, 1000))

@@ -33,18 +33,6 @@ def test_hard_cap_to_the_byte(physical, cap):
     assert policy.hard_cap(physical * GIB, 0.9, USUAL) == cap
 
 
-@pytest.mark.parametrize("text", [None, "", "0", "nan", "-1", "abc", "inf"])
-def test_bad_settings_mean_the_defaults(text):
-    assert policy.parse_cap_fraction(text) == 0.9
-    assert policy.parse_reserve_gb(text) is None
-
-
-def test_good_settings_are_taken():
-    assert policy.parse_cap_fraction("0.5") == 0.5
-    assert policy.parse_cap_fraction("7") == 1.0
-    assert policy.parse_reserve_gb("5.5") == 5.5 * GIB
-
-
 def test_activation_reserve_may_only_be_raised():
     assert reserves_for(64 * GIB, 0, PolicySettings(activation_reserve=GIB)).activation == 3 * GIB
     assert reserves_for(64 * GIB, 0, PolicySettings(activation_reserve=5 * GIB)).activation == 5 * GIB
@@ -85,11 +73,6 @@ def test_may_load_at_the_exact_byte():
 def test_serveable_needs_the_minimum_and_the_promises():
     assert policy.is_serveable(GIB + 5, 5, USUAL)
     assert not policy.is_serveable(GIB + 4, 5, USUAL)
-
-
-def test_kv_budget_is_what_weights_leave():
-    assert policy.kv_budget(20 * GIB, [10 * GIB, GIB], USUAL) == 6 * GIB
-    assert policy.kv_budget(20 * GIB, [30 * GIB], USUAL) == 0
 
 
 def test_allocator_limits():

@@ -38,8 +38,8 @@ def slot(**changed):
     return SlotSnapshot(**fields)
 
 
-def quote(found, *, takes_requests=True, headroom=2**40, probe=PROBE):
-    return quote_capacity(probe, found, capacity_seq=7, takes_requests=takes_requests, headroom=headroom)
+def quote(found, *, takes_requests=True, headroom=2**40, probe=PROBE, like=()):
+    return quote_capacity(probe, found, capacity_seq=7, takes_requests=takes_requests, headroom=headroom, like=like)
 
 
 def test_room_for_it():
@@ -47,8 +47,7 @@ def test_room_for_it():
     assert (answer.quote_id, answer.capacity_seq, answer.admissible_now) == ("q", 7, True)
     assert answer.rejection_reason == ""
     assert answer.available_token_budget == 96_000 - 4096
-    assert answer.ttft_p50_ms == 2000.0
-    assert answer.confidence == "high"
+    assert (answer.ttft_p50_ms, answer.ttft_p90_ms, answer.confidence) == (2000.0, None, "low")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,19 @@ def test_exactly_what_is_left_is_admissible():
     assert quote(slot(), headroom=4096 * 2048).admissible_now
 
 
+def test_requests_like_it_give_percentiles():
+    answer = quote(slot(), like=tuple(number / 10 for number in range(1, 11)))
+    assert (answer.ttft_p50_ms, answer.ttft_p90_ms, answer.confidence) == (500.0, 900.0, "high")
+    assert quote(slot(), like=(0.1, 0.2, 0.3, 0.4, 9.0)).ttft_p90_ms == 9000.0
+
+
+def test_what_they_took_decides_over_the_deadline():
+    probe = CapacityProbe(quote_id="q", prompt_tokens_bucket=1024, deadline_remaining_ms=1000)
+    assert quote(slot(), probe=probe).rejection_reason == "deadline"
+    assert quote(slot(), probe=probe, like=(0.1,) * 5).admissible_now
+
+
 def test_few_samples_give_little_confidence():
-    assert quote(slot(first_tokens_emitted=4)).confidence == "low"
+    assert quote(slot(), like=(0.1,) * 4).confidence == "low"
     unmeasured = quote(slot(prefill_tps=None))
     assert (unmeasured.confidence, unmeasured.ttft_p50_ms) == ("low", None)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from provider.models.load import LoadFailed, context_tokens, load_model
+from tests.testbed.needs import module
 
 
 def test_loaded_model_has_its_numbers(tiny):
@@ -38,7 +39,7 @@ def test_missing_directory_names_itself(tmp_path):
 
 
 def test_directory_without_weights_is_refused(tmp_path, tiny_directory):
-    pytest.importorskip("mlx.core")
+    module("mlx.core")
     (tmp_path / "config.json").write_text((tiny_directory / "config.json").read_text())
     with pytest.raises(LoadFailed, match="cannot be loaded"):
         load_model("demo", tmp_path)

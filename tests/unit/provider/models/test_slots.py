@@ -1,5 +1,6 @@
 """Loading, joining, evicting and unloading, with a scripted engine and a fake clock."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -226,6 +227,24 @@ async def test_idle_model_is_unloaded_at_the_hour_not_before(machine, autojump_c
     await trio.sleep(3600)
     assert await machine.slots.unload_idle(3600) == ["a"]
     assert await machine.slots.unload_idle(3600) == []
+
+
+async def test_a_model_stays_as_long_as_was_asked_for_it(machine, autojump_clock):
+    for name in ("a", "b"):
+        await use(machine, name, 0)
+    machine.slots.keep("a", 7200.0)
+    machine.slots.keep("b", 60.0)
+    machine.slots.keep("c", 60.0)
+    await trio.sleep(100)
+    assert await machine.slots.unload_idle(3600, heed_spans=True) == ["b"]
+    await trio.sleep(3600)
+    assert await machine.slots.unload_idle(3600, heed_spans=True) == []
+    machine.slots.keep("a", None)
+    assert await machine.slots.unload_idle(3600, heed_spans=True) == ["a"]
+    await use(machine, "b", 0)
+    assert machine.slots.idle_span("b", 3600) == 3600  # nothing is remembered of a model that was unloaded
+    machine.slots.keep("b", math.inf)
+    assert await machine.slots.unload_idle(0) == ["b"]
 
 
 async def test_unload_on_request(machine, autojump_clock):

@@ -97,6 +97,9 @@ async def test_a_forced_tool_is_a_grammar_where_there_is_a_compiler(open_bench):
         assert heard.kinds[-1] == "complete"
         assert compiler.sources[0].kind == "lark"
         assert bench.engine.requests[-1].grammar is not None
+        found, _ = deltas(heard)
+        pieces = [call["function"]["arguments"] for delta in found for call in delta.get("tool_calls", ())]
+        assert pieces == ["", '{"a":1}']
 
 
 async def test_a_forced_tool_whose_schema_cannot_be_enforced_is_checked_at_the_end(open_bench):
@@ -104,6 +107,8 @@ async def test_a_forced_tool_whose_schema_cannot_be_enforced_is_checked_at_the_e
         heard = await bench.ask(chat(tools=TOOLS, tool_choice="required"))
         assert heard.kinds[-1] == "complete"
         assert bench.engine.requests[-1].grammar is None
+        found, _ = deltas(heard)
+        assert [len(delta["tool_calls"]) for delta in found if "tool_calls" in delta] == [1]
 
 
 @pytest.mark.parametrize("compiler", [None, Compiler(refuses=True)])

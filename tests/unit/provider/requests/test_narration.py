@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from protocol.api.chat_answer import ChatAnswer
 from protocol.api.chat_stream import ChatStream
+from protocol.api.ending import UsageReport
 from protocol.response_hash import ResponseHasher
 from provider.engine import CacheOutcome, Delta, Finished, FinishReason, TokenLogprob, Usage
 from provider.engine.dialect import PLAIN, Dialect
@@ -118,6 +120,77 @@ def test_a_forced_call_that_was_cut_short_is_an_answer_of_that_length():
 def test_an_answer_that_complies_is_complete():
     _, events = told([CALL], dialect=PLAIN, tools=TOOLS, must_call=True, only_tool="f", one_call=True)
     assert finish(events) == "tool_calls"
+
+
+FORCED = {"dialect": PLAIN, "tools": TOOLS, "must_call": True, "streams_calls": True}
+PIECES = ['<tool_call>{"name": "f", "argu', 'ments": {"a":', ' "é', '/"}', "}", "</tool_call>"]
+
+
+def fragments(events):
+    return [call for delta in deltas(events) for call in delta.get("tool_calls", ())]
+
+
+def test_a_certain_call_is_sent_while_it_is_generated():
+    hasher = ResponseHasher("r")
+    _, events = told(PIECES, hasher=hasher, **FORCED)
+    opened, *more = fragments(events)
+    assert opened["function"] == {"name": "f", "arguments": ""}
+    assert more == [{"index": 0, "function": {"arguments": text}} for text in ('{"a":', ' "é', '/"}')]
+    assert finish(events) == "tool_calls"
+    expected = ResponseHasher("r")
+    function = {"name": "f", "arguments": '{"a": "é/"}'}
+    expected.add_tool_call({"id": opened["id"], "type": "function", "function": function})
+    assert hasher.finish(7) == expected.finish(7)
+
+
+def test_two_certain_calls_have_their_own_numbers_and_ids():
+    _, events = told([*PIECES, "\n", *PIECES], **FORCED)
+    assert [call["index"] for call in fragments(events)] == [0] * 4 + [1] * 4
+    assert len({call["id"] for call in fragments(events) if "id" in call}) == 2
+
+
+def test_a_certain_call_cut_by_the_length_stops_where_it_was_cut_and_is_not_signed():
+    hasher = ResponseHasher("r")
+    _, events = told(PIECES[:3], hasher=hasher, reason=FinishReason.LENGTH, **FORCED)
+    assert "".join(call["function"]["arguments"] for call in fragments(events)) == '{"a": "é'
+    assert finish(events) == "length"
+    assert hasher.finish(4) == ResponseHasher("r").finish(4)
+
+
+def test_a_certain_call_that_breaks_all_the_same_ends_the_answer_with_a_refusal():
+    with pytest.raises(RequestRefused) as caught:
+        told([*PIECES[:3], "</tool_call>"], **FORCED)
+    assert caught.value.refusal is NONCOMPLIANT
+
+
+def as_the_coordinator_gets_it(pieces):
+    writer = EventWriter(request_id="r", model="m", created=1)
+    narration = Narration(writer=writer, plan=AnswerPlan(vocabulary=byte_vocabulary(), **FORCED))
+    events = [event for piece in pieces for event in narration.delta(Delta(piece, 1))]
+    return events + narration.end(Finished(FinishReason.STOP, Usage(5, 7)))
+
+
+ABOUT = {"public_model": "m", "completion_id": "chatcmpl-x", "created": 1, "requested_max": 99}
+USAGE = UsageReport(prompt_tokens=5, completion_tokens=7)
+
+
+def test_the_coordinator_passes_the_pieces_of_a_call_on():
+    stream = ChatStream(include_usage=False, **ABOUT)
+    ready = b"".join(part.ready for event in as_the_coordinator_gets_it(PIECES) for part in stream.feed(event))
+    ready += stream.finish(USAGE)
+    sent = [json.loads(line.removeprefix(b"data: ")) for line in ready.split(b"\n\n") if line.startswith(b"data: {")]
+    assert "".join(call["function"]["arguments"] for call in fragments(sent)) == '{"a": "é/"}'
+    assert finish(sent) == "tool_calls"
+
+
+def test_the_coordinator_puts_the_pieces_of_a_call_together():
+    answer = ChatAnswer(**ABOUT)
+    for event in as_the_coordinator_gets_it(PIECES):
+        answer.feed(event)
+    (choice,) = answer.finish(USAGE)["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "f", "arguments": '{"a": "é/"}'}
+    assert choice["finish_reason"] == "tool_calls"
 
 
 def lp(letter, logprob=-0.5, top=()):

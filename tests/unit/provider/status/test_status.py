@@ -153,6 +153,17 @@ def test_a_running_daemon_in_lines():
     assert "stale" not in text
 
 
+def test_a_refused_token_is_shown_with_its_remedy():
+    def lines(account):
+        trust = Trust(level="self_signed", status="online", account=account)
+        return status_lines(state(trust=trust), Life.RUNNING, now=NOW, version="0.1.0", config_file="c")
+
+    shown = lines("token_refused")
+    at = next(number for number, line in enumerate(shown) if line.startswith("Account: the coordinator refused"))
+    assert shown[at + 1] == "  fix: darkbloom logout; darkbloom login"
+    assert not any(line.startswith("Account") for line in lines("linked"))
+
+
 def test_an_old_snapshot_marks_its_live_figures():
     lines = status_lines(state(**FULL), Life.OLD, now=NOW + 40, version="0.1.0", config_file="c")
     assert any(line.startswith("Daemon: running") and "snapshot is 40s old" in line for line in lines)

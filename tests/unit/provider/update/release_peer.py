@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from provider.update.release import fetch_latest
+from provider.upstream import Upstream
+
 MARK = "darkbloom-bundle.json"
 ENTRY = "bin/darkbloom"
 
@@ -25,13 +28,14 @@ def make_bundle(files=None):
 
 
 class ReleasePeer:
-    """`row` None is a 404; `bundle` is what the store serves."""
+    """`row` None is a 404; `bundle` is what the store serves, `signature` what lies beside it."""
 
     def __init__(self):
         self.url = ""
         self.bundle = make_bundle()
         self.row = None
         self.status = 200
+        self.signature = b""
         self.asked = []
 
     def release(self, version="0.2.0", entry=b"#!/bin/sh\necho new\n", **changes):
@@ -46,6 +50,12 @@ class ReleasePeer:
         return self.row
 
 
+def latest(peer):
+    """Ask for the newest release."""
+    with Upstream(peer.url) as upstream:
+        return fetch_latest(upstream, "linux-x86_64")
+
+
 @contextmanager
 def release_peer():
     """Serve for the length of the block."""
@@ -57,6 +67,8 @@ def release_peer():
             if self.path.startswith("/v1/releases/latest"):
                 status = peer.status if peer.row is not None else 404
                 body = json.dumps(peer.row or {"error": {"message": "no active release"}}).encode()
+            elif self.path.endswith(".sig"):
+                status, body = (200, peer.signature) if peer.signature else (404, b"")
             else:
                 status, body = 200, peer.bundle
             self.send_response(status)

@@ -9,35 +9,11 @@ import trio
 from provider.cli.root import run
 from provider.update.auto import AutoUpdate
 from provider.update.install import put_in_place, roll_back, stage, take_update_lock
-from provider.update.place import Installation, find_installation
-from provider.update.release import ReleaseRefused, fetch_latest
+from provider.update.place import find_installation
+from provider.update.release import ReleaseRefused
 from provider.update.state import UpdateState, read_update_state, write_update_state
 from provider.update.verdict import Verdict, compare
-from provider.upstream import Upstream
-from tests.unit.provider.update.release_peer import ENTRY, MARK, make_bundle, release_peer
-
-
-@pytest.fixture
-def peer():
-    with release_peer() as found:
-        yield found
-
-
-@pytest.fixture
-def installed(tmp_path):
-    """A bundle of version 0.1.0."""
-    base = tmp_path / "app"
-    folder = base / "versions" / "0.1.0"
-    (folder / "bin").mkdir(parents=True)
-    (folder / MARK).write_text("{}")
-    (folder / ENTRY).write_text("old")
-    (base / "current").symlink_to("versions/0.1.0")
-    return Installation(base)
-
-
-def latest(peer):
-    with Upstream(peer.url) as upstream:
-        return fetch_latest(upstream, "linux-x86_64")
+from tests.unit.provider.update.release_peer import ENTRY, MARK, latest, make_bundle
 
 
 def test_no_release_is_no_error(peer):
@@ -85,7 +61,7 @@ def test_versions_are_compared_by_precedence(installed_version, offered, verdict
 def test_a_good_release_is_staged_and_put_in_place_and_can_be_taken_back(peer, installed):
     peer.release()
     seen = []
-    stage(latest(peer), installed, progress=lambda done, total: seen.append((done, total)))
+    stage(latest(peer), installed, keys=(), progress=lambda done, total: seen.append((done, total)))
     assert installed.current == "0.1.0"
     state = put_in_place(latest(peer), installed, UpdateState())
     assert (installed.current, state.trial, state.previous) == ("0.2.0", "0.2.0", "0.1.0")
@@ -152,7 +128,7 @@ def no_archive(peer):
 def test_every_wrong_bundle_leaves_the_present_version(peer, installed, tmp_path, spoil, words):
     spoil(peer)
     with pytest.raises(ReleaseRefused, match=words):
-        stage(latest(peer), installed)
+        stage(latest(peer), installed, keys=())
     assert installed.current == "0.1.0"
     assert sorted(entry.name for entry in (installed.base / "versions").iterdir()) == ["0.1.0"]
     assert not (tmp_path / "evil").exists()
@@ -204,6 +180,7 @@ def updater(peer, installed, tmp_path, restarts, **changes):
             "home": tmp_path,
             "state_file": tmp_path / "update-state.json",
             "jitter": 300.0,
+            "keys": (),
             "restart": lambda: restarts.append(trio.current_time()),
             "spread": lambda: 0.5,
             "in_thread": at_once,
@@ -234,7 +211,7 @@ async def test_a_failed_look_is_noted_and_repeated(peer, installed, tmp_path, au
 
 async def test_a_version_that_keeps_crashing_is_taken_back(peer, installed, tmp_path, autojump_clock):
     peer.release()
-    stage(latest(peer), installed)
+    stage(latest(peer), installed, keys=())
     state = put_in_place(latest(peer), installed, UpdateState())
     path = tmp_path / "update-state.json"
     write_update_state(path, state)

@@ -44,4 +44,4 @@ async def test_sign_in_without_privy_is_local(store: Store) -> None:
     async with open_accounts(CoordinatorSettings(), store, clock=times.clock, wall_clock=times.wall_clock) as accounts:
         assert accounts.local is not None
         assert (accounts.privy, accounts.privy_users) == (None, None)
-        assert await accounts.setup_url("http://localhost:8080") is not None
+        assert await accounts.local.new_setup_token() is not None

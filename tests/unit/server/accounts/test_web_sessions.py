@@ -185,6 +185,16 @@ def test_our_origin_comes_from_a_host_that_is_one(host: str, origin: str) -> Non
     assert own_origin("https", host) == origin
 
 
+async def test_whoever_has_a_key_cannot_sign_its_owner_out(world: World) -> None:
+    person = await world.sessions.open("ada", "local")
+    other_key = await world.sessions.open("ada", "key", key_id="key_2")
+    for _ in range(MAX_LIVE + 2):
+        world.times.go(1)
+        newest = await world.sessions.open("ada", "key", key_id="key_1")
+    for kept in (person, other_key, newest):
+        assert await world.sessions.find(kept.cookie) is not None
+
+
 async def test_signing_in_again_and_again_does_not_fill_the_table(world: World) -> None:
     for _ in range(2 * MAX_LIVE):
         world.times.go(1)

@@ -126,10 +126,10 @@ async def open_site(
                 store,
                 clock=times.clock,
                 wall_clock=times.wall_clock,
-                on_token_revoked=unlinked.append,
                 hasher=PasswordHasher(log_n=4),
             )
         )
+        accounts.book.on_revoked = unlinked.append
         site = AccountSite(store, times, settings, accounts)
         site.signer, site.peer, site.unlinked = signer, peer, unlinked
         peer.emails = {"did:privy:ada": "ada@example.com", "did:privy:eve": "eve@example.com"}

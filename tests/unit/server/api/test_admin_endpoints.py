@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from server.administration.operator import Operator
 from server.api.account_endpoints import account_blueprints
 from server.api.admin_endpoints import admin_blueprints
 from server.api.pricing import FRESH_SECONDS
+from server.billing.ledger import GRANTS, Entry, post
 from server.billing.price_book import PriceBook
 from server.billing.prices import Tariff
 from server.config import CoordinatorSettings
@@ -56,14 +58,17 @@ class AdminSite:
 
 
 @asynccontextmanager
-async def open_admin_site(store: Store) -> AsyncGenerator[AdminSite]:
-    async with open_site(store, financial_rate_limit_rps=0) as site:
+async def open_admin_site(store: Store, **changes: Any) -> AsyncGenerator[AdminSite]:
+    async with open_site(store, financial_rate_limit_rps=0, **changes) as site:
         yield AdminSite(site)
 
 
 ROUTES = [
     ("GET", "/v1/admin/users"),
     ("GET", "/v1/admin/users/ada@example.com"),
+    ("POST", "/v1/admin/users/ada@example.com/migrate"),
+    ("POST", "/v1/admin/users/nobody/suspend"),
+    ("POST", "/v1/admin/users/nobody/resume"),
     ("GET", "/v1/admin/keys"),
     ("POST", "/v1/admin/keys"),
     ("PATCH", "/v1/admin/keys/key_" + "0" * 24),
@@ -292,3 +297,24 @@ async def test_payouts_are_reviewed_and_decided(store: Store) -> None:
             ({"found": "paid"}, 404),
         ):
             assert (await admin.ask("POST", path, body, token=ADMIN_KEY)).status == status, body
+
+
+async def test_money_is_moved_from_one_account_to_another(store: Store) -> None:
+    async with open_admin_site(store) as admin:
+        for person in (admin.site.ada, admin.site.eve):
+            await admin.ask("GET", "/v1/keys", token=person)
+        found = (await admin.ask("GET", "/v1/admin/users", token=ADMIN_KEY)).json["users"]
+        users = {one["email"]: one for one in found}
+        eve, ada = users["eve@example.com"]["account_id"], users["ada@example.com"]["account_id"]
+        entries = [Entry(GRANTS, "admin_credit", -5), Entry(eve, "admin_credit", 5)]
+        await store.write(lambda tx: post(tx, "admin", "seed", entries, 1))
+        path = "/v1/admin/users/eve@example.com/migrate"
+        moved = await admin.ask("POST", path, {"to": "ada@example.com"}, token=ADMIN_KEY)
+        assert moved.json == {
+            "from": eve, "to": ada, "amount_micro_usd": 5, "withdrawable_micro_usd": 0, "key_id": None,
+        }  # fmt: skip
+        admin.site.times.go(1)
+        assert (await admin.ask("POST", path, {"to": ada}, token=ADMIN_KEY)).is_error(409, "conflict")
+        for body, status in (({}, 400), ({"to": "nobody"}, 404), ({"to": eve}, 400)):
+            assert (await admin.ask("POST", path, body, token=ADMIN_KEY)).status == status, body
+        assert ("admin_key", "account.migrate", eve) in await admin.acts()

@@ -6,7 +6,8 @@ import pytest
 
 from protocol.api.errors import ApiError
 from server.api.gate import empty_answer, private_answer, text_member
-from server.api.keys import timestamp, usd_number
+from server.api.json_answer import timestamp
+from server.api.keys import usd_number
 from server.limits import Admission
 
 

@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from server.accounts import Identity
+from server.registry import CatalogEntry
 from server.relay import Outcome
 from tests.unit.protocol.api.responses.asked import events
 from tests.unit.server.api.site import Site, error_of, open_site
@@ -90,6 +91,15 @@ async def test_errors_have_the_common_envelope(autojump_clock: MockClock) -> Non
         await refuses(site, {"model": MODEL, "input": []}, 400, "input")
         await refuses(site, {"model": MODEL, "input": "x", "previous_response_id": "r"}, 400, "previous_response_id")
         await refuses(site, {"model": "nope", "input": "x"}, 404, "model")
+        image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+        site.world.registry.set_catalog(
+            [CatalogEntry(id=MODEL, features=("tools",), context_window=40)], trio.current_time()
+        )
+        await refuses(site, {"model": MODEL, "input": [{"role": "user", "content": [image]}]}, 400, "input")
+        await refuses(
+            site, {"model": MODEL, "input": "x", "text": {"format": {"type": "json_object"}}}, 400, "text.format"
+        )
+        await refuses(site, {"model": MODEL, "input": "x" * 400, "max_output_tokens": 9}, 400, "input")
         site.keys.special["few"] = Identity(account_id="acct_1", key_id="key_1", allowed_models=frozenset({"other"}))
         status, _, body = await site.ask("POST", PATH, body={"model": MODEL, "max_output_tokens": -1}, key="few")
         assert (status, error_of(body)["code"]) == (403, "model_not_allowed")

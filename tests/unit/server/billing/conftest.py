@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from server.billing.ledger import PLATFORM
 from server.billing.observer import HoldOutcome, MoneyStep
-from server.billing.prices import Tariff
+from server.billing.price_book import write_price
+from server.billing.prices import Price, Tariff
 from server.billing.service import Billing, make_billing
 from server.billing.settle import Settled
 from server.store.engine import Store
@@ -70,6 +72,11 @@ class Desk:
     store: FlakyStore
     heard: Heard
     lock_is_ours: bool = True
+
+    async def platform_price(self, model: str, price: Price) -> None:
+        """Set a price as operators do: the row, and word to the price book."""
+        await self.store.write(lambda tx: write_price(tx, PLATFORM, model, price, self.books.now))
+        self.billing.prices.forget(PLATFORM, model)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.billing.amounts import AmountError, parse_cents, parse_usd, per_token_usd, price_usd, usd2, usd6
+from server.billing.amounts import AmountError, parse_cents, parse_usd, price_usd, usd2, usd6
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_shown_amounts() -> None:
     assert price_usd(50_000) == "$0.0500"
 
 
-@pytest.mark.parametrize(
-    ("price", "text"),
-    [(50_000, "0.00000005"), (165_000, "0.000000165"), (1, "0.000000000001"), (0, "0"), (10**12, "1")],
-)
-def test_prices_per_token(price: int, text: str) -> None:
-    assert per_token_usd(price) == text
+def test_no_digit_is_dropped_before_an_amount_is_rounded() -> None:
+    dust = "0" * 29 + "1"
+    with pytest.raises(AmountError, match="at most two decimals"):
+        parse_cents(f"1.{dust}")
+    assert parse_usd("9999999.00000049999999999999999999") == 9_999_999_000_000
+    assert parse_usd("9999999.00000050000000000000000000") == 9_999_999_000_001
 
 
 @given(st.integers(0, 9_999_999 * 10**6))

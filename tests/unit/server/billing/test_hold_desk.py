@@ -223,7 +223,7 @@ async def test_a_later_price_does_not_change_a_running_request(desk: Desk) -> No
     await desk.books.grant("a", credit=10_000)
     hold = await desk.billing.desk.open_hold(REQUEST)
     await desk.billing.desk.raise_for_provider(hold, Serving(account_id="o", provider_key="k", model="build"))
-    await desk.billing.prices.set_platform_price("build", DEAR)
+    await desk.platform_price("build", DEAR)
     assert hold.price.input == 50_000
     assert (await desk.billing.prices.price("build")) == DEAR
 

@@ -23,7 +23,7 @@ BASE = Price(30_000, 165_000)
 async def test_owner_then_platform_then_fallback(desk: Desk) -> None:
     prices = desk.billing.prices
     assert await prices.price("m", "o") == FALLBACK_PRICE
-    await prices.set_platform_price("m", BASE)
+    await desk.platform_price("m", BASE)
     assert await prices.price("m", "o") == BASE
     await prices.set_own_price("o", "m", Price(31_000, 1, 5))
     assert await prices.price("m", "o") == (31_000, 1, 5)
@@ -37,9 +37,9 @@ async def test_owner_then_platform_then_fallback(desk: Desk) -> None:
 
 async def test_the_listing_is_sorted_and_complete(desk: Desk) -> None:
     prices = desk.billing.prices
-    await prices.set_platform_price("b", BASE)
-    await prices.set_platform_price("B", Price(10, 20, 3))
-    await prices.set_platform_price("a", Price(1, 1))
+    await desk.platform_price("b", BASE)
+    await desk.platform_price("B", Price(10, 20, 3))
+    await desk.platform_price("a", Price(1, 1))
     await prices.set_own_price("o", "c", Price(1, 1))
     assert await prices.listing() == [
         PriceListing(model="B", input=10, output=20, cache_read=3),
@@ -62,7 +62,7 @@ async def test_the_listing_is_sorted_and_complete(desk: Desk) -> None:
 )
 async def test_prices_that_can_never_be(desk: Desk, model: str, price: Price, text: str) -> None:
     with pytest.raises(Invalid, match=text):
-        await desk.billing.prices.set_platform_price(model, price)
+        await desk.platform_price(model, price)
     with pytest.raises(Invalid, match=text):
         await desk.billing.prices.set_own_price("o", model, price)
     assert await desk.books.rows("SELECT * FROM model_prices") == []
@@ -70,7 +70,7 @@ async def test_prices_that_can_never_be(desk: Desk, model: str, price: Price, te
 
 async def test_own_prices_stay_near_the_platforms(desk: Desk) -> None:
     prices = desk.billing.prices
-    await prices.set_platform_price("m", BASE)
+    await desk.platform_price("m", BASE)
     await prices.set_own_price("o", "m", Price(150_000, 825_000))
     with pytest.raises(Invalid, match="input_price may be at most 5 times the platform's price: 150000"):
         await prices.set_own_price("o", "m", Price(150_001, 1))
@@ -105,7 +105,8 @@ async def test_a_slow_lookup_does_not_bring_an_old_price_back(desk: Desk) -> Non
     async with trio.open_nursery() as nursery:
         nursery.start_soon(prices.price, "m")
         await started.wait()
-        await prices.set_platform_price("m", BASE)
+        await desk.store.write(lambda tx: write_price(tx, "platform", "m", BASE, 1))
+        prices.forget("platform", "m")
         go.set()
     assert await prices.price("m") == BASE
 

@@ -103,7 +103,7 @@ async def test_a_request_without_usage_gets_its_hold_back(desk: Desk) -> None:
 async def test_the_frozen_price_counts(desk: Desk) -> None:
     await desk.books.grant("c", credit=1_000_000)
     await _dispatched(desk)
-    await desk.billing.prices.set_platform_price("build", Price(500_000, 2_000_000))
+    await desk.platform_price("build", Price(500_000, 2_000_000))
     await desk.billing.settlement.settle(record())
     assert (await desk.books.balance("c")).balance == 999_885
 
@@ -129,7 +129,7 @@ async def test_a_service_account_pays_no_minimum(desk: Desk) -> None:
 
 async def test_cached_tokens_cost_less(desk: Desk) -> None:
     await desk.books.grant("c", credit=1_000_000)
-    await desk.billing.prices.set_platform_price("build", Price(30_000, 165_000))
+    await desk.platform_price("build", Price(30_000, 165_000))
     await _dispatched(desk)
     usage = BilledUsage(prompt_tokens=10_000, completion_tokens=200, cached_tokens=8_000)
     await desk.billing.settlement.settle(record(usage=usage))

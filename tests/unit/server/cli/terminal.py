@@ -63,6 +63,18 @@ class Terminal:
         assert ended.code == 0, ended
         return ended.json
 
+    async def make(self, login: str = "ada", *options: str) -> str:
+        """Make an account and give its id."""
+        answer = await self.good("accounts", "create", login, "--generate-password", *options)
+        account_id: str = answer["account"]["account_id"]
+        return account_id
+
+    async def acts(self) -> list[tuple[str, str]]:
+        """Action and target of what was done, oldest first."""
+        found = (await self.good("audit"))["acts"]
+        assert all(act["actor"].startswith("cli:") for act in found)
+        return [(act["action"], act["target"]) for act in reversed(found)]
+
 
 def _code(result: Any) -> int:
     error = result.exception

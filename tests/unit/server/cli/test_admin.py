@@ -5,53 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import AsyncGenerator
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from server.accounts.privy_tokens import PinnedKey, PrivyTokens
 from server.store.file_lock import exclusive_file
-from tests.testbed.needs import absent
-from tests.testbed.postgres_server import NoServer
-from tests.testbed.store import postgres_database
 from tests.unit.server.cli.terminal import Terminal
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def admin(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Terminal]:
-    """A terminal on an empty, migrated database."""
-    if request.param == "sqlite":
-        terminal = Terminal(f"sqlite:///{tmp_path / 'data.db'}")
-        await terminal.migrate()
-        yield terminal
-        return
-    try:
-        async with postgres_database() as url:
-            yield Terminal(url)
-    except NoServer as problem:
-        absent(problem)
-
-
-async def make(admin: Terminal, login: str = "ada", *options: str) -> str:
-    answer = await admin.good("accounts", "create", login, "--generate-password", *options)
-    account_id: str = answer["account"]["account_id"]
-    return account_id
-
-
-async def acts(admin: Terminal) -> list[tuple[str, str]]:
-    """Action and target, oldest first."""
-    found = (await admin.good("audit"))["acts"]
-    assert all(act["actor"].startswith("cli:") for act in found)
-    return [(act["action"], act["target"]) for act in reversed(found)]
 
 
 async def test_an_account_is_made_found_and_shown(admin: Terminal) -> None:
     empty = await admin("accounts", "find")
     assert (empty.code, "admin accounts create LOGIN --admin" in empty.output) == (0, True)
-    account_id = await make(admin, "ruth", "--admin")  # no hexadecimal digits: ids are searched too
-    await make(admin, "bob@example.com")
+    account_id = await admin.make("ruth", "--admin")  # no hexadecimal digits: ids are searched too
+    await admin.make("bob@example.com")
     (found,) = (await admin.good("accounts", "find", "RUT"))["accounts"]
     assert (found["account_id"], found["login"], found["is_admin"]) == (account_id, "ruth", True)
     for name in ("ruth", account_id, f"local:{account_id}"):
@@ -63,7 +29,7 @@ async def test_an_account_is_made_found_and_shown(admin: Terminal) -> None:
     assert (taken.code, taken.errors) == (1, "This name is taken; choose another one.\n")
     unknown = await admin("accounts", "show", "nobody", "--json")
     assert (unknown.code, unknown.json["error"]["type"]) == (1, "not_found")
-    assert (await acts(admin))[:2] == [("account.create", account_id), ("account.admin", account_id)]
+    assert (await admin.acts())[:2] == [("account.create", account_id), ("account.admin", account_id)]
 
 
 async def test_a_password_is_read_from_standard_input_alone(admin: Terminal) -> None:
@@ -79,19 +45,19 @@ async def test_a_password_is_read_from_standard_input_alone(admin: Terminal) -> 
 
 
 async def test_role_fee_and_mark_change(admin: Terminal) -> None:
-    account_id = await make(admin)
+    account_id = await admin.make()
     assert (await admin.good("accounts", "role", "ada", "service"))["account"]["role"] == "service"
     assert (await admin.good("accounts", "fee", "ada", "12"))["account"]["fee_percent"] == 12
     assert (await admin.good("accounts", "fee", "ada", "default"))["account"]["fee_percent"] is None
     assert (await admin.good("accounts", "admin", "ada", "on"))["account"]["is_admin"] is True
     for wrong in (("fee", "ada", "101"), ("fee", "ada", "1.5"), ("role", "ada", "king"), ("admin", "ada", "maybe")):
         assert (await admin("accounts", *wrong)).code == 64
-    names = [action for action, target in await acts(admin) if target == account_id]
+    names = [action for action, target in await admin.acts() if target == account_id]
     assert names == ["account.create", "account.role", "account.fee", "account.fee", "account.admin"]
 
 
 async def test_money_is_given_once_for_each_key_and_the_books_stay_sound(admin: Terminal) -> None:
-    account_id = await make(admin)
+    account_id = await admin.make()
     given = await admin.good("credit", "ada", "5", "--reason", "welcome", "--idempotency-key", "k")
     assert (given["fresh"], given["balance_micro_usd"], given["withdrawable_micro_usd"]) == (True, 5_000_000, 0)
     again = await admin.good("credit", "ada", "5", "--reason", "welcome", "--idempotency-key", "k")
@@ -116,11 +82,11 @@ async def test_money_is_given_once_for_each_key_and_the_books_stay_sound(admin: 
     assert (await admin("ledger", "show", "legacy:0")).code == 1
     shown = await admin("ledger", "show", "ada")
     assert "$5.000001" in shown.output
-    assert (await acts(admin))[1:] == [("credit", account_id), ("reward", account_id)]
+    assert (await admin.acts())[1:] == [("credit", account_id), ("reward", account_id)]
 
 
 async def test_keys_live_and_die(admin: Terminal) -> None:
-    account_id = await make(admin)
+    account_id = await admin.make()
     made = await admin.good(
         "keys", "create", "ada", "--name", "laptop", "--limit-usd", "5", "--limit-reset", "monthly", "--model", "a/b"
     )
@@ -137,7 +103,7 @@ async def test_keys_live_and_die(admin: Terminal) -> None:
     for wrong in (("--limit-usd", "-1"), ("--expires-at", "2001-01-01T00:00:00Z"), ("--limit-reset", "yearly")):
         assert (await admin("keys", "create", "ada", *wrong)).code == 64
     key = made["id"]
-    assert (await acts(admin))[1:] == [
+    assert (await admin.acts())[1:] == [
         ("key.create", key), ("key.disable", key), ("key.enable", key), ("key.revoke", key),
     ]  # fmt: skip
     assert account_id == made["account_id"]
@@ -156,7 +122,7 @@ async def test_prices_are_exact(admin: Terminal) -> None:
     assert (await admin("prices", "set", "a/b", "--input", "1", "--output", "1", "--cache-read", "2")).code == 1
     assert (await admin.good("prices", "delete", "a/b")) == {"model": "a/b", "status": "deleted"}
     assert (await admin("prices", "delete", "a/b")).code == 1
-    assert await acts(admin) == [("price.set", "a/b"), ("price.delete", "a/b")]
+    assert await admin.acts() == [("price.set", "a/b"), ("price.delete", "a/b")]
 
 
 async def test_invites_are_made_listed_and_switched_off(admin: Terminal) -> None:
@@ -170,7 +136,7 @@ async def test_invites_are_made_listed_and_switched_off(admin: Terminal) -> None
     assert (await admin("invites", "deactivate", "unknown")).code == 1
     listed = {one["code"]: one["active"] for one in (await admin.good("invites", "list"))["invites"]}
     assert listed == {made["code"]: True, "SPRING-26": False}
-    assert await acts(admin) == [
+    assert await admin.acts() == [
         ("invite.create", made["code"]),
         ("invite.create", "SPRING-26"),
         ("invite.deactivate", "SPRING-26"),
@@ -185,7 +151,7 @@ async def test_publishing_keys_are_made_listed_and_revoked(admin: Terminal) -> N
     again = await admin("publishing-keys", "revoke", made["id"])
     assert (again.code, "no active publishing key" in again.errors) == (1, True)
     assert (await admin("publishing-keys", "create", " ")).code == 64
-    assert await acts(admin) == [
+    assert await admin.acts() == [
         ("publishing_key.create", "builder"),
         ("publishing_key.revoke", made["id"]),
     ]
@@ -194,10 +160,10 @@ async def test_publishing_keys_are_made_listed_and_revoked(admin: Terminal) -> N
 async def test_a_setup_link_is_made_while_nobody_has_an_account(admin: Terminal) -> None:
     made = await admin.good("setup-token")
     assert made["url"].startswith("http://127.0.0.1:8080/login?setup=")
-    await make(admin)
+    await admin.make()
     late = await admin("setup-token", "--json")
     assert (late.code, late.json["error"]["type"]) == (1, "conflict")
-    assert (await acts(admin))[0] == ("setup_token.create", "first administrator")
+    assert (await admin.acts())[0] == ("setup_token.create", "first administrator")
 
 
 async def test_minted_tokens_are_what_the_coordinator_accepts(admin: Terminal, tmp_path: Path) -> None:
@@ -223,13 +189,13 @@ async def test_minted_tokens_are_what_the_coordinator_accepts(admin: Terminal, t
     other.write_text("no key")
     assert (await admin("tokens", "mint", "bot", "--key-file", str(other))).code == 64
     assert (await admin("tokens", "mint", "bot", "--key-file", str(tmp_path / "none"))).code == 64
-    assert await acts(admin) == [("token.mint", "local:bot")]
+    assert await admin.acts() == [("token.mint", "local:bot")]
 
 
 async def test_differences_in_the_books_are_an_exit_code(tmp_path: Path) -> None:
     admin = Terminal(f"sqlite:///{tmp_path / 'data.db'}")
     await admin.migrate()
-    await make(admin)
+    await admin.make()
     await admin.good("credit", "ada", "5", "--reason", "welcome")
     with closing(sqlite3.connect(tmp_path / "data.db", isolation_level=None)) as database:
         database.execute("UPDATE balances SET balance_micro_usd = balance_micro_usd + 1")
@@ -243,7 +209,7 @@ async def test_a_running_coordinator_keeps_its_file_and_is_named(tmp_path: Path)
     path = tmp_path / "data.db"
     admin = Terminal(f"sqlite:///{path}", DARKBLOOM_PORT="9999")
     await admin.migrate()
-    account_id = await make(admin)
+    account_id = await admin.make()
     made = await admin.good("keys", "create", "ada")
     with exclusive_file(path):
         refused = await admin("keys", "revoke", made["id"])
@@ -279,7 +245,7 @@ async def test_what_is_not_there_and_what_cannot_be_managed_is_refused(tmp_path:
 
 
 async def test_names_cannot_steer_the_terminal(admin: Terminal) -> None:
-    await make(admin)
+    await admin.make()
     made = await admin.good("keys", "create", "ada", "--name", "[red]name[/]")
     shown = await admin("keys", "list", "ada")
     assert "[red]name[/]" in shown.output
@@ -311,7 +277,7 @@ def test_every_command_explains_itself_and_knows_json() -> None:
 
 async def test_payouts_that_wait_are_shown_and_released(admin: Terminal) -> None:
     assert "Nothing waits." in (await admin("payouts", "list")).output
-    account_id = await make(admin, "ruth")
+    account_id = await admin.make("ruth")
     await admin.change(
         "INSERT INTO payout_reviews (account_id, state, payer_account, payer_micro_usd, earned_micro_usd, opened_at)"
         " VALUES ($1, 'open', 'bob', 5000000, 6000000, 1)",
@@ -323,7 +289,40 @@ async def test_payouts_that_wait_are_shown_and_released(admin: Terminal) -> None
     assert (await admin.good("payouts", "release", "ruth"))["state"] == "cleared"
     again = await admin("payouts", "release", "ruth", "--json")
     assert (again.code, again.json["error"]["type"]) == (1, "not_found")
-    assert (await acts(admin))[-1] == ("payout.release", account_id)
+    assert (await admin.acts())[-1] == ("payout.release", account_id)
     for order in (("sent", "w", "tr_1"), ("not-sent", "w"), ("paid", "w")):
         missing = await admin("payouts", *order, "--json")
         assert (missing.code, missing.json["error"]["type"]) == (1, "not_found")
+
+
+async def test_an_account_is_suspended_and_resumed(admin: Terminal) -> None:
+    account_id = await admin.make()
+    suspended = (await admin.good("accounts", "suspend", "ada", "--reason", "spam"))["account"]
+    assert (suspended["suspended_at"] is not None, suspended["suspended_reason"]) == (True, "spam")
+    shown = await admin("accounts", "show", "ada")
+    assert ": spam" in shown.output
+    assert "suspended" in (await admin("accounts", "find")).output
+    resumed = (await admin.good("accounts", "resume", "ada"))["account"]
+    assert (resumed["suspended_at"], resumed["suspended_reason"]) == (None, "")
+    assert (await admin("accounts", "suspend", "nobody", "--reason", "x")).code == 1
+    assert (await admin("accounts", "suspend", "ada")).code == 64
+    assert [action for action, target in await admin.acts() if target == account_id][1:] == [
+        "account.suspend", "account.resume",
+    ]  # fmt: skip
+
+
+async def test_money_of_one_account_is_moved_to_another(admin: Terminal) -> None:
+    old, new = await admin.make("old"), await admin.make("new")
+    await admin.good("credit", "old", "5", "--reason", "x")
+    await admin.good("reward", "old", "2", "--reason", "x")
+    moved = await admin.good("accounts", "migrate", "old", "new")
+    assert moved == {
+        "from": old, "to": new, "amount_micro_usd": 7_000_000, "withdrawable_micro_usd": 2_000_000, "key_id": None,
+    }  # fmt: skip
+    account = (await admin.good("accounts", "show", "new"))["account"]
+    assert (account["balance_micro_usd"], account["withdrawable_micro_usd"]) == (7_000_000, 2_000_000)
+    again = await admin("accounts", "migrate", "old", "new")
+    assert (again.code, "nothing that could be moved" in again.errors) == (1, True)
+    assert (await admin("accounts", "migrate", "old", "nobody")).code == 1
+    assert (await admin.good("ledger", "verify"))["sound"] is True
+    assert ("account.migrate", old) in await admin.acts()

@@ -106,9 +106,11 @@ def test_every_rate_can_be_set_and_zero_is_off() -> None:
         "DARKBLOOM_FINANCIAL_RATE_LIMIT_BURST": "7",
         "DARKBLOOM_SERVICE_RATE_LIMIT_OTPM": "60",
         "DARKBLOOM_RATE_LIMIT_ITPM_BURST": "9",
+        "DARKBLOOM_SERVICE_RATE_LIMIT_ESTIMATE": "true",
     }
     rates = TierRates.of(load_settings(values).settings)
     assert not rates.consumer.limited
     assert (rates.financial.per_second, rates.financial.burst) == (0.5, 7)
     assert rates.service_tokens.output.per_second == 1
     assert rates.consumer_tokens.input.burst == 9
+    assert rates.service_estimate

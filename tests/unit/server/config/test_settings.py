@@ -94,3 +94,14 @@ def test_reference_page_names_every_setting() -> None:
 def test_settings_of_the_provider_draw_no_warning() -> None:
     names = names_of(ProviderSettings) | provider_settings.KNOWN_ELSEWHERE
     assert load_settings(dict.fromkeys(names, "")).warnings == ()
+
+
+def test_releases_are_downloaded_over_https() -> None:
+    for good in ("https://cdn.example/d", "http://127.0.0.1:8000", "http://[::1]:8000/d", "http://localhost"):
+        assert load_settings({"DARKBLOOM_RELEASE_CDN_URL": good}).settings.release_cdn_url == good
+    for wrong in ("http://cdn.example", "https://user:secret@cdn.example", "https://cdn.example/?x=1", "https://a/#b"):
+        with pytest.raises(SettingsError) as refused:
+            load_settings({"DARKBLOOM_RELEASE_CDN_URL": wrong})
+        (problem,) = refused.value.problems
+        assert "DARKBLOOM_RELEASE_CDN_URL must" in problem
+        assert "secret" not in problem

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from server.limits import NetworkLimits, RateLimited, bucket_key
 from server.limits.network import NetworkUse
+from server.limits.table import BucketTable
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,18 @@ def test_twenty_tries_of_one_network_are_the_most_whatever_the_names() -> None:
         limits.take_sign_in(f"name{number}", "203.0.113.7")
     with pytest.raises(RateLimited, match="1 minute"):
         limits.take_sign_in("another", "203.0.113.7")
+
+
+def test_a_network_that_is_turned_away_cannot_push_out_the_count_of_a_name() -> None:
+    limits = NetworkLimits(clock=lambda: 5.0)
+    limits._named = BucketTable(max_buckets=50)
+    for _ in range(5):
+        limits.take_sign_in("ada", "203.0.113.7")
+    for number in range(100):
+        with suppress(RateLimited):
+            limits.take_sign_in(f"name{number}", "198.51.100.1")
+    with pytest.raises(RateLimited):
+        limits.take_sign_in("ada", "203.0.113.8")
 
 
 def test_a_try_that_succeeded_does_not_count() -> None:

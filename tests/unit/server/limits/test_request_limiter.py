@@ -201,6 +201,29 @@ def test_more_than_the_bound_is_debited_from_key_and_account() -> None:
     assert refusal(lambda: limits.tokens(who, prompt=0, output_bound=1)).tier == "key"
 
 
+@pytest.mark.parametrize(
+    ("bound", "charge"),
+    [(100, 100), (512, 512), (600, 512), (2048, 512), (4000, 1000), (32_768, 8192), (10**6, 8192), (0, 0)],
+)
+def test_a_partners_output_is_estimated_where_that_is_switched_on(bound: int, charge: int) -> None:
+    limits = limiter(TierRates(service_estimate=True))
+    partner = caller(role="service")
+    admission = limits.tokens(partner, prompt=0, output_bound=bound)
+    assert dict(admission.headers)["x-ratelimit-remaining-output-tokens"] == str(512_000 - charge)
+    limits.reconcile(admission, produced=bound)
+    headers = dict(limits.tokens(partner, prompt=0, output_bound=0).headers)
+    assert headers["x-ratelimit-remaining-output-tokens"] == str(max(0, 512_000 - bound))
+
+
+def test_nobodys_output_is_estimated_without_being_asked() -> None:
+    for limits, who in (
+        (limiter(), caller(role="service")),
+        (limiter(TierRates(service_estimate=True)), caller()),
+    ):
+        headers = dict(limits.tokens(who, prompt=0, output_bound=40_000).headers)
+        assert int(headers["x-ratelimit-remaining-output-tokens"]) in (512_000 - 40_000, 64_000 - 40_000)
+
+
 def test_a_dimension_without_limit_is_left_out() -> None:
     limits = limiter(TierRates(consumer_tokens=TokenRates(Rate(0, 1), Rate(0, 1))))
     assert limits.tokens(caller(), prompt=10**9, output_bound=10**9).headers == ()

@@ -7,14 +7,19 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from server.machines import MachineKeeper
+from server.machines.ratio_rows import read_ratios
 from server.machines.rows import read_machines
 from server.registry.machines import LearntSpeed
 from server.store import Store, StoreUnavailable
-from tests.unit.server.registry.fleet import Fleet, wire_slot
+from tests.unit.server.registry.fleet import Fleet, register_message, wire_slot
 
 
 def fleet_at(now: float) -> Fleet:
     return Fleet(lasting_clock=lambda: now)
+
+
+def keeper_of(store: Store, fleet: Fleet) -> MachineKeeper:
+    return MachineKeeper(store, fleet.registry, wall_clock=lambda: 7)
 
 
 async def test_a_machine_is_the_same_after_a_restart(store: Store) -> None:
@@ -24,9 +29,9 @@ async def test_a_machine_is_the_same_after_a_restart(store: Store) -> None:
     before.registry.machines.succeeded("machine")
     before.registry.machines.failed("machine")
     before.registry.machines.first_content("machine", 800.0)
-    assert await MachineKeeper(store, before.registry).flush() == 1
+    assert await keeper_of(store, before).flush() == 1
     after = fleet_at(2_000.0)
-    assert await MachineKeeper(store, after.registry).recover() == 1
+    assert await keeper_of(store, after).recover() == 1
     old, new = before.registry.machines.get("machine"), after.registry.machines.get("machine")
     assert old is not None
     assert new is not None
@@ -41,7 +46,7 @@ async def test_only_changed_machines_are_written_again(store: Store) -> None:
     machines = fleet.registry.machines
     for number in range(250):
         machines.succeeded(f"m{number}")
-    keeper = MachineKeeper(store, fleet.registry)
+    keeper = keeper_of(store, fleet)
     assert await keeper.flush() == 250
     assert await keeper.flush() == 0
     machines.failed("m3")
@@ -55,7 +60,7 @@ async def test_a_row_that_cannot_be_read_is_left_out(store: Store) -> None:
     fleet = fleet_at(1_000.0)
     fleet.registry.machines.succeeded("good")
     fleet.registry.machines.succeeded("bad")
-    await MachineKeeper(store, fleet.registry).flush()
+    await keeper_of(store, fleet).flush()
     await store.write(lambda tx: tx.execute("UPDATE providers SET lifetime_stats = '{' WHERE id = 'bad'"))
     assert [one.stable_id for one in await store.read(lambda tx: read_machines(tx, 10))] == ["good"]
 
@@ -77,7 +82,7 @@ class Away:
 async def test_what_could_not_be_written_is_written_later(store: Store) -> None:
     fleet = fleet_at(1_000.0)
     fleet.registry.machines.succeeded("machine")
-    keeper = MachineKeeper(Away(store, 1), fleet.registry, flush_seconds=60.0)  # type: ignore[arg-type]
+    keeper = keeper_of(Away(store, 1), fleet)  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable):
         await keeper.flush()
     async with trio.open_nursery() as nursery:
@@ -85,3 +90,66 @@ async def test_what_could_not_be_written_is_written_later(store: Store) -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert [one.stable_id for one in await store.read(lambda tx: read_machines(tx, 10))] == ["machine"]
+
+
+def learn(fleet: Fleet, count: int, ratio: float, chip: str = "M3") -> None:
+    for number in range(count):
+        fleet.registry.calibration.predicted(f"r{number}", "m", chip, 1_000.0, 0.0)
+        fleet.registry.calibration.content(f"r{number}", ratio)
+
+
+async def test_times_to_the_first_token_are_known_after_a_restart(store: Store) -> None:
+    before = fleet_at(1_000.0)
+    learn(before, 60, 0.4)
+    learn(before, 50, 0.8, chip="M1")
+    learn(before, 10, 1.2, chip="")
+    keeper = keeper_of(store, before)
+    await keeper.flush()
+    learn(before, 1, 0.4)
+    await keeper.flush()
+    after = fleet_at(2_000.0)
+    await keeper_of(store, after).recover()
+    old, new = before.registry.calibration, after.registry.calibration
+    for chip in ("M3", "M1", "", "never seen"):
+        assert new.ratio("m", chip) == old.ratio("m", chip) != 1.0
+    assert new.q90_ms("m", 1_000.0) == old.q90_ms("m", 1_000.0) == 800.0
+    # What was written last is the window itself: samples that come now push out the oldest ones.
+    learn(before, 100, 0.6)
+    learn(after, 100, 0.6)
+    assert new.ratio("m", "M3") == old.ratio("m", "M3") == 0.6
+
+
+async def test_only_changed_windows_are_written_and_bad_rows_are_left_out(store: Store) -> None:
+    fleet = fleet_at(1_000.0)
+    learn(fleet, 60, 0.4)
+    learn(fleet, 60, 0.4, chip="M1")
+    keeper = keeper_of(store, fleet)
+    await keeper.flush()
+    spoil = "UPDATE ttft_ratios SET ratios = '[-1]' WHERE subject <> '[\"m\",\"M1\"]'"
+    await store.write(lambda tx: tx.execute(spoil))
+    await keeper.flush()
+    again = fleet_at(2_000.0)
+    await keeper_of(store, again).recover()
+    assert len(again.registry.calibration) == 1
+    assert again.registry.calibration.ratio("m", "M1") == 0.4
+    assert again.registry.calibration.ratio("m", "M3") == 1.0
+
+
+async def test_windows_that_could_not_be_written_are_written_later(store: Store) -> None:
+    fleet = fleet_at(1_000.0)
+    learn(fleet, 60, 0.4)
+    keeper = keeper_of(Away(store, 1), fleet)  # type: ignore[arg-type]
+    with pytest.raises(StoreUnavailable):
+        await keeper.flush()
+    await keeper.flush()
+    assert {window.chip_family for window in await store.read(lambda tx: read_ratios(tx, 10))} == {"M3", None}
+
+
+async def test_words_that_the_database_cannot_hold_spoil_no_other_record(store: Store) -> None:
+    fleet = fleet_at(1_000.0)
+    for name in ("before", "odd", "after"):
+        fleet.warm(name, stable_id=f"dev-{name}", message=register_message(version="1\0" if name == "odd" else "1"))
+    learn(fleet, 60, 0.4, chip="x" * 3_000)
+    await keeper_of(store, fleet).flush()
+    assert {one.stable_id for one in await store.read(lambda tx: read_machines(tx, 10))} >= {"dev-before", "dev-after"}
+    assert [window.chip_family for window in await store.read(lambda tx: read_ratios(tx, 10))] == [None]

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from server.registry.calibration import PENDING_MAX, TtftCalibration
+from server.registry.calibration import KEYS_MAX as WINDOWS_MAX
+from server.registry.calibration import PENDING_MAX, RatioWindow, TtftCalibration
 from server.registry.first_content import FirstContentTimes
 from server.registry.output_length import KEYS_MAX, OutputLengths
 from tests.unit.server.registry.fleet import Fleet, request, wire_slot
@@ -183,3 +184,31 @@ def test_cut_requests_count_as_long_ones_so_the_deadline_escapes() -> None:
         assert rounds < 150
         times.missed("m", f"p{rounds % 40}", allowed, 5.0, float(rounds))
     assert times.extended("m", 500.0) <= 12 * 500.0
+
+
+def test_stored_windows_are_taken_where_nothing_better_is_known() -> None:
+    known = TtftCalibration()
+    feed(known, 60, 0.5)
+    stored = known.take_changed(10)
+    assert {window[:2] for window in stored} == {("m", "M3"), ("m", None)}
+    assert known.take_changed(10) == []
+    known.put_back(stored)
+    feed(known, 1, 0.7)
+    assert len(known.take_changed(10)) == 2
+    other = TtftCalibration()
+    feed(other, 1, 0.9, chip="M1")
+    other.restore(stored)
+    assert other.ratio("m", "M3") == 0.5
+    assert other.q90_ms("m", 1_000.0) is None, "its own one sample of the model outranks what was stored"
+
+
+def test_stored_windows_are_bounded_and_the_last_used_one_leaves_last() -> None:
+    calibration = TtftCalibration()
+    calibration.restore(RatioWindow(f"m{number}", None, (0.5,) * 300) for number in range(WINDOWS_MAX + 1))
+    assert len(calibration) == WINDOWS_MAX
+    calibration.predicted("r", "new", "M3", 1_000.0, 0.0)
+    calibration.content("r", 1.0)
+    assert calibration.ratio("m0", "M3") == 0.5
+    assert calibration.ratio(f"m{WINDOWS_MAX - 1}", "M3") == calibration.ratio(f"m{WINDOWS_MAX - 2}", "M3") == 1.0
+    assert calibration.ratio(f"m{WINDOWS_MAX - 3}", "M3") == 0.5
+    assert len(calibration.take_changed(100)) == 2

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import pytest
+
+from protocol.messages.from_provider import Hardware
 from server.registry import RoutingPolicy
 from server.registry.machines import MACHINES_MAX, LearntSpeed, MachineRecord, Machines
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
@@ -34,6 +39,28 @@ def test_another_machine_of_the_same_kind_learns_nothing_from_it() -> None:
         fleet.beat(name, wire_slot(active_token_budget_max=9_000))
     speeds = {one.session_id: one.entries["m"].tps for one in fleet.registry.sessions()}
     assert speeds == {"known": 20.0, "other": 90.0}
+
+
+@pytest.mark.parametrize("cost_model", ["v1", "v2"])
+def test_a_machine_that_returns_is_priced_at_what_one_stream_alone_got(cost_model: Literal["v1", "v2"]) -> None:
+    fleet = Fleet(policy=RoutingPolicy(quality_cap=False, cost_model=cost_model))
+    fleet.connect("old", stable_id="machine", message=register_message(decode_tps=90.0))
+    fleet.beat("old", wire_slot(state="running", num_running=2, observed_decode_tps=10.0))
+    fleet.registry.disconnect("old", fleet.now, graceful=False)
+    record = fleet.registry.machines.get("machine")
+    assert record is not None
+    assert record.speeds["m"].decode == pytest.approx(17.8)
+    # A stranger of another kind, of whose rates nothing is known, says that it is as fast as that.
+    for name, family, decode in (("machine", "M3", 90.0), ("stranger", "M4", 17.8)):
+        hardware = Hardware(chip_family=family, chip_tier="Max", memory_gb=64)
+        message = register_message(hardware=hardware, decode_tps=decode, prefill_tps=500.0)
+        fleet.connect(name, stable_id=name, message=message)
+        fleet.beat(name, wire_slot(active_token_budget_max=9_000))
+    known, stranger = (fleet.registry.session(name) for name in ("machine", "stranger"))
+    assert known is not None
+    assert stranger is not None
+    assert known.entries["m"].cost == stranger.entries["m"].cost
+    assert known.entries["m"].output == stranger.entries["m"].output
 
 
 def test_observing_twice_counts_once() -> None:
@@ -89,9 +116,12 @@ def test_records_are_bounded_and_changes_are_handed_out_once() -> None:
         machines.succeeded(f"m{number}")
     assert len(machines) == MACHINES_MAX
     assert machines.get("m0") is None
-    batch = machines.changed(100)
+    batch = machines.take_changed(100)
     assert len(batch) == 100
-    machines.stored(batch)
-    assert machines.changed(1)[0].stable_id != batch[0].stable_id
+    machines.put_back(batch[:1])
+    rest = machines.take_changed(MACHINES_MAX)
+    assert len(rest) == MACHINES_MAX - 99
+    assert not {one.stable_id for one in rest} & {one.stable_id for one in batch[1:]}
+    assert machines.take_changed(1) == []
     machines.restore([MachineRecord(stable_id="late")])
     assert machines.get("late") is None

@@ -14,6 +14,7 @@ from native.pure import Spout
 from native.pure.splice import splice
 from protocol.failure import AttemptFailure, provider_disconnected, sanitise
 from protocol.messages.from_provider import InferenceComplete, InferenceError, Usage
+from protocol.messages.register import RegisterExtension
 from protocol.messages.wire import EncryptedPayload
 from protocol.sealing import ProviderKeyPair, WipeableKey, open_request
 from server.answer.writer import ConsumerGone

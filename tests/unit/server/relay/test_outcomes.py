@@ -80,6 +80,21 @@ def test_first_content_teaches_the_estimate_and_the_deadline(fleet: Fleet) -> No
     assert fleet.registry.demand.has_traffic(MODEL, fleet.now)
 
 
+@pytest.mark.parametrize("reason", ["request_exceeds_context", "request_exceeds_batch_token_budget"])
+def test_a_request_that_is_too_long_is_held_against_no_machine(fleet: Fleet, reason: str) -> None:
+    fleet.warm("a")
+    too_long = sanitise(
+        InferenceError(request_id="r", error="x", status_code=400, failure_code="capacity", error_reason=reason)
+    )
+    fail(fleet, too_long, times=20)
+    assert gate(fleet) is None
+    faults = fleet.registry.faults.pair("dev-a", MODEL, fleet.now)
+    assert (faults.ceiling, faults.capacity_cooldown) == (None, False)
+    assert fleet.registry.faults.events("dev-a") == ()
+    assert fleet.registry.demand.read(MODEL, fleet.now) == {}
+    reserve(fleet).release(fleet.now)
+
+
 def test_a_cold_pick_calibrates_nothing_and_is_a_shortage(fleet: Fleet) -> None:
     fleet.connect("a")
     fleet.beat("a", free_for_load=60.0)

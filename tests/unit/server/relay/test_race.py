@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from protocol.messages.from_provider import SystemMetrics
 from server.pool import FleetHedging
 from server.registry.request import SelfRoute
 from server.relay import Committed, FreeOfCharge, Outcome, Refused, SilentObserver
@@ -108,10 +109,11 @@ def arm(world: World) -> FleetHedging:
     return hedging
 
 
-def take(world: World, name: str, tokens: int) -> None:
-    """Let a machine report so many tokens of its budget as taken: the cheaper ones are chosen first."""
-    slot = wire_slot(active_token_budget_max=1_000_000, active_token_budget_used=tokens)
-    world.registry.heartbeat(name, heartbeat(slot), trio.current_time())
+def heat(world: World, name: str, state: str) -> None:
+    """Let an idle machine report that it is hot and short of memory: the cooler ones are chosen first."""
+    metrics = SystemMetrics(memory_pressure=1.0, thermal_state=state)
+    report = heartbeat(wire_slot(active_token_budget_max=1_000_000), system_metrics=metrics)
+    world.registry.heartbeat(name, report, trio.current_time())
 
 
 async def race(world: World, primary: Any, backup: Any, **changes: Any) -> tuple[FakeChannel, FakeChannel, Any, Any]:
@@ -119,8 +121,7 @@ async def race(world: World, primary: Any, backup: Any, **changes: Any) -> tuple
     arm(world)
     slow = world.provider("slow", primary)
     fast = world.provider("fast", backup)
-    # An idle machine that is busier on paper is the second choice.
-    take(world, "fast", 400_000)
+    heat(world, "fast", "nominal")
     outcome, consumer = await world.ask(world.job(**changes))
     return slow, fast, outcome, consumer
 
@@ -369,7 +370,7 @@ async def test_at_most_one_backup_for_a_request(autojump_clock: MockClock) -> No
     watcher, opened = hedged_world()
     async with opened as world:
         world.provider("third", late(0.1, "third"))
-        take(world, "third", 900_000)
+        heat(world, "third", "serious")
 
         async def fails_late(served: Served) -> None:
             await trio.sleep(3.1)

@@ -57,6 +57,15 @@ def test_the_latest_session_of_a_machine_decides() -> None:
     assert entitled_machines([replace(later, account_id=""), earlier]) == {}
 
 
+def test_whoever_shows_the_key_of_another_machine_takes_nothing_from_it() -> None:
+    studio = replace(STUDIO, order=1, provider_id="studio")
+    untrusted = replace(STUDIO, order=2, account_id="eve", is_public=False, provider_id="")
+    trusted = replace(STUDIO, order=3, account_id="eve", provider_id="other")
+    for machines in ([studio, untrusted], [studio, trusted], [trusted, untrusted, studio]):
+        assert entitled_machines(machines)["studio"].account_id == "ann"
+    assert entitled_machines([untrusted]) == {}
+
+
 def test_memory_is_believed_up_to_what_the_model_was_sold_with() -> None:
     assert believed_memory_gb("Mac13,1", 32) == 32
     assert believed_memory_gb("Mac13,1", 512) == 64

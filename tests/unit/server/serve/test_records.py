@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-
-import pytest
 
 from server.config import CoordinatorSettings, load_settings
 from server.link import LinkSettings
 from server.listener import ListenerLimits
 from server.registry import RoutingPolicy
 from server.relay import AttemptLimits, QueueBounds, RelayTimes
-from server.serve import CatalogUnusable, records
+from server.serve import records
 from server.trust import TrustPolicy
 
 
@@ -47,28 +44,6 @@ def test_changed_settings_arrive() -> None:
     assert records.relay_times(settings).first_content_base == 9
     assert records.queue_bounds(settings).chunks == 3
     assert records.attempt_limits(settings).attempts == 2
-
-
-def test_catalogue_is_optional(tmp_path: Path) -> None:
-    assert records.read_catalog(None) is None
-    file = tmp_path / "models.toml"
-    file.write_text('[[models]]\nid = "demo"\nweight_hash = "ab"\nsize_gb = 0.5\n')
-    entries = records.read_catalog(file)
-    assert entries is not None
-    assert [(entry.id, entry.weight_hash, entry.size_gb) for entry in entries] == [("demo", "ab", 0.5)]
-
-
-@pytest.mark.parametrize("text", ["models = 5", '[[models]]\nname = "x"', "not toml [", '[[model]]\nid = "x"'])
-def test_unusable_catalogue_names_the_file(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "models.toml"
-    file.write_text(text)
-    with pytest.raises(CatalogUnusable, match="DARKBLOOM_MODEL_CATALOG"):
-        records.read_catalog(file)
-
-
-def test_missing_catalogue_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(CatalogUnusable, match="nowhere"):
-        records.read_catalog(tmp_path / "nowhere.toml")
 
 
 def test_every_field_of_the_listener_that_operators_need_has_a_setting() -> None:

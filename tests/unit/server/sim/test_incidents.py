@@ -40,7 +40,7 @@ def test_a_fixed_cut_off_that_blames_machines_collapses(monkeypatch: pytest.Monk
     monkeypatch.setattr(FirstContentTimes, "missed", lambda *_args: True)
     scenario = build("cutoff", 1)
     stubborn = Manners(resend="at_once", tries=100_000, patience=15.0)
-    setup = structs.replace(scenario.setup, arrivals=scenario.setup.arrivals[:200], manners=lambda _job: stubborn)
+    setup = structs.replace(scenario.setup, manners=lambda _job: stubborn)
     report = make_report(simulate(setup, scenario.policy))
     assert report.perfect_share < 0.7
     assert report.eligible_share_least < 0.5
@@ -64,8 +64,8 @@ def test_what_was_learned_of_a_machine_follows_it_through_sleep_to_its_new_socke
     assert report.served_share >= 0.97
     # The faulty and the slow ones are not tried out anew, and the good ones are not made to pay for having slept.
     assert with_memory["faulty"] <= 0.6 * as_strangers["faulty"]
-    assert with_memory["slow"] < as_strangers["slow"]
-    assert with_memory["good"] >= 0.8 * as_strangers["good"]
+    assert with_memory["slow"] <= 0.6 * as_strangers["slow"]
+    assert with_memory["good"] >= 0.9 * as_strangers["good"]
 
 
 def first_minute_back(setup: Setup) -> tuple[Counter[str], Report]:

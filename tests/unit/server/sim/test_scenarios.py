@@ -53,8 +53,7 @@ def test_a_burst_is_ridden_out() -> None:
 
 
 def test_a_herd_is_spread_evenly_over_equal_machines() -> None:
-    # The first cost model sees reported work alone, so within such a second it prefers machines that have not reported.
-    done, report = run("herd", cost_model="v2")
+    done, report = run("herd")
     assert report.served_share == 1.0
     served = [provider.engine.served for provider in done.providers]
     assert max(served) - min(served) <= 2
@@ -114,7 +113,7 @@ def test_conversations_are_served() -> None:
 def test_the_thresholds_hold_for_other_seeds(seed: int) -> None:
     assert run("steady", seed)[1].perfect_share >= 0.88
     assert run("burst", seed)[1].served_share >= 0.6
-    assert run("cutoff", seed, cost_model="v2")[1].perfect_share >= 0.9
+    assert run("cutoff", seed)[1].perfect_share >= 0.9
 
 
 @pytest.mark.nightly

@@ -6,19 +6,24 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from server.store.address import Postgres
+from server.store.open import opened
 from server.store.postgres_store import PostgresStore
 from tests.testbed.needs import absent
 from tests.testbed.postgres_server import NoServer, PostgresServer, candidate_folders
-from tests.testbed.store import open_test_store, postgres_database
+from tests.testbed.store import postgres_database, ticking_clock
 
 
 @pytest.fixture
 async def postgres_store() -> AsyncGenerator[PostgresStore, None]:
-    """An empty store on PostgreSQL."""
+    """An empty store on PostgreSQL, opened as a coordinator does."""
     try:
-        async with open_test_store("postgres") as opened:
-            assert isinstance(opened, PostgresStore)
-            yield opened
+        async with (
+            postgres_database() as url,
+            opened(Postgres(url), wall_clock=ticking_clock()) as store,
+        ):
+            assert isinstance(store, PostgresStore)
+            yield store
     except NoServer as problem:
         absent(problem)
 

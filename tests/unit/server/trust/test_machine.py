@@ -150,6 +150,20 @@ def test_runtime_mismatch_neither_fails_nor_passes() -> None:
     assert statuses(challenged(made, FAIL)) == [("none", "untrusted", "challenge_failed")]
 
 
+def test_a_refused_token_is_told_with_every_status_and_costs_no_trust() -> None:
+    made = machine()
+    (told,) = made.registered("se_verified", (), "linked")
+    assert told.message.account == "linked"
+    before = made.state
+    effects = made.token_refused()
+    assert statuses(effects) == [("self_signed", "online", "se_verified")]
+    assert effects[0].message.account == "token_refused"
+    assert made.state == before
+    lost = made.untrust("sip_disabled")
+    assert lost[-1].message.account == "token_refused"
+    assert statuses(made.token_refused()) == [("none", "untrusted", "sip_disabled")]
+
+
 def test_a_nonce_is_used_once() -> None:
     made = machine()
     made.challenge(AttestationChallenge(nonce="n", timestamp="t"), 300)

@@ -17,6 +17,7 @@ from protocol.api.errors import ApiError
 USER = [{"role": "user", "content": "hello"}]
 PIXEL = base64.b64encode(b"\x89PNG").decode()
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+FORMAT = {"type": "json_schema", "schema": {}}
 CALLED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}]}
 
 
@@ -278,6 +279,11 @@ def test_numbers_keep_every_digit() -> None:
         ({"stop_sequences": "END"}, "stop_sequences"),
         ({"stop_sequences": ["a", 1]}, "stop_sequences[1]"),
         ({"stop_sequences": [""]}, "stop_sequences[0]"),
+        ({"tools": [TOOL], "tool_choice": {"type": "any"}, "stop_sequences": list("abcde")}, "stop_sequences"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "any"}, "output_config": {"format": FORMAT}},
+            "output_config.format",
+        ),
         ({"tools": {}}, "tools"),
         ({"tools": [{"name": f"f{n}"} for n in range(65)]}, "tools"),
         ({"tools": ["x"]}, "tools[0]"),

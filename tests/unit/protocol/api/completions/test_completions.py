@@ -94,12 +94,55 @@ def test_members_that_mean_off_are_accepted_and_not_forwarded() -> None:
         ({"temperature": 9}, "temperature"),
         ({"messages": [{"role": "user", "content": "x"}]}, "messages"),
         ({"tools": [{"type": "function"}]}, "tools"),
+        ({"raw": "yes"}, "raw"),
+        ({"raw": True, "prompt": ""}, "prompt"),
     ],
 )
 def test_refusals_name_the_member(members: dict[str, Any], param: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_completion_request(body(**members))
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_raw_prompt_reaches_the_provider_as_it_is() -> None:
+    prompt = 'Once "upon"\n a time \u00e9'
+    chat = parse_completion_request(body(prompt=[prompt], raw=True, max_tokens=7, stop="X"))
+    assert chat.raw_prompt
+    assert json.loads(chat.provider_body("b", 7)) == {
+        "model": "b",
+        "endpoint": "/v1/completions",
+        "prompt": prompt,
+        "max_tokens": 7,
+        "stop": ["X"],
+        "stream": False,
+    }
+    assert chat.prompt_tokens_estimate == len(prompt.encode()) // 4
+    assert len(prompt.encode()) <= chat.prompt_tokens_hold < len(prompt.encode()) + 100
+
+
+@pytest.mark.parametrize("members", [{}, {"raw": False}, {"raw": None}])
+def test_without_the_wish_the_chat_template_is_applied(members: dict[str, Any]) -> None:
+    chat = parse_completion_request(body(**members))
+    assert not chat.raw_prompt
+    assert not json.loads(chat.provider_body("b", 7)).keys() & {"endpoint", "prompt", "raw"}
+
+
+def continuation(text: str, finish: str | None = None) -> bytes:
+    """What a provider sends for a raw prompt."""
+    choices = [{"index": 0, "text": text, "finish_reason": finish}]
+    return b"data: " + json.dumps({"id": "x", "object": "text_completion", "choices": choices}).encode() + b"\n\n"
+
+
+def test_what_continues_a_raw_prompt_is_raised_like_a_reply() -> None:
+    texts = (continuation("Hel"), continuation("lo"), continuation("", "length"))
+    replies = (chunk({"content": "Hel"}), chunk({"content": "lo"}), chunk({}, "length"))
+    assert streamed(*texts) == streamed(*replies)
+    assert whole(*texts) == whole(*replies)
+    stream = COMPLETIONS.new_stream(facts())
+    (piece,) = stream.feed(continuation("Hel"))
+    assert stream.template is not None
+    assert stream.template.in_prefix + b"Hel" + stream.template.in_suffix == continuation("Hel").rstrip()
+    assert stream.template.out_prefix + b"Hel" + stream.template.out_suffix == piece.ready
 
 
 def test_bounds_come_before_the_prompt_and_after_the_model() -> None:

@@ -14,6 +14,11 @@ from protocol.api.responses import parse_responses_request
 from tests.unit.protocol.api.responses.asked import body, lowered
 
 IMAGE = "data:image/png;base64,AAAA"
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "x"}
+
+
+def of_image(url: str) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
 
 
 def refused(**members: Any) -> ApiError:
@@ -195,6 +200,21 @@ def test_other_members_pass_and_this_dialects_own_do_not() -> None:
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}]}, "input[0].arguments"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": 5}]}, "input[0].output"),
+        ({"input": [{"role": "user", "content": "x"}, OUTPUT]}, "input[1].call_id"),
+        ({"input": [OUTPUT, {"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].call_id"),
+        ({"input": [{"role": "user", "content": "x"}, {"role": "tool", "content": "x"}]}, "input[1].tool_call_id"),
+        ({"input": [{"role": "tool", "call_id": "c", "content": "x"}]}, "input[0].call_id"),
+        ({"input": [of_image("data:text/plain;base64,AAAA")]}, "input[0].content[0].image_url"),
+        ({"input": [of_image("data:image/png,AAAA")]}, "input[0].content[0].image_url"),
+        ({"tools": [{"type": "function", "name": "no spaces"}]}, "tools[0].name"),
+        (
+            {
+                "tools": [{"type": "function", "name": "f"}],
+                "tool_choice": "required",
+                "text": {"format": {"type": "json_object"}},
+            },
+            "text.format",
+        ),
         ({"instructions": 7}, "instructions"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": {"id": "c"}}, "conversation"),

@@ -18,6 +18,7 @@ from provider.engine.dialect import (
     make_reader,
     starts_in_thought,
 )
+from tests.testbed.needs import module
 
 THINK = Dialect(think=("<think>", "</think>"))
 DEEPSEEK = Dialect(think=("<think>", "</think>"), lone_close=True)
@@ -174,7 +175,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("parser", FAMILIES)
 def test_every_family_is_read(parser):
-    pytest.importorskip("mlx_lm")
+    module("mlx_lm")
     text, arguments = FAMILIES[parser]
     found = read(Dialect(parser=parser), [text], tools=TOOLS)
     assert [(part.name, json.loads(part.arguments)) for part in found] == [("get_weather", arguments)]

@@ -1,0 +1,27 @@
+"""What a bundle of the provider program holds, and what it must not; coordinator and provider check it alike.
+
+Source: trust rules, releases.
+"""
+
+import tarfile
+from pathlib import PurePosixPath
+from typing import Final
+
+ENTRY: Final = "bin/darkbloom"
+"""The program in the bundle; the hash of this very file is what machines show of themselves."""
+
+MAX_BUNDLE_BYTES: Final = 2 * 1024**3
+MAX_UNPACKED_BYTES: Final = 8 * 1024**3
+MAX_ENTRY_BYTES: Final = 512 * 1024**2
+MAX_ENTRIES: Final = 16_384
+
+
+def leaves_the_bundle(member: tarfile.TarInfo) -> bool:
+    """Whether unpacking a member would touch something outside of the bundle, or make a device."""
+    path = PurePosixPath(member.name)
+    return path.is_absolute() or ".." in path.parts or member.isdev()
+
+
+def bundle_name(platform: str) -> str:
+    """The file name under which the bundle of a platform is published."""
+    return f"darkbloom-bundle-{platform}.tar.gz"

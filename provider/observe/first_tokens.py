@@ -1,0 +1,35 @@
+"""How long requests of a like size waited for their first delta here, for forecasts."""
+
+from collections import deque
+from typing import Final
+
+MAX_SAMPLES: Final = 64
+MAX_MODELS: Final = 16
+LIKE: Final = 2
+"""Prompts are alike when neither is more than twice as long as the other."""
+
+STEP: Final = 512
+"""Prompts below this are alike, however short they are; probes round up to it."""
+
+
+class FirstTokenTimes:
+    """The newest samples of each model, those of models that were not used for the longest time dropped."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, deque[tuple[int, float]]] = {}
+
+    def note(self, model: str, prompt_tokens: int, seconds: float) -> None:
+        """A request of a resident model gave its first delta."""
+        samples = self._samples.pop(model, None) or deque(maxlen=MAX_SAMPLES)
+        samples.append((prompt_tokens, seconds))
+        self._samples[model] = samples
+        if len(self._samples) > MAX_MODELS:
+            del self._samples[next(iter(self._samples))]
+
+    def like(self, model: str, prompt_tokens: int) -> tuple[float, ...]:
+        """Give the seconds of requests like this one, the shortest first."""
+        wanted = max(STEP, prompt_tokens)
+        samples = self._samples.get(model, ())
+        return tuple(
+            sorted(seconds for tokens, seconds in samples if wanted <= LIKE * max(STEP, tokens) <= LIKE * LIKE * wanted)
+        )

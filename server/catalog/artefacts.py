@@ -1,0 +1,158 @@
+"""The bundle of a release where machines will download it: fetched whole, its hash compared, its files looked at.
+
+Invariant: nothing of a bundle is opened before its hash was right, and nothing of it is ever unpacked to the disk.
+Source: trust rules, registering a release.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Final
+
+import httpx
+import trio
+import trio.from_thread
+import trio.to_thread
+
+from protocol.release_bundle import (
+    ENTRY,
+    MAX_BUNDLE_BYTES,
+    MAX_ENTRIES,
+    MAX_ENTRY_BYTES,
+    MAX_UNPACKED_BYTES,
+    bundle_name,
+    leaves_the_bundle,
+)
+
+if TYPE_CHECKING:
+    from server.catalog.release_rows import Release
+
+CHECK_SECONDS: Final = 120.0
+"""For the download and the look at the files together."""
+
+AT_ONCE: Final = 2
+CONNECT_SECONDS: Final = 30.0
+_PIECE: Final = 1024 * 1024
+_MAX_HEADER: Final = 1024 * 1024
+"""How much of an archive may be read at once for the name of a file."""
+
+_ROOT: Final = "/bundle"
+"""A folder that is not there, for the rules of links: nothing is written."""
+
+
+class ArtefactRefused(ValueError):
+    """The bundle is not there, or not what the release says; the text says what is wrong."""
+
+
+class Artefacts:
+    """Bundles below one base URL; redirects are not followed, every reading is bounded."""
+
+    def __init__(self, base_url: str, *, check_seconds: float = CHECK_SECONDS) -> None:
+        self._base = base_url.rstrip("/")
+        self._seconds = check_seconds
+        self._slots = trio.CapacityLimiter(AT_ONCE)
+
+    def places(self, release: Release) -> tuple[str, str]:
+        """Where the bundle of a release may lie: under its version, or under its hash below that."""
+        folder, name = f"{self._base}/releases/v{release.version}", bundle_name(release.platform)
+        return f"{folder}/{name}", f"{folder}/artifacts/{release.bundle_hash}/{name}"
+
+    async def check(self, release: Release) -> None:
+        """Fetch the bundle and compare both hashes; raises ArtefactRefused. At most two are looked at, others wait."""
+        if release.url not in self.places(release):
+            raise ArtefactRefused(f"url must be {self.places(release)[0]}, which is where machines look.")
+        with trio.move_on_after(self._seconds) as scope:
+            async with self._slots:
+                with tempfile.TemporaryFile() as file:
+                    if await _fetch(release.url, file) != release.bundle_hash:
+                        raise _failed("the bundle at the download server does not have this bundle_hash")
+                    # The thread is awaited even when the caller leaves: it looks up between files.
+                    found = await trio.to_thread.run_sync(entry_hash, file, trio.from_thread.check_cancelled)
+            if found != release.binary_hash:
+                raise _failed(f"{ENTRY} in the bundle does not have this binary_hash")
+        if scope.cancelled_caught:
+            raise _failed(f"it took more than {self._seconds:g} seconds; try again")
+
+
+async def _fetch(url: str, file: IO[bytes]) -> str:
+    """Write what lies at a URL to a file, and give its SHA-256; raises ArtefactRefused."""
+    digest, done = hashlib.sha256(), 0
+    try:
+        async with (
+            httpx.AsyncClient(
+                timeout=CONNECT_SECONDS, follow_redirects=False, headers={"Accept-Encoding": "identity"}
+            ) as client,
+            client.stream("GET", url) as answer,
+        ):
+            if answer.status_code != 200:
+                raise _failed(f"the download server answers {answer.status_code}; upload the bundle first")
+            async for piece in answer.aiter_raw(_PIECE):
+                done += len(piece)
+                if done > MAX_BUNDLE_BYTES:
+                    raise _failed("the bundle is larger than 2 GiB")
+                digest.update(piece)
+                await trio.to_thread.run_sync(file.write, piece)
+    except httpx.HTTPError as error:
+        raise _failed(f"the bundle cannot be fetched ({type(error).__name__})") from None
+    return digest.hexdigest()
+
+
+def entry_hash(file: IO[bytes], look_up: Callable[[], None] = lambda: None) -> str:
+    """Give the SHA-256 of the program in an archive; blocks. Raises ArtefactRefused for an archive against the rules.
+
+    `look_up` is called between files, and raises when the caller has left.
+    """
+    file.seek(0)
+    try:
+        # Not the streaming form of the library, which would take names of any length into memory.
+        with _Bounded(fileobj=file, mode="rb") as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
+            return _walked(tar, look_up)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+        if isinstance(error, ArtefactRefused):
+            raise
+        raise _failed(f"the bundle is no archive that can be unpacked ({type(error).__name__})") from None
+
+
+def _walked(tar: tarfile.TarFile, look_up: Callable[[], None]) -> str:
+    found, unpacked = "", 0
+    for number, member in enumerate(tar, 1):
+        look_up()
+        unpacked += max(0, member.size)
+        if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
+            raise _failed("the bundle holds too many files, or too much")
+        if leaves_the_bundle(member):
+            raise _failed("the bundle holds a file outside of itself")
+        tarfile.data_filter(member, _ROOT)
+        if PurePosixPath(member.name) != PurePosixPath(ENTRY):
+            continue
+        if found or not member.isreg() or member.size > MAX_ENTRY_BYTES:
+            raise _failed(f"the bundle must hold one ordinary file {ENTRY} of at most 512 MiB")
+        content = tar.extractfile(member)
+        assert content is not None, "an ordinary file has content"
+        digest = hashlib.sha256()
+        while piece := content.read(_PIECE):
+            look_up()
+            digest.update(piece)
+        found = digest.hexdigest()
+    if not found:
+        raise _failed(f"the bundle holds no {ENTRY}")
+    return found
+
+
+class _Bounded(gzip.GzipFile):
+    """The plain bytes of an archive, of which nobody reads more than a megabyte at once."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MAX_HEADER:
+            raise _failed("a file of the bundle has a name of impossible length")
+        return super().read(size)
+
+
+def _failed(what: str) -> ArtefactRefused:
+    return ArtefactRefused(f"release artifact verification failed: {what}.")
