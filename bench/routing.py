@@ -2,7 +2,8 @@
 
 A decision is one call that picks a provider out of all that offer the model (gates, cost, fair choice), reserves it and
 brings the index up to date. Ten kinds of machines, their measured rates scattered, four in ten busy; the requests
-have many sizes. `decision_us_10000_full` is the same where 99 of 100 have no room for the request.
+have many sizes. `decision_us_10000_full` is the same where 99 of 100 have no room for the request; `…_v1` the same by
+the first cost model.
 `heartbeat_us` goes from the bytes of a frame to the updated index: load and memory of the machine changed, and where it
 is busy its requests and rates too. `heartbeat_changed_us` is one of a machine of which everything changed, the load
 included. `cpu_share_2000` is the share of one core that 2,000 providers with a heartbeat each 5 s and 50 requests a
@@ -245,6 +246,16 @@ def _loop_ns() -> float:
     return statistics.median(spent)
 
 
+def _first_model_us(size: int, rounds: int, *, full: float) -> float:
+    """The same decisions by cost v1."""
+    fleet = Bench(size, full=full, cost_model="v1")
+    gc.collect()
+    gc.freeze()
+    spent = fleet.decision_us(rounds)
+    gc.unfreeze()
+    return spent
+
+
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Measure all sizes."""
     rounds = 300 if quick else 4_000
@@ -270,9 +281,12 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         gc.unfreeze()
         if size == 1_260:
             figures["decision_us_1260"] = row["decision_us"]
+            figures["decision_us_1260_v1"] = _first_model_us(size, rounds, full=0.0)
         if size == largest:
             figures["decision_us_10000"] = row["decision_us"]
+            figures["decision_us_10000_v1"] = _first_model_us(size, rounds, full=0.0)
             figures["decision_us_10000_full"] = row["full_us"]
+            figures["decision_us_10000_full_v1"] = _first_model_us(size, rounds, full=0.99)
             figures["heartbeat_us"] = row["heartbeat_us"]
             figures["heartbeat_changed_us"] = row["heartbeat_changed_us"]
     crowd = Bench(2_000)

@@ -5,7 +5,7 @@ A refusal in the history is what the assistant said, so it reaches the model as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.errors import ApiError, invalid_request
@@ -33,7 +33,7 @@ def check_contents(messages: Sequence[object]) -> bool:
     """
     to_lower = False
     for index, message in enumerate(messages):
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             continue
         if message.get(_REFUSAL):
             _check_text(message[_REFUSAL], f"messages[{index}].{_REFUSAL}")

@@ -48,6 +48,30 @@ class Delta(NamedTuple):
         return size + sum(len(call.name.encode()) + len(call.arguments.encode()) for call in self.calls)
 
 
+class ReadingAssembler:
+    """What all assemblers say that read deltas; see Assembler."""
+
+    def __init__(self, reader: DeltaReader) -> None:
+        self._reader = reader
+        self.deltas = 0
+        self.text_bytes = 0
+
+    @property
+    def dropped_events(self) -> int:
+        """Events that were no chunks."""
+        return self._reader.dropped_events
+
+    @property
+    def dropped_calls(self) -> int:
+        """Tool calls beyond the bound of one answer."""
+        return self._reader.dropped_calls
+
+    @property
+    def ended(self) -> bool:
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
+        return self._reader.ended
+
+
 class DeltaReader:
     """State of one answer. `job_hex` makes ids for calls that came without one."""
 

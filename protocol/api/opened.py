@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import msgspec
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors and shells put it in front; a parser may ignore it (RFC 8259, section 8.1)."""
 
 
 class OpenedBody(NamedTuple):
@@ -30,7 +32,7 @@ def open_body(body: bytes, *, check_model: Callable[[str], None] | None, limit_b
     """
     if len(body) > limit_bytes:
         raise payload_too_large(limit_bytes)
-    fields = split_object(body)
+    fields = split_object(body.removeprefix(_BYTE_ORDER_MARK))
     values = {name: decode_exact(raw) for name, raw in fields.items()}
     model = values.get("model")
     if not isinstance(model, str) or not model.strip():

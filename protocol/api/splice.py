@@ -48,17 +48,12 @@ def plain_text(choice: WireChoice) -> str | None:
     return delta.content or None
 
 
-def derive_template(plaintext: bytes, out_prefix: bytes, out_suffix: bytes) -> SpliceTemplate | None:
+def _locate(plaintext: bytes, content: str, out_prefix: bytes, out_suffix: bytes) -> SpliceTemplate | None:
     """The template of a plain content chunk, or None when its text cannot be located with certainty.
 
     `out_prefix` and `out_suffix` surround the JSON string body in the output. The verdict is tested, not inferred: each
     candidate place is filled with another text and the chunk is read again.
     """
-    content = plain_content(plaintext)
-    return None if content is None else _locate(plaintext, content, out_prefix, out_suffix)
-
-
-def _locate(plaintext: bytes, content: str, out_prefix: bytes, out_suffix: bytes) -> SpliceTemplate | None:
     trimmed = plaintext.rstrip(b"\r\n")
     body = _body(content)
     quoted = b'"' + body + b'"'

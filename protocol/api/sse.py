@@ -68,11 +68,6 @@ def is_done(text: bytes) -> bool:
     return text.startswith(_DONE_LINE) and not text[len(_DONE_LINE) :].strip(b"\r\n")
 
 
-def encode_event(payload: bytes) -> bytes:
-    """One unnamed event around `payload`, which is JSON on a single line."""
-    return b"data: " + payload + b"\n\n"
-
-
 def encode_json_event(value: object) -> bytes:
     """One unnamed event around the compact JSON of `value`; `<`, `>` and `&` stay as they are."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"

@@ -9,7 +9,15 @@ from protocol.messages.attest import (
     LoadModelStatus,
     PrefetchModelStatus,
 )
-from protocol.messages.heartbeat import BackendCapacity, CapacityQuote, Heartbeat, Slot, Stats, SystemMetrics
+from protocol.messages.heartbeat import (
+    BackendCapacity,
+    CapacityQuote,
+    CapacityTelemetry,
+    Heartbeat,
+    Slot,
+    Stats,
+    SystemMetrics,
+)
 from protocol.messages.inference import (
     CompleteExtension,
     InferenceAccepted,
@@ -68,6 +76,7 @@ __all__ = [
     "AttestationResponse",
     "BackendCapacity",
     "CapacityQuote",
+    "CapacityTelemetry",
     "CodeAttestationResponse",
     "CompleteExtension",
     "CpuCores",

@@ -1,10 +1,12 @@
 """`heartbeat` and `capacity_quote`: liveness, counters and free capacity of a provider."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
 from protocol.messages.wire import Int, Message, Wire, written_empty
+
+Scalar: TypeAlias = bool | Int | float | str | None
 
 
 class Stats(Wire, frozen=True, kw_only=True):
@@ -66,11 +68,21 @@ class Slot(Wire, frozen=True, kw_only=True):
     kv_backend_fallback_reason: str | None = None
 
 
-class BackendCapacity(Wire, frozen=True, kw_only=True):
-    """Capacity of the machine in GiB; `free_for_load_gb` 0 means no load possible, None means not reported.
+class CapacityTelemetry(Wire, frozen=True, kw_only=True):
+    """What is only measured, nothing is decided by it; kinds of providers write the same member in different types.
 
-    `telemetry` is for measurement only; its members differ from one kind of provider to the next.
+    Ours: `memory_pressure_level` is `none`, `warning` or `critical`; `in_admission` counts requests without a row,
+    `inflight_tasks` those that hold their model.
     """
+
+    low_power_mode: Scalar = None
+    memory_pressure_level: Scalar = None
+    in_admission: Scalar = None
+    inflight_tasks: Scalar = None
+
+
+class BackendCapacity(Wire, frozen=True, kw_only=True):
+    """Capacity of the machine in GiB; `free_for_load_gb` 0 means no load possible, None means not reported."""
 
     slots: tuple[Slot, ...] = msgspec.field(default_factory=written_empty)
     gpu_memory_active_gb: float = msgspec.field(default_factory=float)
@@ -79,7 +91,7 @@ class BackendCapacity(Wire, frozen=True, kw_only=True):
     total_memory_gb: float = msgspec.field(default_factory=float)
     free_for_load_gb: float | None = None
     capacity_seq: Int = 0
-    telemetry: dict[str, object] | None = None
+    telemetry: CapacityTelemetry | None = None
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from provider.config import ProviderSettings
 
 coordinator_option = click.option(
-    "--coordinator", metavar="URL", help="For example https://HOST, instead of DARKBLOOM_COORDINATOR_URL."
+    "--coordinator", metavar="URL", help="For example https://HOST, instead of the configured one."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of sentences.")
 

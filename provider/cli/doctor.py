@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import FAILURE, OK
 from provider.cli.session import json_option, print_json, session
@@ -23,7 +24,7 @@ _MARKS = {"pass": ("✓", "[PASS]", "green"), "warn": ("!", "[WARN]", "yellow"),
     name="doctor", epilog=examples("darkbloom doctor", "darkbloom doctor --strict --json", "darkbloom doctor --support")
 )
 @click.option("--strict", is_flag=True, help="End with 1 on a warning too.")
-@click.option("--coordinator", metavar="URL", help="Ask this coordinator instead of the configured one.")
+@coordinator_option
 @click.option("--support", is_flag=True, help="Add what a person who helps you wants to know; no secrets.")
 @json_option
 def command(strict: bool, coordinator: str | None, support: bool, as_json: bool) -> int:

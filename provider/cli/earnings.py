@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 from provider.cli.session import configured, json_option, print_json
@@ -20,7 +21,7 @@ SHOWN = 10
 
 @click.command(name="earnings", epilog=examples("darkbloom earnings", "darkbloom earnings --json --limit 100"))
 @click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Rows to ask for.")
-@click.option("--coordinator", metavar="URL", help="Ask this coordinator instead of the configured one.")
+@coordinator_option
 @json_option
 def command(limit: int, coordinator: str | None, as_json: bool) -> int:
     """Show what the account of this machine has earned; amounts are in US dollars."""

@@ -1,7 +1,9 @@
 """`darkbloom login`: link this machine to an account, after a person has approved its code."""
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,14 +12,17 @@ from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from provider.account import CoordinatorDoor, Linked, TokenFile, UserCode
     from provider.config import ProviderSettings
 
 
 @click.command(name="login", epilog=examples("darkbloom login --coordinator https://HOST"))
 @coordinator_option
+@click.option("--no-open", is_flag=True, help="Open no browser; where a terminal has none, none is opened anyway.")
 @json_option
-def command(coordinator: str | None, as_json: bool) -> int:
+def command(coordinator: str | None, no_open: bool, as_json: bool) -> int:
     """Link this machine to your account: shows a code and where to approve it, and waits until you did.
 
     The token is kept in the file auth_token of the provider's home, for you alone. A provider that runs already
@@ -36,7 +41,8 @@ def command(coordinator: str | None, as_json: bool) -> int:
         file.make_room()
     except TokenFileRefused as refused:
         raise CommandFailed(str(refused)) from None
-    linked = trio.run(_log_in, base, file, as_json)
+    show = _show_json if as_json else _show_sentences if no_open else _show_and_open
+    linked = trio.run(_log_in, base, file, show)
     told = _tell_daemon(settings)
     if as_json:
         print_json({"status": "linked", "account_id": linked.account_id, "token_file": file.path})
@@ -57,7 +63,7 @@ def _tell_daemon(settings: "ProviderSettings") -> bool:
         return False
 
 
-async def _log_in(base: str, file: "TokenFile", as_json: bool) -> "Linked":
+async def _log_in(base: str, file: "TokenFile", show: "Callable[[UserCode], None]") -> "Linked":
     import trio
 
     from provider.account import CoordinatorDoor, LoginFailed, MachineToken, TokenFileExists, log_in
@@ -66,9 +72,7 @@ async def _log_in(base: str, file: "TokenFile", as_json: bool) -> "Linked":
     chip = await trio.to_thread.run_sync(chip_label)
     async with CoordinatorDoor.open(base) as door:
         try:
-            linked = await log_in(
-                door, client_label=host_label(), chip=chip, show=_show_json if as_json else _show_sentences
-            )
+            linked = await log_in(door, client_label=host_label(), chip=chip, show=show)
         except LoginFailed as failed:
             raise CommandFailed(str(failed), fix="darkbloom login") from None
         try:
@@ -104,6 +108,19 @@ def _show_sentences(code: "UserCode") -> None:
     if code.verification_uri_complete:
         click.echo(f"Or open: {code.verification_uri_complete}")
     click.echo(f"Waiting for {code.expires_in_seconds / 60:.0f} minutes at most; Ctrl-C gives up.")
+
+
+def _show_and_open(code: "UserCode") -> None:
+    """Show the code, and its page in the browser of a person who sits at this machine."""
+    import webbrowser
+
+    from provider.config.terminal import has_desktop
+
+    _show_sentences(code)
+    page = code.verification_uri_complete or code.verification_uri
+    if sys.stdout.isatty() and has_desktop() and urlsplit(page).scheme in ("http", "https"):
+        with suppress(webbrowser.Error):
+            webbrowser.open(page)
 
 
 def _show_json(code: "UserCode") -> None:

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import OK
-from provider.cli.models_shared import ask_catalogue, coordinator_option, count_text, open_cache, size_text
+from provider.cli.models_shared import ask_catalogue, count_text, open_cache, size_text
 from provider.cli.models_table import print_table
 from provider.cli.session import json_option, print_json
 

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import INTERRUPTED, OK, CommandFailed
-from provider.cli.models_shared import ask_catalogue, coordinator_option, find_entry, open_cache, size_text
+from provider.cli.models_shared import ask_catalogue, find_entry, open_cache, size_text
 from provider.cli.session import print_json
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
-from provider.cli.models_shared import ask_catalogue, coordinator_option, open_cache, size_text
+from provider.cli.models_shared import ask_catalogue, open_cache, size_text
 from provider.cli.session import json_option, print_json
 
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
 from provider.cli.exits import CommandFailed
 from provider.cli.session import configured
 from provider.cli.upstream import base_of
@@ -22,10 +20,6 @@ T = TypeVar("T")
 
 ORDER_SECONDS = 900.0
 """How long a running provider may take to load or unload a model."""
-
-coordinator_option = click.option(
-    "--coordinator", metavar="URL", help="For example https://HOST, instead of DARKBLOOM_COORDINATOR_URL."
-)
 
 
 def open_cache(coordinator: str | None = None) -> "tuple[Configuration, HubCache]":

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import FAILURE, OK, CommandFailed
-from provider.cli.models_shared import ask_catalogue, coordinator_option, find_local, open_cache
+from provider.cli.models_shared import ask_catalogue, find_local, open_cache
 from provider.cli.session import json_option, print_json
 
 if TYPE_CHECKING:

@@ -7,19 +7,14 @@ import click
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 from provider.cli.home import open_home
+from provider.cli.serving_options import drain_option
 
 if TYPE_CHECKING:
     from provider.service.life import Home
 
 
 @click.command(name="restart", epilog=examples("darkbloom restart", "darkbloom restart --timeout 60 --force"))
-@click.option(
-    "--timeout",
-    type=click.IntRange(0, 3600),
-    default=600,
-    show_default=True,
-    help="Seconds to wait for running requests.",
-)
+@drain_option
 @click.option(
     "--startup-timeout",
     type=click.IntRange(1, 3600),

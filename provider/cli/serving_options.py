@@ -1,4 +1,4 @@
-"""The options that `start`, `serve` and `local` share, and the settings that they stand for."""
+"""The options that commands about a serving machine share, and the settings that they stand for."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -35,6 +35,13 @@ bind_option = click.option("--bind", metavar="ADDRESS", help="Address of the loc
 auth_option = click.option("--no-auth", is_flag=True, help="Let the local server ask for no token.")
 parent_option = click.option(
     "--stop-with-parent", is_flag=True, help="Stop in order when standard input ends.", hidden=True
+)
+drain_option = click.option(
+    "--timeout",
+    type=click.IntRange(0, 3600),
+    default=600,
+    show_default=True,
+    help="Seconds to wait for running requests.",
 )
 
 

@@ -7,6 +7,7 @@ import click
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 from provider.cli.home import open_home
+from provider.cli.serving_options import drain_option
 from provider.cli.session import json_option, print_json
 
 if TYPE_CHECKING:
@@ -14,13 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="stop", epilog=examples("darkbloom stop", "darkbloom stop --force", "darkbloom stop --uninstall"))
-@click.option(
-    "--timeout",
-    type=click.IntRange(0, 3600),
-    default=600,
-    show_default=True,
-    help="Seconds to wait for running requests.",
-)
+@drain_option
 @click.option("--force", is_flag=True, help="End running requests early.")
 @click.option("--uninstall", is_flag=True, help="Remove the background service too.")
 @json_option

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.exits import OK, CommandFailed
 from provider.cli.home import open_home
+from provider.cli.serving_options import drain_option
 from provider.cli.session import json_option, print_json
 from provider.cli.upstream import base_of
 
@@ -19,16 +21,10 @@ if TYPE_CHECKING:
 
 @click.command(name="update", epilog=examples("darkbloom update --check-only", "darkbloom update"))
 @click.option("--check-only", is_flag=True, help="Say what there is, and install nothing.")
-@click.option(
-    "--timeout",
-    type=click.IntRange(0, 3600),
-    default=600,
-    show_default=True,
-    help="Seconds to wait for running requests.",
-)
+@drain_option
 @click.option("--force", is_flag=True, help="Install an older version too.")
 @click.option("--override-quarantine", is_flag=True, help="Try a version again that was put aside.")
-@click.option("--coordinator", metavar="URL", help="Ask this coordinator instead of the configured one.")
+@coordinator_option
 @json_option
 def command(
     check_only: bool, timeout: int, force: bool, override_quarantine: bool, coordinator: str | None, as_json: bool

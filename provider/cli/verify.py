@@ -2,12 +2,13 @@
 
 import click
 
+from provider.cli.account import coordinator_option
 from provider.cli.examples import examples
 from provider.cli.session import json_option
 
 
 @click.command(name="verify", epilog=examples("darkbloom verify", "darkbloom verify --json"))
-@click.option("--coordinator", metavar="URL", help="Ask this coordinator instead of the configured one.")
+@coordinator_option
 @json_option
 def command(coordinator: str | None, as_json: bool) -> int:
     """Run all checks of `doctor`; ends with 1 on a warning too."""

@@ -1,9 +1,12 @@
-"""The gauges of the metrics, filled from one snapshot when somebody reads them."""
+"""Figures of this moment for whoever reads them: the gauges of the metrics, the telemetry of heartbeats."""
 
+from protocol.messages.from_provider import CapacityTelemetry
 from provider.daemon.control import DaemonControl
 from provider.daemon.parts import Parts
+from provider.daemon.reports import build_telemetry
 from provider.engine import Health
 from provider.observe.metrics import ProviderMetrics
+from provider.requests import RequestDesk
 
 
 def fill_gauges(metrics: ProviderMetrics, parts: Parts, control: DaemonControl) -> None:
@@ -26,3 +29,14 @@ def fill_gauges(metrics: ProviderMetrics, parts: Parts, control: DaemonControl) 
         metrics.set_gauge("model_load_seconds", slot.load_time_ms / 1000, slot.model)
         if slot.decode_tps is not None:
             metrics.set_gauge("decode_tokens_per_second", slot.decode_tps, slot.model)
+
+
+def measure_telemetry(parts: Parts, desk: RequestDesk) -> CapacityTelemetry:
+    """Say how the machine is, and where its requests are."""
+    return build_telemetry(
+        pressure=parts.upkeep.pressure,
+        low_power=parts.upkeep.low_power,
+        received=desk.live,
+        in_engine=sum(slot.running for slot in parts.engine.snapshot().slots),
+        admitted=desk.in_flight,
+    )

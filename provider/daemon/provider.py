@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from protocol.identity import Posture, Signer, build_attestation, build_challeng
 from protocol.messages.from_provider import (
     AttestationResponse,
     CapacityQuote,
+    CapacityTelemetry,
     Hardware,
     Heartbeat,
     ModelEntry,
@@ -91,7 +92,7 @@ class Provider:
         auth_token: Callable[[], str],
         meter: RequestMeter,
         is_private: bool = False,
-        telemetry: Callable[[], Mapping[str, object]],
+        telemetry: Callable[[], CapacityTelemetry],
         idle_unload_minutes: float,
         keeps_prefixes: bool,
         clock: Callable[[], float] = time.monotonic,

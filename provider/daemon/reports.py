@@ -1,10 +1,17 @@
 """The heartbeat as a pure function of one measurement of engine, memory and machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from protocol.messages.from_provider import BackendCapacity, Heartbeat, Slot, Stats, SystemMetrics
+from protocol.messages.from_provider import (
+    BackendCapacity,
+    CapacityTelemetry,
+    Heartbeat,
+    Slot,
+    Stats,
+    SystemMetrics,
+)
 from provider.memory.capacity import Capacity, SlotCapacity
 from provider.memory.pressure import Pressure
 
@@ -19,7 +26,7 @@ def build_heartbeat(
     is_draining: bool,
     stats: Stats,
     metrics: SystemMetrics,
-    telemetry: Mapping[str, object] | None = None,
+    telemetry: CapacityTelemetry | None = None,
     idle_unload_minutes: float | None = None,
 ) -> Heartbeat:
     """Write one heartbeat; a model that is being loaded has a slot in state `reloading`.
@@ -47,7 +54,7 @@ def build_heartbeat(
             total_memory_gb=capacity.total_memory_gb,
             free_for_load_gb=capacity.free_for_load_gb,
             capacity_seq=capacity_seq,
-            telemetry=None if telemetry is None else dict(telemetry),
+            telemetry=telemetry,
         ),
         idle_unload_mins=idle_unload_minutes,
     )
@@ -55,17 +62,17 @@ def build_heartbeat(
 
 def build_telemetry(
     *, pressure: Pressure, low_power: bool | None, received: int, in_engine: int, admitted: int
-) -> dict[str, object]:
+) -> CapacityTelemetry:
     """Write what is measured about the machine and its requests besides the capacity.
 
     `received` requests have no terminal yet, `admitted` of them hold their model, `in_engine` of them have a row.
     """
-    told: dict[str, object] = {
-        "memory_pressure_level": pressure.name.lower(),
-        "in_admission": max(0, received - in_engine),
-        "inflight_tasks": admitted,
-    }
-    return told if low_power is None else {"low_power_mode": low_power, **told}
+    return CapacityTelemetry(
+        low_power_mode=low_power,
+        memory_pressure_level=pressure.name.lower(),
+        in_admission=max(0, received - in_engine),
+        inflight_tasks=admitted,
+    )
 
 
 def _slot(slot: SlotCapacity) -> Slot:

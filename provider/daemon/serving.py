@@ -23,7 +23,7 @@ from provider.daemon.confinement import confine_daemon
 from provider.daemon.control import DaemonControl
 from provider.daemon.control_desk import ControlDesk
 from provider.daemon.doorman import Doorman
-from provider.daemon.gauges import fill_gauges
+from provider.daemon.gauges import fill_gauges, measure_telemetry
 from provider.daemon.interpreter import settle_heap
 from provider.daemon.journal import note_loaded
 from provider.daemon.leave import drain
@@ -36,13 +36,13 @@ from provider.daemon.prefetching import CatalogFetch, Prefetcher
 from provider.daemon.preload import preload
 from provider.daemon.provider import Provider
 from provider.daemon.reporter import Sources, StateReporter
-from provider.daemon.reports import build_telemetry
 from provider.daemon.shelf import DaemonShelf
 from provider.daemon.signals import obey_signals
 from provider.daemon.start import DaemonRefused, timing_of
 from provider.daemon.stock import Stock
 from provider.daemon.supervised import supervised
 from provider.daemon.telling import Telling
+from provider.daemon.updating import updates_of
 from provider.engine import Engine, Health
 from provider.hardening.secret_memory import lock_secret
 from provider.host import MetricsSampler
@@ -57,8 +57,7 @@ from provider.observe.throughput import Throughput
 from provider.requests import RequestCounters, RequestDesk, RequestServices
 from provider.schedule.keeper import ScheduleKeeper
 from provider.service.notify import Notifier, keep_alive
-from provider.update.auto import EXIT_FOR_RESTART, AutoUpdate
-from provider.update.place import find_installation
+from provider.update.auto import EXIT_FOR_RESTART
 from provider.version import installed_version
 
 log = logging.getLogger(__name__)
@@ -145,7 +144,9 @@ class Serving:
             settle_heap()
             self._provider.note_hardening(confine_daemon(self._provider.hardening, parts.settings))
         self._start_link()
-        self._start_updates()
+        updates = updates_of(parts, control.restart)
+        if updates is not None:
+            nursery.start_soon(supervised, "updates", updates.run)
         self._reporter.note("serving")
         self._notifier.ready()
         alive = partial(keep_alive, self._notifier, watchdog_seconds(), self._is_engine_good)
@@ -162,27 +163,6 @@ class Serving:
         await trio.to_thread.run_sync(note_loaded, self._loaded_file, resident)
         await self._reporter.last_word()
         return EXIT_FOR_RESTART if self._control.wants_restart and code == 0 else code
-
-    def _start_updates(self) -> None:
-        """Update only what a service starts again, and only what lies in a bundle."""
-        parts = self._parts
-        installation = find_installation()
-        if installation is None or parts.address is None:
-            return
-        if not (parts.options.is_service and parts.settings.auto_update):
-            return
-        updates = AutoUpdate(
-            installation=installation,
-            base_url=door_address(parts.address),
-            platform=parts.facts.platform,
-            version=parts.facts.version,
-            home=parts.places.home,
-            state_file=parts.places.update_file,
-            jitter=parts.settings.update_jitter,
-            keys=parts.settings.update_keys,
-            restart=self._control.restart,
-        )
-        self._nursery.start_soon(supervised, "updates", updates.run)
 
     def _start_prefetcher(self, stock: Stock) -> None:
         parts = self._parts
@@ -282,21 +262,11 @@ class Serving:
             auth_token=self._read_token,
             meter=self._meter,
             is_private=parts.settings.private_only,
-            telemetry=self._measure_telemetry,
+            telemetry=partial(measure_telemetry, parts, self._desk),
             idle_unload_minutes=parts.settings.idle_timeout / 60,
             keeps_prefixes=parts.settings.prefix_cache,
             clock=parts.seams.clock,
             wall_clock=parts.seams.wall_clock,
-        )
-
-    def _measure_telemetry(self) -> dict[str, object]:
-        parts, desk = self._parts, self._desk
-        return build_telemetry(
-            pressure=parts.upkeep.pressure,
-            low_power=parts.upkeep.low_power,
-            received=desk.live,
-            in_engine=sum(slot.running for slot in parts.engine.snapshot().slots),
-            admitted=desk.in_flight,
         )
 
     def _read_token(self) -> str:

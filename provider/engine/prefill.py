@@ -8,8 +8,8 @@ all generators that process one share those seconds.
 from dataclasses import dataclass
 from typing import Final
 
-FIRST_CHUNK: Final = 512
-"""Tokens of the first chunk ever, when nothing waits for it."""
+FIRST_CHUNK: Final = 64
+"""Tokens of the first chunk ever, when nothing waits for it: few enough that no machine seems stuck over them."""
 
 MIN_CHUNK: Final = 16
 """Tokens that every turn processes however slow the machine is; also the first chunk ever beside decoding rows."""

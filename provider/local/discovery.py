@@ -1,11 +1,11 @@
 """The file `local.json`: where programs of this user find the local server that runs now."""
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from provider.files import replace_file
 from provider.status.process import is_running
 
 MAX_FILE_BYTES: Final = 16 * 1024
@@ -30,14 +30,7 @@ class LocalInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_local_info(path: Path, info: LocalInfo) -> None:
     """Replace the file (0600); blocks. Raises `OSError`."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    replace_file(path, msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
 
 
 def read_local_info(path: Path) -> LocalInfo | None:

@@ -15,6 +15,7 @@ from provider.local.options import MAX_BODY_BYTES
 
 LINES = (("Content-Type", "application/x-ndjson"),)
 
+
 class Keeper(Protocol):
     """Decides how long models stay loaded."""
 

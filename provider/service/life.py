@@ -73,10 +73,9 @@ def stop_daemon(home: Home, *, timeout: float, force: bool, persistent: bool = T
     answer = ask(home.configuration.places.home, Drain(force=force), timeout=10)
     limit = FORCE_SECONDS if force else timeout
     if not wait_until(lambda: home.pid != pid, limit):
-        raise StopLate(
-            f"The provider (pid {pid}) still finishes its requests ({answer.in_flight} when asked); it takes no new "
-            "ones and will end by itself."
-        )
+        busy = f"still finishes its requests ({answer.in_flight} when asked)"
+        rest = busy if answer.in_flight else "has not ended yet"
+        raise StopLate(f"The provider (pid {pid}) {rest}; it takes no new requests and will end by itself.")
     return True
 
 

@@ -15,7 +15,7 @@ from provider.status.liveness import Life
 from provider.status.look import Look
 from provider.status.record import DaemonState
 from provider.status.text import connection_line, daemon_line, idle_line, schedule_line, trust_line
-from provider.status.words import gigabytes, percent
+from provider.status.words import gigabytes, percent, plural
 
 INTERVAL_SECONDS: Final = 1.0
 HISTORY: Final = 60
@@ -42,6 +42,7 @@ def picture(seen: Look, speeds: Sequence[float], *, version: str) -> Group:
     state = seen.state
     if state is None:
         return Group(Text("No provider has run here yet.  fix: darkbloom start", style="yellow"))
+    local = state.local
     style = {Life.RUNNING: "green", Life.OLD: "yellow"}.get(seen.life, "red")
     head = Text.assemble(
         (f"darkbloom {version}  ", "bold"),
@@ -53,7 +54,7 @@ def picture(seen: Look, speeds: Sequence[float], *, version: str) -> Group:
         f"\nTrust       {trust_line(state)}",
         f"\nIdle        {idle_line(state, seen.now)}",
         f"\nSchedule    {schedule_line(state)}",
-        "" if state.local is None else f"\nLocal       {state.local.base_url}  ({state.local.requests} requests)",
+        "" if local is None else f"\nLocal       {local.base_url}  ({plural(local.requests, 'request')})",
     )
     return Group(
         Panel(head, title="provider", title_align="left"),

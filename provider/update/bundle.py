@@ -22,6 +22,7 @@ from protocol.release_bundle import (
     MAX_UNPACKED_BYTES,
     leaves_the_bundle,
 )
+from provider.update.members import extract_member
 from provider.update.release import Release, ReleaseRefused
 
 MAX_SIGNATURE_BYTES: Final = 1024
@@ -102,7 +103,7 @@ def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
                 if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
                     raise ReleaseRefused(f"The bundle of {release.version} holds too much; it is not installed.")
                 _check_member(member, release)
-                tar.extract(member, into, filter="data")
+                extract_member(tar, member, into)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ReleaseRefused(
             f"The bundle of {release.version} cannot be unpacked ({type(error).__name__}); nothing was installed."

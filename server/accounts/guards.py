@@ -12,8 +12,7 @@ from protocol.api.errors import ApiError
 
 if TYPE_CHECKING:
     from server.accounts.credentials import ListedSecrets
-    from server.accounts.ports import Identity
-    from server.accounts.provider_tokens import ProviderTokens
+    from server.accounts.ports import Identity, MachineTokens
     from server.accounts.publishing_keys import PublishingKeys
 
 
@@ -74,7 +73,7 @@ async def require_publishing(header: str | None, token: str | None, keys: Publis
     return name
 
 
-async def require_provider(token: str | None, tokens: ProviderTokens) -> str:
+async def require_provider(token: str | None, tokens: MachineTokens) -> str:
     """Pass the token of a linked machine and give its account; raises StoreUnavailable."""
     account_id = None if not token else await tokens.account_of(token)
     if account_id is None:

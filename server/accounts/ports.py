@@ -66,6 +66,13 @@ class AuthRefusal:
     code: RefusalCode
 
 
+class MachineTokens(Protocol):
+    """The tokens of linked machines."""
+
+    async def account_of(self, token: str) -> str | None:
+        """Give the account of a valid token, else None; raises StoreUnavailable."""
+
+
 class KeyDirectory(Protocol):
     """Finds the caller behind a bearer token."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from quart import Blueprint, request
 from quart.wrappers import Response
 
 from protocol.api.errors import ApiError, invalid_request
 from server.accounts.credentials import PROVIDER_TOKEN_PREFIX
+from server.accounts.guards import require_provider
 from server.api.gate import answer_store_outage, private_answer
 from server.api.json_answer import timestamp
 from server.billing.amounts import usd6
@@ -23,6 +24,7 @@ from server.rewards.report_totals import machine_total
 from server.rewards.tables import table_head, table_lines
 
 if TYPE_CHECKING:
+    from server.accounts.ports import MachineTokens
     from server.answer import StreamingAnswer
     from server.api.deposits import PaymentGate
     from server.billing.reads import Earning, EarningsTotal
@@ -59,13 +61,6 @@ GROUP_COLUMNS: Final[dict[GroupBy, tuple[str, ...]]] = {
     "device": ("provider_key", "display_name", *_SUMS),
     "model": ("model", *_SUMS),
 }
-
-
-class MachineTokens(Protocol):
-    """The tokens of linked machines, with which `darkbloom earnings` asks."""
-
-    async def account_of(self, token: str) -> str | None:
-        """Give the account of a valid token, else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,11 +187,7 @@ async def _earner(services: EarningServices) -> str:
     token = rest.strip()
     if scheme.lower() != "bearer" or not token.startswith(PROVIDER_TOKEN_PREFIX):
         return (await services.gate.caller()).account_id
-    account_id = await services.tokens.account_of(token)
-    if account_id is None:
-        text = "This machine's login is no longer valid; run 'darkbloom login' on it."
-        raise ApiError(401, "authentication_error", text)
-    return account_id
+    return await require_provider(token, services.tokens)
 
 
 def _history(rows: list[Earning], total: EarningsTotal, limit: int) -> dict[str, object]:

@@ -67,7 +67,8 @@ class ModelNames:
         if chat.has_media:
             if not self._reads_media(builds, entries):
                 raise invalid_request(
-                    "This model reads text alone: no images, videos, audio or files; send text, or use another model.", param="messages"
+                    "This model reads text alone: no images, videos, audio or files; send text, or use another model.",
+                    param="messages",
                 )
             if chat.forces_tool:
                 raise invalid_request(

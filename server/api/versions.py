@@ -88,6 +88,7 @@ def release_answer(release: Release) -> dict[str, object]:
         "python_hash": release.python_hash,
         "runtime_hash": release.runtime_hash,
         "template_hashes": release.template_hashes,
+        "signature": release.signature,
     }
     return {
         "version": release.version,

@@ -6,12 +6,15 @@ key that leaked cannot rewrite what machines have installed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from protocol.release_signature import is_signed
 from server.administration.operator import Deed
 from server.catalog import release_rows
+from server.catalog.artefacts import ArtefactRefused
 from server.catalog.release_wish import is_same
 from server.store.errors import Conflict, NotFound
 
@@ -27,13 +30,21 @@ class ReleaseActs:
     """Acts on releases; raises Invalid, NotFound, Conflict, ArtefactRefused and StoreUnavailable.
 
     `approval`: a registered release waits until an operator activates it. Registering needs `artefacts`, the operator's
-    download server.
+    download server; `signing_keys` are those of which one must have signed, if there are any.
     """
 
-    def __init__(self, operator: Operator, *, artefacts: Artefacts | None, approval: bool = False) -> None:
+    def __init__(
+        self,
+        operator: Operator,
+        *,
+        artefacts: Artefacts | None,
+        approval: bool = False,
+        signing_keys: Sequence[bytes] = (),
+    ) -> None:
         self._operator = operator
         self.artefacts = artefacts
         self._approval = approval
+        self._signing_keys = signing_keys
 
     async def register(self, actor: str, wish: ReleaseWish) -> Release:
         """Enter a release whose bundle lies at the download server; give its row."""
@@ -42,6 +53,8 @@ class ReleaseActs:
         known = await self._operator.read(lambda tx: release_rows.read_release(tx, asked.version, asked.platform))
         if known is not None:
             return _unchanged(known, asked)
+        if self._signing_keys and not is_signed(asked.bundle_hash, asked.signature, self._signing_keys):
+            raise ArtefactRefused("signature must be by a key of DARKBLOOM_RELEASE_SIGNING_KEYS, over bundle_hash.")
         await self.artefacts.check(asked)
         try:
             return await self._operator.act(actor, "release.register", lambda tx, _now: _entered(tx, asked))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_PLATFORM: Final = "macos-arm64"
 _COLUMNS: Final = (
     "version, platform, backend, binary_hash, bundle_hash, metallib_hash, python_hash, runtime_hash, template_hashes, "
-    "url, changelog, active, registered_by, approved_by, created_at"
+    "url, signature, changelog, active, registered_by, approved_by, created_at"
 )
 
 
@@ -35,6 +35,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     runtime_hash: str = ""
     template_hashes: str = ""
     url: str = ""
+    signature: str = ""
     changelog: str = ""
     active: bool = True
     registered_by: str = ""

@@ -30,7 +30,8 @@ Line = Annotated[str, Meta(max_length=2048, pattern=r"^[^\x00-\x1f\x7f]*$")]
 class ReleaseWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A build of the provider program. The hashes are SHA-256: of `bin/darkbloom` in the bundle, and of the bundle.
 
-    `template_hashes` is `name=hash,name=hash`; `url` is where the bundle lies at the operator's download server.
+    `template_hashes` is `name=hash,name=hash`; `url` is where the bundle lies at the operator's download server, and
+    `signature` the Ed25519 signature over `bundle_hash` in base64.
     """
 
     version: VersionText
@@ -43,6 +44,7 @@ class ReleaseWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     python_hash: NoHash = ""
     runtime_hash: NoHash = ""
     template_hashes: Annotated[str, Meta(max_length=16_384, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    signature: Annotated[str, Meta(pattern=r"^([A-Za-z0-9+/]{86}==)?$")] = ""
     changelog: Annotated[str, Meta(max_length=MAX_CHANGELOG, pattern=r"^[^\x00]*$")] = ""
 
     def release(self, *, active: bool, now: int) -> Release:
@@ -57,6 +59,7 @@ class ReleaseWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             platform=self.platform.strip(),
             backend=self.backend.strip(),
             url=self.url,
+            signature=self.signature.strip(),
             template_hashes=_templates(self.template_hashes),
             changelog=self.changelog,
             active=active,

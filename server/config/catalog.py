@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from protocol.release_signature import signing_keys
 from protocol.settings import boolean, setting, url
 
 
@@ -27,6 +28,13 @@ class CatalogSettings:
         default=None,
         group="Catalogue",
         meaning="Where bundles of the provider program are downloaded from; without it no release can be registered.",
+    )
+    release_signing_keys: tuple[bytes, ...] = setting(
+        "RELEASE_SIGNING_KEYS",
+        signing_keys(),
+        default=(),
+        group="Catalogue",
+        meaning="Ed25519 public keys, of which one must have signed a release before it can be registered.",
     )
     release_approval: bool = setting(
         "RELEASE_APPROVAL",

@@ -85,6 +85,7 @@ class Fleet:
             load_seconds=self.load_durations.known,
             output_tokens=self.output_lengths.expected,
             machine_tps=self._machine_tps,
+            doubtful=self.machines.is_doubtful,
         )
         self._fault_view = fault_view if fault_view is not None else self.faults
         self.faults.on_change = self._on_faults

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, field
 
 from server.registry.rates import solo_rate
-from server.registry.reputation import Counts, proven_share, score_of
+from server.registry.reputation import Counts, is_doubtful, proven_share, score_of
 from server.registry.solo_rates import DEFAULT_FACTOR
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class Machines:
     def get(self, stable_id: str) -> MachineRecord | None:
         """Return what is remembered of a machine."""
         return self._records.get(stable_id)
+
+    def is_doubtful(self, stable_id: str) -> bool:
+        """Whether a machine is known to fail often."""
+        record = self._records.get(stable_id)
+        return record is not None and is_doubtful(record.counts)
 
     def restore(self, records: Iterable[MachineRecord]) -> None:
         """Take stored records; what is known better already stays."""

@@ -1,7 +1,7 @@
 """Reputation of a machine: what is counted, how it fades, and the score that operators sort by. Pure.
 
-Gates and breakers decide about work; the score is shown, and breaks no tie of routing. Failures that are not the
-machine's fault never get here.
+Gates and breakers decide about work; the score is shown. Where nothing else decides between two machines, one that
+fails often stands behind. Failures that are not the machine's fault never get here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ LATENCY_ALPHA: Final = 0.2
 UNKNOWN: Final = 0.5
 WILSON_Z: Final = 1.96
 """95 %."""
+DOUBTED_JOBS: Final = 12
+"""Fewer jobs prove nothing against a machine."""
+DOUBTED_SHARE: Final = 0.5
 
 
 class Counts(Struct, kw_only=True):
@@ -94,3 +97,9 @@ def proven_share(ok: float, total: float) -> float:
     share, square = ok / total, WILSON_Z * WILSON_Z
     spread = WILSON_Z * math.sqrt(max(0.0, share * (1 - share) / total + square / (4 * total * total)))
     return max(0.0, (share + square / (2 * total) - spread) / (1 + square / total))
+
+
+def is_doubtful(counts: Counts) -> bool:
+    """Whether a machine failed so often that not even every other of its jobs surely succeeds."""
+    jobs = counts.jobs_ok + counts.jobs_failed
+    return jobs >= DOUBTED_JOBS and proven_share(counts.jobs_ok, jobs) < DOUBTED_SHARE

@@ -128,7 +128,12 @@ class Chooser:
         if size > found.scanned:
             rejections[Reason.ALLOWLIST] = rejections.get(Reason.ALLOWLIST, 0) + size - found.scanned
         narrowed = narrow(found.candidates, request, context.policy)
-        choice = choose(narrowed, self._random, expected=context.policy.cost_model == "v2")
+        choice = choose(
+            narrowed,
+            self._random,
+            expected=context.policy.cost_model == "v2",
+            doubtful=context.estimates.doubtful,
+        )
         if choice is None:
             return _nothing(request, rejections, size, fail_open=found.fail_open)
         return self._decided(
@@ -185,8 +190,14 @@ class Chooser:
     def _prepare(self, pool: Pool, request: RoutedRequest, context: GateContext) -> tuple[Search, tuple[int, int]]:
         priced = priced_tokens(request, context)
         build = _SEARCHES[context.policy.cost_model]
-        deadline = hard_deadline_us(request, context.policy)
-        search = build(pool, priced, need=request.need, prompt_tokens=request.prompt_tokens, deadline_us=deadline)
+        search = build(
+            pool,
+            priced,
+            need=request.need,
+            prompt_tokens=request.prompt_tokens,
+            deadline_us=hard_deadline_us(request, context.policy),
+            doubtful=context.estimates.doubtful,
+        )
         return search, priced
 
     def _extra(

@@ -13,7 +13,7 @@ from server.registry.pool import SizeCosts
 from server.registry.rows import NEVER, headroom_class, member_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from server.registry.decision import Candidate, ChoicePath
@@ -28,14 +28,23 @@ if TYPE_CHECKING:
 class Search(ABC):
     """A request for `need` tokens, priced as `priced` (prompt and output tokens), on all members of a pool.
 
-    `deadline_us` leaves out speed classes whose first token would come later.
+    `deadline_us` leaves out speed classes whose first token would come later. `doubtful` tells, by its identity, if
+    a machine is known to fail often.
     """
 
-    __slots__ = ("costs", "headroom", "low", "need", "offsets", "pool")
+    __slots__ = ("costs", "doubtful", "headroom", "low", "need", "offsets", "pool")
 
     def __init__(
-        self, pool: Pool, priced: tuple[int, int], *, need: int, prompt_tokens: int, deadline_us: int | None
+        self,
+        pool: Pool,
+        priced: tuple[int, int],
+        *,
+        need: int,
+        prompt_tokens: int,
+        deadline_us: int | None,
+        doubtful: Callable[[str], bool] | None,
     ) -> None:
+        self.doubtful = doubtful
         self.pool = pool
         self.need = need
         self.headroom = headroom_class(need)

@@ -14,7 +14,7 @@ from server.registry.decision import Candidate, ChoicePath
 from server.registry.request import SelfRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from server.registry.entry import Entry
@@ -85,31 +85,45 @@ def equals(near: Sequence[Candidate]) -> tuple[list[Candidate], ChoicePath]:
     return equal, ChoicePath.TIE_PENDING if len(equal) == 1 else ChoicePath.RANDOM
 
 
-def choose(pool: Sequence[Candidate], random: Random, *, expected: bool = False) -> Choice | None:
+def choose(
+    pool: Sequence[Candidate],
+    random: Random,
+    *,
+    expected: bool = False,
+    doubtful: Callable[[str], bool] | None = None,
+) -> Choice | None:
     """Pick from the pool in two passes, so that the order of iteration never matters; None for an empty pool.
 
-    `expected` is the choice of cost v2: the less loaded of two random near ties.
+    `expected` is the choice of cost v2, the better of two random near ties; see `better_of` for the rest.
     """
     if not pool:
         return None
     near = near_ties(pool, expected=expected)
     if expected:
-        return _better_of_two(near, random)
+        return _better_of_two(near, random, doubtful)
     equal, path = equals(near)
     winner = equal[int(random.random() * len(equal))] if len(equal) > 1 else equal[0]
     return Choice(winner, path, len(equal))
 
 
-def _better_of_two(near: Sequence[Candidate], random: Random) -> Choice:
+def _better_of_two(near: Sequence[Candidate], random: Random, doubtful: Callable[[str], bool] | None) -> Choice:
     total = len(near)
     if total == 1:
         return Choice(near[0], ChoicePath.UNIQUE_MIN)
     first = int(random.random() * total)
     second = int(random.random() * (total - 1))
-    better = better_of(near[first], near[second + (second >= first)])
+    one, other = near[first], near[second + (second >= first)]
+    better = better_of(one, other, doubtful)
     return Choice(better, ChoicePath.RANDOM, total)
 
 
-def better_of(one: Weighed, other: Weighed) -> Weighed:
-    """Return the one with fewer requests of the model, then the one of whose places fewer are taken, else the first."""
-    return one if (one.occupancy, one.share) <= (other.occupancy, other.share) else other
+def better_of(one: Weighed, other: Weighed, doubtful: Callable[[str], bool] | None) -> Weighed:
+    """Return the one with fewer requests of the model, then the one of whose places fewer are taken.
+
+    Between equals a machine that fails often (`doubtful`, by its identity) stands behind; else the first is taken.
+    """
+    if one.occupancy != other.occupancy or one.share != other.share:
+        return one if (one.occupancy, one.share) < (other.occupancy, other.share) else other
+    if doubtful is None or not doubtful(one.session.ident.stable_id):
+        return one
+    return one if doubtful(other.session.ident.stable_id) else other

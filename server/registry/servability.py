@@ -9,7 +9,7 @@ from server.registry.state import SlotState
 from server.registry.views import total_memory_gb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from server.registry.catalog import Catalog
     from server.registry.state import Session
@@ -40,14 +40,3 @@ def structural_budget(session: Session, model: str, catalog: Catalog) -> int | N
         return None
     reserve = activation_reserve_gb(size, session.caps.activation_gb)
     return cold_budget_tokens(memory, catalog.load_gib(ad), slot.kv_rate, reserve)
-
-
-def exceeds_every_budget(sessions: Iterable[Session], model: str, need: int, catalog: Catalog) -> bool:
-    """Whether no eligible provider could ever hold `need` tokens; any unknown budget, or no provider, says no."""
-    largest: int | None = None
-    for session in sessions:
-        budget = structural_budget(session, model, catalog)
-        if budget is None or budget >= need:
-            return False
-        largest = budget if largest is None else max(largest, budget)
-    return largest is not None

@@ -48,7 +48,7 @@ class TwoChoicesSearch(Search):
         second = int(random.random() * (total - 1))
         one = self.at(shares, near, first)
         other = self.at(shares, near, second + (second >= first))
-        return better_of(one, other), ChoicePath.RANDOM, total
+        return better_of(one, other, self.doubtful), ChoicePath.RANDOM, total
 
     def _rows(self, usable: frozenset[Kind], best: int) -> tuple[int, list[tuple[int, Row, list[int]]]]:
         """Return the highest cost near the lowest, which is at most `best`, and the rows that may have such a cost.

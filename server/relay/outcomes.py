@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from server.registry.calibration import TtftCalibration
 from server.registry.demand import Signal
 from server.registry.rates import decode_tps, prefill_tps, registered_prefill_tps, static_tps, ttft_ms
 from server.relay.classify import FailureKind
@@ -52,8 +51,8 @@ class OutcomeRecorder:
 
     def hedged(self, model: str, primary_id: str, backup_id: str, now: float) -> None:
         """Two machines race: the time of the faster one says too little of either."""
-        self.calibration.forget(primary_id)
-        self.calibration.forget(backup_id)
+        self._registry.calibration.forget(primary_id)
+        self._registry.calibration.forget(backup_id)
         self._registry.demand.note(model, Signal.SPECULATIVE_STARTED, now)
 
     def hedge_won(self, model: str, now: float) -> None:
@@ -67,7 +66,7 @@ class OutcomeRecorder:
         registry, stable_id = self._registry, session.ident.stable_id
         budget = session.slot(model).budget
         registry.faults.accepted(stable_id, model, now, advertised=budget.max if budget is not None else 0)
-        self.calibration.content(request_id, now)
+        registry.calibration.content(request_id, now)
         registry.first_content.delivered(model, stable_id, waited, allowance, now)
         if waited > allowance:
             registry.demand.note(model, Signal.TTFT_MISS, now)
@@ -100,7 +99,7 @@ class OutcomeRecorder:
         """
         registry, stable_id = self._registry, session.ident.stable_id
         faults = registry.faults
-        self.calibration.forget(request_id)
+        registry.calibration.forget(request_id)
         if kind is FailureKind.TIMEOUT:
             self._missed(failure, session, model, shape, waited, allowance, now)
         elif kind is FailureKind.DRAINING:
@@ -120,11 +119,6 @@ class OutcomeRecorder:
         if failure.health == "fault" and failure.reason != DISCONNECTED:
             self._registry.faults.error(session.ident.stable_id, model, shape, failure.status, now)
             self._registry.machines.failed(session.ident.stable_id)
-
-    @property
-    def calibration(self) -> TtftCalibration:
-        """Predicted against actual times to first content."""
-        return self._registry.calibration
 
     def _missed(
         self,

@@ -90,7 +90,7 @@ def error_response(error: ApiError) -> Response:
 
 def _translate(error: HTTPException, max_body_bytes: int) -> ApiError:
     status = error.code or 500
-    shown = f"{request.method} {request.path[:200]}"
+    shown = f"{request.method} {request.scope['path'][:200]}"  # as it was sent: with each of its slashes
     if status == 404:
         return invalid_request(f"There is no {shown}; GET /reference shows what there is, below /v1.", status=404)
     if isinstance(error, MethodNotAllowed):

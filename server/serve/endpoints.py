@@ -64,7 +64,12 @@ class Endpoints:
             return
         headers = CallHeaders(scope["headers"])
         limit = self._max_sealed_bytes if is_sealed_type(headers.get("content-type")) else self._max_bytes
-        body = RequestBody(announced_bytes=_announced(headers), limit_bytes=limit, seconds=self._body_seconds)
+        body = RequestBody(
+            announced_bytes=_announced(headers),
+            limit_bytes=limit,
+            seconds=self._body_seconds,
+            encoding=headers.get("content-encoding"),
+        )
         with trio.CancelScope() as running:
 
             def take(event: Event) -> None:

@@ -78,6 +78,7 @@ def public_blueprints(
                     operator,
                     artefacts=None if settings.release_cdn_url is None else Artefacts(settings.release_cdn_url),
                     approval=settings.release_approval,
+                    signing_keys=settings.release_signing_keys,
                 ),
                 store=books.store,
             )

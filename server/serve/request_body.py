@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from protocol.api.errors import ApiError, payload_too_large
+from protocol.api.errors import ApiError, invalid_request, payload_too_large
 
 if TYPE_CHECKING:
     from server.serve.asgi_types import Event
@@ -16,9 +16,13 @@ MIN_UPLOAD_BYTES_PER_SECOND: Final = 128 * 1024
 
 
 class RequestBody:
-    """Give it the events of a request with `take`; `read` waits for the whole body."""
+    """Give it the events of a request with `take`; `read` waits for the whole body.
 
-    def __init__(self, *, announced_bytes: int, limit_bytes: int, seconds: float) -> None:
+    `encoding` is the content coding (RFC 9110, section 8.4) that the client names: only a body without one is read.
+    """
+
+    def __init__(self, *, announced_bytes: int, limit_bytes: int, seconds: float, encoding: str = "") -> None:
+        self._encoding = encoding
         self._limit_bytes = limit_bytes
         self._seconds = seconds + min(announced_bytes, limit_bytes) / MIN_UPLOAD_BYTES_PER_SECOND
         self._data = bytearray()
@@ -38,8 +42,11 @@ class RequestBody:
     async def read(self) -> bytes:
         """Return the body and forget it; waits only for what is not there yet.
 
-        Raises ApiError: 413 above the limit, without reading on, and 408 for a body that does not come in time.
+        Raises ApiError: 415 for a content coding, 413 above the limit, both without reading on, and 408 for a body that
+        does not come in time.
         """
+        if self._encoding and self._encoding.strip().lower() != "identity":
+            raise _encoded(self._encoding)
         if not (self._complete or self._too_large):
             self._done = trio.Event()
             with trio.move_on_after(self._seconds) as scope:
@@ -51,6 +58,11 @@ class RequestBody:
         data = bytes(self._data)
         self._data.clear()
         return data
+
+
+def _encoded(encoding: str) -> ApiError:
+    text = f"Bodies with the Content-Encoding {encoding[:32]!r} are not read; send the JSON as it is."
+    return invalid_request(text, code="unsupported_content_encoding", status=415)
 
 
 def body_too_slow() -> ApiError:

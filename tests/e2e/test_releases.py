@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import trio
+from nacl.signing import SigningKey
 
 from provider.host import detect_host
 from provider.update import Release, fetch_latest
@@ -14,7 +17,7 @@ from provider.update.install import put_in_place, stage
 from provider.update.place import Installation
 from provider.update.state import UpdateState
 from provider.upstream import Upstream
-from tests.testbed.bundles import MARK, PROGRAM, file, packed, place_of, release_body, whole
+from tests.testbed.bundles import MARK, PROGRAM, file, packed, place_of, release_body, signed, whole
 from tests.testbed.coordinator import ADMIN_KEY, Coordinator, coordinator
 from tests.testbed.model_server import ModelServer
 from tests.testbed.provider_cli import ProviderHome
@@ -46,11 +49,16 @@ def installed(base: Path) -> Installation:
 
 async def test_what_is_registered_is_installed_and_what_is_withdrawn_is_not(tmp_path: Path) -> None:
     platform = detect_host().platform
-    bundles = {version: packed([*whole(), file("lib/version", version.encode())]) for version in (OLD, NEW)}
+    key = SigningKey.generate()
+    public = key.verify_key.encode()
+    bundles = {
+        version: packed([*whole(version=version), file("lib/version", version.encode())]) for version in (OLD, NEW)
+    }
     async with ModelServer.open() as shelf:
         settings = {
             "DARKBLOOM_RELEASE_KEY": RELEASE_KEY,
             "DARKBLOOM_RELEASE_CDN_URL": shelf.url,
+            "DARKBLOOM_RELEASE_SIGNING_KEYS": base64.b64encode(public).decode(),
             "DARKBLOOM_ADMIN_KEYS": ADMIN_KEY,
         }
         async with coordinator(tmp_path, settings) as server:
@@ -63,11 +71,13 @@ async def test_what_is_registered_is_installed_and_what_is_withdrawn_is_not(tmp_
 
             assert (await update_says())["verdict"] == "none"
             for version, bundle in bundles.items():
-                body = release_body(shelf.url, version, bundle, platform=platform)
+                body = release_body(shelf.url, version, bundle, platform=platform, signature=signed(bundle, key))
                 early = await ask(server, "POST", "/v1/releases", body, RELEASE_KEY)
                 assert (early.status_code, "upload the bundle first" in early.text) == (400, True)
                 shelf.files[place_of(version, platform)] = bundle
                 assert (await ask(server, "POST", "/v1/releases", body, ADMIN_KEY)).status_code == 401
+                unsigned = await ask(server, "POST", "/v1/releases", body | {"signature": ""}, RELEASE_KEY)
+                assert (unsigned.status_code, "RELEASE_SIGNING_KEYS" in unsigned.text) == (400, True)
                 assert (await ask(server, "POST", "/v1/releases", body, RELEASE_KEY)).status_code == 200
             found = await update_says()
             assert (found["latest"], found["verdict"]) == (NEW, "newer")
@@ -75,7 +85,7 @@ async def test_what_is_registered_is_installed_and_what_is_withdrawn_is_not(tmp_
             installation = installed(tmp_path / "app")
             release = await trio.to_thread.run_sync(offered, server, platform)
             assert release is not None
-            await trio.to_thread.run_sync(stage, release, installation)
+            await trio.to_thread.run_sync(partial(stage, release, installation, keys=(public,)))
             put_in_place(release, installation, UpdateState())
             assert installation.current == NEW
             folder = installation.folder(NEW)

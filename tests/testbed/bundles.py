@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterable
+
+from nacl.signing import SigningKey
 
 from protocol.release_bundle import ENTRY, bundle_name
 
@@ -30,9 +34,10 @@ def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member, b""
 
 
-def whole(program: bytes = PROGRAM) -> list[tuple[tarfile.TarInfo, bytes]]:
-    """What a good bundle holds."""
-    return [file(MARK, b"{}"), file(ENTRY, program), link("bin/db", "darkbloom"), file("lib/model.py", b"pass\n")]
+def whole(program: bytes = PROGRAM, *, version: str = "") -> list[tuple[tarfile.TarInfo, bytes]]:
+    """What a good bundle holds; its mark names `version`."""
+    mark = json.dumps({"version": version}).encode()
+    return [file(MARK, mark), file(ENTRY, program), link("bin/db", "darkbloom"), file("lib/model.py", b"pass\n")]
 
 
 def packed(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
@@ -47,6 +52,11 @@ def packed(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
 def sha256(content: bytes) -> str:
     """A hash as releases have it."""
     return hashlib.sha256(content).hexdigest()
+
+
+def signed(bundle: bytes, key: SigningKey) -> str:
+    """A signature over a bundle as releases carry it."""
+    return base64.b64encode(key.sign(sha256(bundle).encode()).signature).decode()
 
 
 def place_of(version: str, platform: str = PLATFORM) -> str:

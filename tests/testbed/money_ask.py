@@ -18,8 +18,6 @@ PATH = "/v1/chat/completions"
 PIECES, PROMPT_TOKENS = 350, 900
 COST = 115
 """Of that many tokens at the fallback price, in micro-USD."""
-
-MINIMUM = 100
 ENDLESS = 10_000
 
 

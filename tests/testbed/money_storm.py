@@ -23,6 +23,7 @@ from tests.testbed.sim_script import Answer, FaultScript, SessionScript
 
 CONSUMERS, MACHINES, AT_ONCE = 5, 4, 12
 SHORT_PIECES = 60
+LIFE_REQUESTS = (10, 50)
 ANSWER_SECONDS = 30.0
 SETTINGS = {
     "DARKBLOOM_SETTLE_GRACE": "1s",
@@ -97,7 +98,10 @@ class Storm:
             self._owners = [await people.join(f"storm-owner-{n}") for n in range(MACHINES)]
 
     async def _keep(self, index: int, url: str) -> None:
-        """Keep a machine of an owner connected, and kill its connection at random."""
+        """Keep a machine of an owner connected, and kill its connection at random.
+
+        It lives for a number of requests, not of seconds: on a busy computer no answer would come to its end.
+        """
         while True:
             # A new device each time: the strikes of the old one would keep it out for minutes.
             machine = LinkedProvider(
@@ -105,9 +109,10 @@ class Storm:
             ).owned_by(self._owners[index])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(machine.stay, url)
-                await trio.sleep(self.random.uniform(1.0, 5.0))
-                if machine.wire is not None:
-                    machine.wire.reset()
+                while machine.wire is None:
+                    await trio.sleep(0.02)
+                await self._over(self._ended + self.random.randrange(*LIFE_REQUESTS))
+                machine.wire.reset()
                 self.counts["machine killed"] += 1
                 nursery.cancel_scope.cancel()
 
@@ -118,9 +123,13 @@ class Storm:
                 await self._up.wait()
                 nursery.start_soon(self._one, slots)
 
+    @property
+    def _ended(self) -> int:
+        return sum(count for name, count in self.counts.items() if name.startswith("consumer"))
+
     async def _over(self, requests: int) -> None:
         """Wait until so many requests have ended."""
-        while sum(count for name, count in self.counts.items() if name.startswith("consumer")) < requests:
+        while self._ended < requests:
             await trio.sleep(0.02)
 
     async def _one(self, slots: trio.Semaphore) -> None:

@@ -221,11 +221,6 @@ class SimulatedProvider:
             ),
         )
 
-    async def send_heartbeat(self) -> None:
-        """Send one heartbeat now."""
-        assert self.wire is not None
-        await self.wire.send_text(codec.encode(self.heartbeat_message()))
-
     async def barrier(self) -> None:
         """Wait until the coordinator has handled everything that was sent so far."""
         assert self.wire is not None

@@ -15,7 +15,7 @@ from protocol.api.anthropic.ending import stop_members, thinking_signature, usag
 from protocol.api.anthropic.errors import anthropic_envelope
 from protocol.api.anthropic.events import DELTA_END, MESSAGE_STOP, event
 from protocol.api.chat_stream import Piece
-from protocol.api.deltas import Delta, DeltaReader
+from protocol.api.deltas import Delta, DeltaReader, ReadingAssembler
 from protocol.api.ending import finish_reason, signature_members
 
 if TYPE_CHECKING:
@@ -26,37 +26,25 @@ if TYPE_CHECKING:
     from protocol.api.shapes import AnswerFacts
 
 
-class MessageStream:
+class MessageStream(ReadingAssembler):
     """One streamed message; a StreamAssembler. `has_tools`: the caller offered tools, so calls are to be expected."""
 
     def __init__(
         self, facts: AnswerFacts, *, stop_sequences: Sequence[str], has_tools: bool, request_id: str | None
     ) -> None:
+        super().__init__(DeltaReader(facts.job_hex, split_think=facts.split_think))
         self._facts = facts
         self._stop_sequences = stop_sequences
         self._spliced = not has_tools and not facts.split_think
         self._request_id = request_id
-        self._reader = DeltaReader(facts.job_hex, split_think=facts.split_think)
         self._blocks = BlockQueue(thinking_signature(facts.job_hex), keep_text_open=self._spliced)
         self._started = False
         self._template: SpliceTemplate | None = None
-        self.deltas = 0
-        self.text_bytes = 0
-
-    @property
-    def ended(self) -> bool:
-        """See Assembler."""
-        return self._reader.ended
-
-    @property
-    def dropped_events(self) -> int:
-        """See Assembler."""
-        return self._reader.dropped_events
 
     @property
     def dropped_calls(self) -> int:
         """See Assembler; arguments that are no JSON count too."""
-        return self._reader.dropped_calls + self._blocks.dropped
+        return super().dropped_calls + self._blocks.dropped
 
     @property
     def template(self) -> SpliceTemplate | None:

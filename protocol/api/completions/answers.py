@@ -10,7 +10,7 @@ from native import SpliceTemplate
 from protocol.api import sse
 from protocol.api.chat_answer import ChatAnswer
 from protocol.api.chat_stream import Piece
-from protocol.api.deltas import DeltaReader
+from protocol.api.deltas import DeltaReader, ReadingAssembler
 from protocol.api.ending import finish_reason, signature_members
 from protocol.api.errors import openai_envelope
 
@@ -30,12 +30,12 @@ def known_reason(reason: object) -> str:
     return reason if isinstance(reason, str) and reason in _REASONS else "stop"
 
 
-class CompletionStream:
+class CompletionStream(ReadingAssembler):
     """A streamed completion; a StreamAssembler. Reasoning and tool calls have no place in it and are left out."""
 
     def __init__(self, facts: AnswerFacts) -> None:
+        super().__init__(DeltaReader(facts.job_hex, split_think=facts.split_think))
         self._facts = facts
-        self._reader = DeltaReader(facts.job_hex, split_think=facts.split_think)
         self._head = b'data: {"id":%b,"object":"text_completion","created":%d,"model":%b,"choices":[' % (
             msgspec.json.encode(f"cmpl-{facts.job_hex}"),
             facts.created,
@@ -43,8 +43,6 @@ class CompletionStream:
         )
         self._text_head = self._head + b'{"index":0,"text":"'
         self._template: SpliceTemplate | None = None
-        self.deltas = 0
-        self.text_bytes = 0
 
     @property
     def template(self) -> SpliceTemplate | None:
@@ -56,21 +54,6 @@ class CompletionStream:
         if made is None or (made.in_prefix, made.in_suffix) != (known.in_prefix, known.in_suffix):
             made = self._template = SpliceTemplate(known.in_prefix, known.in_suffix, self._text_head, _TEXT_END)
         return made
-
-    @property
-    def dropped_events(self) -> int:
-        """Events that were no chunks."""
-        return self._reader.dropped_events
-
-    @property
-    def dropped_calls(self) -> int:
-        """Tool calls beyond the bound of one answer."""
-        return self._reader.dropped_calls
-
-    @property
-    def ended(self) -> bool:
-        """The provider said that no more text is due."""
-        return self._reader.ended
 
     def feed(self, plaintext: bytes) -> list[Piece]:
         """See Assembler; what adds no visible text counts, and writes nothing."""

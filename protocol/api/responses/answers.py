@@ -11,7 +11,7 @@ import msgspec
 
 from protocol.api.chat_answer import MAX_TEXT_BYTES, AnswerTooLarge
 from protocol.api.chat_stream import Piece
-from protocol.api.deltas import DeltaReader
+from protocol.api.deltas import DeltaReader, ReadingAssembler
 from protocol.api.ending import signature_members
 from protocol.api.responses.events import EventWriter
 from protocol.api.responses.lifecycle import OutputItems
@@ -29,31 +29,19 @@ if TYPE_CHECKING:
 _RUN_END: Final = b"\n"
 
 
-class _Assembler:
+class _Assembler(ReadingAssembler):
     """What both forms share: chunks read into items, and their counts."""
 
     def __init__(self, facts: AnswerFacts, echo: Mapping[str, object], events: EventWriter | None) -> None:
+        super().__init__(DeltaReader(facts.job_hex, split_think=facts.split_think))
         self._facts = facts
         self._snapshot = Snapshot(facts, echo)
-        self._reader = DeltaReader(facts.job_hex, split_think=facts.split_think)
         self._items = OutputItems(facts.job_hex, events)
-        self.deltas = 0
-        self.text_bytes = 0
-
-    @property
-    def dropped_events(self) -> int:
-        """Events that were no chunks."""
-        return self._reader.dropped_events
 
     @property
     def dropped_calls(self) -> int:
         """Tool calls beyond the bound of one answer, and fragments that came after the end of their call."""
-        return self._reader.dropped_calls + self._items.dropped_fragments
-
-    @property
-    def ended(self) -> bool:
-        """The provider said that no more text is due."""
-        return self._reader.ended
+        return super().dropped_calls + self._items.dropped_fragments
 
     def _take(self, plaintext: bytes) -> list[int]:
         """Add a chunk to the items; gives the text bytes of each delta. Raises AnswerTooLarge."""

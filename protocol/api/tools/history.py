@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from protocol.api.errors import ApiError, invalid_request
 
@@ -11,7 +11,7 @@ def check_history(messages: Iterable[object]) -> None:
     """Raise ApiError 400 for a result of a call that nobody made, and for arguments that are no string."""
     issued: set[str] = set()
     for index, message in enumerate(messages):
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             continue
         match message.get("role"):
             case "assistant":

@@ -27,16 +27,17 @@ class _State(Enum):
 
 
 class CallStream:
-    """The payload of one frame; `names` are the tools that may be called."""
+    """The payload of one frame; `names` are the tools whose calls are shown early, none: it is only collected."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
-        self._state = _State.HEAD
-        self._payload = ""
-        self._arguments_at = 0
-        self._scanned = 0
+        self._state = _State.HEAD if names else _State.HELD
+        self._pieces: list[str] = []
+        self._length = 0
+        self._shown: list[str] = []
         self._depth = 0
         self._in_string = False
+        self._is_escaped = False
 
     @property
     def is_open(self) -> bool:
@@ -46,64 +47,69 @@ class CallStream:
     @property
     def payload(self) -> str:
         """All text so far."""
-        return self._payload
+        return "".join(self._pieces)
 
     def feed(self, text: str) -> Sequence[Part]:
         """Take a piece of the payload and return what can be shown."""
-        self._payload += text
+        self._pieces.append(text)
+        self._length += len(text)
         parts: list[Part] = []
         if self._state is _State.HEAD:
-            self._read_head(parts)
-        if self._state is _State.ARGUMENTS and len(self._payload) <= MAX_PAYLOAD_CHARACTERS:
-            self._read_arguments(parts)
+            text = self._read_head(parts)
+        if self._state is _State.ARGUMENTS and text and self._length <= MAX_PAYLOAD_CHARACTERS:
+            shown = text[: self._end_of_arguments(text)]
+            self._shown.append(shown)
+            parts.append(CallArguments(shown))
         return parts
 
     def close(self) -> CallClosed | CallBroken:
         """End a call of which something was shown."""
         try:
-            whole = json.loads(self._payload, parse_constant=_refuse)
+            whole = json.loads(self.payload, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return CallBroken()
         if self._state is not _State.TAIL or not isinstance(whole, dict):
             return CallBroken()
-        return CallClosed(whole["name"], self._payload[self._arguments_at : self._scanned])
+        return CallClosed(whole["name"], "".join(self._shown))
 
-    def _read_head(self, parts: list[Part]) -> None:
-        head = _HEAD.match(self._payload)
+    def _read_head(self, parts: list[Part]) -> str:
+        """Look for the name; gives what stands behind the head, once that is complete."""
+        text = self.payload
+        head = _HEAD.match(text)
         if head is None:
-            if len(self._payload) > MAX_HEAD_CHARACTERS:
+            if self._length > MAX_HEAD_CHARACTERS:
                 self._state = _State.HELD
-            return
+            return ""
         name = _name(head[1])
         if name not in self._names:
             self._state = _State.HELD
-            return
+            return ""
         self._state = _State.ARGUMENTS
-        self._arguments_at = self._scanned = head.end()
         parts.append(CallOpened(name))
+        return text[head.end() :]
 
-    def _read_arguments(self, parts: list[Part]) -> None:
-        began = at = self._scanned
-        while self._state is _State.ARGUMENTS:
-            found = _STRUCTURE.search(self._payload, at)
+    def _end_of_arguments(self, text: str) -> int:
+        """Where in a piece the arguments' object ends; its length if it goes on."""
+        at = 0
+        while at < len(text):
+            if self._is_escaped:
+                self._is_escaped = False
+                at += 1
+                continue
+            found = _STRUCTURE.search(text, at)
             if found is None:
-                at = len(self._payload)
                 break
             at = found.end()
             if found[0] == "\\":
-                if at == len(self._payload):  # what it escapes is still to come
-                    at -= 1
-                    break
-                at += 1
+                self._is_escaped = self._in_string
             elif found[0] == '"':
                 self._in_string = not self._in_string
             elif not self._in_string:
                 self._depth += 1 if found[0] in "{[" else -1
                 if self._depth == 0:
                     self._state = _State.TAIL
-        self._scanned = at
-        if at > began:
-            parts.append(CallArguments(self._payload[began:at]))
+                    return at
+        return len(text)
 
 
 def _name(literal: str) -> str:

@@ -5,9 +5,7 @@ Source: provider rules, reasoning split, and tool calls.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
-
-ToolStyle = Literal["framed", "harmony", "bare"]
+from typing import Final
 
 HARMONY_MARKS: Final = ("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>")
 

@@ -241,7 +241,7 @@ _STREAM: Final = (
     'With `"stream": true` the answer is an event stream. A body that is sealed to the key of `/v1/encryption-key` is '
     "answered sealed, each event of a stream on its own."
 )
-_ERRORS: Final = (402, 403, 408, 409, 422, 429, 502, 503, 504)
+_ERRORS: Final = (402, 403, 408, 409, 415, 422, 429, 502, 503, 504)
 
 INFERENCE: Final[tuple[Operation, ...]] = (
     Operation(
@@ -325,7 +325,7 @@ INFERENCE: Final[tuple[Operation, ...]] = (
             "messages": [{"role": "user", "content": "What is Darkbloom?"}],
         },
         answer=TokenCount,
-        errors=(403, 408, 429, 503),
+        errors=(403, 408, 415, 429, 503),
         inference=True,
         anthropic=True,
     ),

@@ -208,6 +208,7 @@ class ReleaseAnswer(msgspec.Struct, kw_only=True):
     python_hash: str | UnsetType = UNSET
     runtime_hash: str | UnsetType = UNSET
     template_hashes: str | UnsetType = UNSET
+    signature: str | UnsetType = UNSET
 
 
 class RuntimeManifestAnswer(msgspec.Struct, kw_only=True):

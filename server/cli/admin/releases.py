@@ -80,6 +80,7 @@ def latest(platform: str, dev: bool, as_json: bool) -> int:
 @click.option("--url", default="", help="Where the bundle lies; the usual place below DARKBLOOM_RELEASE_CDN_URL.")
 @click.option("--backend", default="", help="What the build computes with.")
 @click.option("--metallib-hash", default="", help="SHA-256 of its GPU library; mlx-swift builds need it.")
+@click.option("--signature", default="", help="Ed25519 signature over the bundle's SHA-256, in base64.")
 @click.option("--changelog", default="", help="What is new, for people.")
 @json_option
 def register(
@@ -89,6 +90,7 @@ def register(
     url: str,
     backend: str,
     metallib_hash: str,
+    signature: str,
     changelog: str,
     as_json: bool,
 ) -> int:
@@ -101,7 +103,13 @@ def register(
         text = "Set DARKBLOOM_RELEASE_CDN_URL to where bundles are downloaded from, as the coordinator has it."
         click.echo(text, err=True)
         return EXIT_CONFIGURATION
-    given = {"backend": backend, "metallib_hash": metallib_hash, "changelog": changelog, "url": url}
+    given = {
+        "backend": backend,
+        "metallib_hash": metallib_hash,
+        "signature": signature,
+        "changelog": changelog,
+        "url": url,
+    }
     body = {"version": version, "platform": platform, **_hashes(bundle)}
     body |= {member: value for member, value in given.items() if value}
     artefacts = Artefacts(base)
@@ -112,7 +120,12 @@ def register(
         wish = msgspec.structs.replace(wish, url=place)
 
     async def work(desk: Desk) -> Answer:
-        acts = ReleaseActs(desk.operator, artefacts=artefacts, approval=desk.settings.release_approval)
+        acts = ReleaseActs(
+            desk.operator,
+            artefacts=artefacts,
+            approval=desk.settings.release_approval,
+            signing_keys=desk.settings.release_signing_keys,
+        )
         try:
             made = await acts.register(desk.actor, wish)
         except ArtefactRefused as error:

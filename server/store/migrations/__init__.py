@@ -15,6 +15,7 @@ from server.store.migrations import (
     m0007_payout_reviews,
     m0008_ttft_ratios,
     m0009_suspensions,
+    m0010_release_signatures,
 )
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -27,4 +28,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     m0007_payout_reviews.MIGRATION,
     m0008_ttft_ratios.MIGRATION,
     m0009_suspensions.MIGRATION,
+    m0010_release_signatures.MIGRATION,
 )

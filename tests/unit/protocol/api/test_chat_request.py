@@ -112,6 +112,10 @@ def test_parse_bad_member_names_it(text: bytes, param: str) -> None:
     assert (error.status, error.error_type, error.param) == (400, "invalid_request_error", param)
 
 
+def test_a_byte_order_mark_is_ignored() -> None:
+    assert parse_chat_request(b"\xef\xbb\xbf" + body()).public_model == "m"
+
+
 def test_parse_earlier_check_wins() -> None:
     assert refusal(b'{"max_tokens":-1,"n":2}').param == "model"
     assert refusal(b'{"model":"m","max_tokens":-1,"n":2}').param == "max_tokens"

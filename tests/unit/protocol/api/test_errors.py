@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocol.api import ApiError, openai_envelope
-from protocol.api.errors import invalid_request, model_not_found, rate_limited
+from protocol.api.errors import invalid_request, model_not_found, rate_limited, renamed
 
 
 def test_envelope_has_type_message_and_code_always() -> None:
@@ -29,6 +29,14 @@ def test_headers_round_retry_up_and_tell_sdks() -> None:
     assert ApiError(503, "model_unavailable", "T.", retryable=False).headers() == [("x-should-retry", "false")]
     assert invalid_request("T.", status=422).headers() == [("x-should-retry", "false")]
     assert ApiError(405, "invalid_request_error", "T.", allow=("GET", "HEAD")).headers() == [("Allow", "GET, HEAD")]
+    assert ApiError(401, "authentication_error", "T.").headers() == [("WWW-Authenticate", 'Bearer realm="darkbloom"')]
+
+
+def test_a_param_is_renamed_where_another_dialect_has_its_own_name() -> None:
+    names = {"messages": "input"}
+    assert renamed(invalid_request("T.", param="messages"), names).param == "input"
+    assert renamed(invalid_request("T.", param="messages[0]"), names).param == "messages[0]"
+    assert renamed(invalid_request("T."), names).param is None
 
 
 def test_model_not_found_cuts_long_names() -> None:

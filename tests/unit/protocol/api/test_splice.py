@@ -9,15 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from native import SpliceTemplate
 from native.pure.splice import splice
 from protocol.api import ChatAnswer, ChatStream, UsageReport
-from protocol.api.splice import MAX_DERIVATIONS, derive_template
+from protocol.api.splice import MAX_DERIVATIONS
 
 USAGE = UsageReport(prompt_tokens=1, completion_tokens=1)
 
 
 def stream() -> ChatStream:
     return ChatStream(public_model="p", completion_id="chatcmpl-1", created=5, include_usage=True, requested_max=9)
+
+
+def template_of(plaintext: bytes) -> SpliceTemplate | None:
+    """The template of a stream that got this chunk first."""
+    target = stream()
+    target.feed(plaintext)
+    return target.template
 
 
 def answer() -> ChatAnswer:
@@ -109,19 +117,19 @@ def test_template_appears_after_a_plain_delta_and_splices() -> None:
     ],
 )
 def test_no_template_for_anything_but_a_plain_delta(plaintext: bytes) -> None:
-    assert derive_template(plaintext, b"p", b"s") is None
+    assert template_of(plaintext) is None
 
 
 def test_text_that_stands_elsewhere_too_is_found_by_probing() -> None:
     plaintext = b'data: {"id":"Hi","model":"Hi","choices":[{"index":0,"delta":{"content":"Hi"},"x":"Hi"}]}'
-    template = derive_template(plaintext, b"", b"")
+    template = template_of(plaintext)
     assert template is not None
     assert template.in_prefix.endswith(b'"content":"')
 
 
 def test_duplicate_key_uses_the_place_that_counts() -> None:
     plaintext = b'data: {"choices":[{"index":0,"delta":{"content":"Hi","content":"Hi"}}]}'
-    template = derive_template(plaintext, b"", b"")
+    template = template_of(plaintext)
     assert template is not None
     assert template.in_suffix == b'"}}]}'
 

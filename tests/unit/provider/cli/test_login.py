@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 
 import pytest
 
@@ -55,6 +56,41 @@ def test_login_shows_the_code_and_keeps_the_token_for_the_owner_alone(home, peer
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     label = peer.asked[0][3]
     assert all(0 < len(label[name]) <= 64 for name in ("client_label", "chip"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "pages"),
+    [
+        ([], {"DISPLAY": ":0"}, 1),
+        (["--no-open"], {"DISPLAY": ":0"}, 0),
+        (["--json"], {"DISPLAY": ":0"}, 0),
+        ([], {"DISPLAY": ":0", "SSH_CONNECTION": "there"}, 0),
+        ([], {}, 0),
+    ],
+)
+def test_login_opens_the_page_before_a_person_at_this_machine(
+    home, peer, monkeypatch, capsys, arguments, environment, pages
+):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(["login", *arguments]) == 0
+    assert opened == [f"{peer.url}/link?code=ABCD-2345"] * pages
+
+
+def test_a_page_that_is_no_web_page_is_not_opened(home, peer, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    peer.replies[ASK][0][1]["verification_uri_complete"] = "file:///etc/passwd"
+    run(["login"])
+    assert opened == []
 
 
 def test_login_as_json_is_one_object_a_line(home, peer, capsys):

@@ -66,3 +66,13 @@ def test_wrong_settings_are_a_configuration_error(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "DARKBLOOM_MAX_MODEL_SLOTS" in told
     assert "DARKBLOOM_COORDINATOR_URL" in told
+
+
+def test_serve_is_start_in_the_foreground(monkeypatch):
+    seen = []
+    monkeypatch.setattr("provider.cli.foreground.serve", lambda wanted: seen.append(wanted) or 0)
+    options = ["--model", "demo", "--max-concurrent", "3", "--local-endpoint", "--port", "8001"]
+    assert run(["serve", *options]) == run(["start", "--foreground", *options]) == 0
+    assert seen[0] == seen[1]
+    assert seen[0].overrides["DARKBLOOM_MAX_CONCURRENT"] == "3"
+    assert run(["serve", "--force"]) == 64

@@ -103,6 +103,22 @@ async def test_failure_is_reported_without_places_of_this_machine(bench, autojum
     assert bench.offered == []
 
 
+async def test_bytes_that_came_are_counted_and_those_that_were_there_are_not(autojump_clock):
+    counted = []
+
+    async def fetch(_model_id, listener, _pace):
+        listener(Progress("started", "", 0, 0, 4, 10))
+        for done in (6, 5, 9, 10):  # a part is fetched again
+            listener(Progress("downloading", "f", done, 10, done, 10))
+        raise DownloadFailed("The connection ended.")
+
+    prefetcher = Prefetcher(
+        fetch, is_busy=lambda: False, is_offered=lambda _: False, offer=Bench().offer, count_bytes=counted.append
+    )
+    await prefetcher.prefetch("a", lambda _report: None)
+    assert counted == [2, 4, 1]
+
+
 async def test_one_download_at_a_time(bench, autojump_clock):
     bench.seconds = 5.0
     async with trio.open_nursery() as nursery:

@@ -4,8 +4,9 @@ import msgspec
 
 from protocol.codec import decode_from_provider, encode
 from protocol.messages.from_provider import Stats, SystemMetrics
-from provider.daemon.reports import build_heartbeat
+from provider.daemon.reports import build_heartbeat, build_telemetry
 from provider.memory.capacity import Capacity, SlotCapacity
+from provider.memory.pressure import Pressure
 
 SLOT = SlotCapacity(
     model="tiny",
@@ -79,3 +80,23 @@ def test_draining_wins():
 def test_a_loading_model_has_a_slot():
     slots = beat(SLOT, loading_models=("tiny", "big")).backend_capacity.slots
     assert [(slot.model, slot.state) for slot in slots] == [("tiny", "idle"), ("big", "reloading")]
+
+
+def test_telemetry_and_idle_unload_are_written_as_they_are_known():
+    told = build_telemetry(pressure=Pressure.WARNING, low_power=None, received=5, in_engine=2, admitted=4)
+    message = beat(SLOT, telemetry=told, idle_unload_minutes=0.0)
+    assert decode_from_provider(encode(message)) == message
+    wire = msgspec.json.decode(encode(message))
+    assert wire["idle_unload_mins"] == 0
+    assert wire["backend_capacity"]["telemetry"] == {
+        "memory_pressure_level": "warning",
+        "in_admission": 3,
+        "inflight_tasks": 4,
+    }
+
+
+def test_telemetry_of_other_providers_may_have_other_types():
+    wire = msgspec.json.decode(encode(beat(SLOT)))
+    wire["backend_capacity"]["telemetry"] = {"low_power_mode": True, "memory_pressure_level": 2, "in_admission": False}
+    told = decode_from_provider(msgspec.json.encode(wire)).backend_capacity.telemetry
+    assert (told.low_power_mode, told.memory_pressure_level, told.in_admission) == (True, 2, False)

@@ -80,12 +80,10 @@ async def test_heartbeats_tell_of_the_machine_and_of_idle_models(open_daemon):
         beat = await connection.wait(Heartbeat)
         assert beat.idle_unload_mins == 30
         told = beat.backend_capacity.telemetry
-        assert told["memory_pressure_level"] == "none"
-        assert (told["in_admission"], told["inflight_tasks"]) == (0, 0)
+        assert told.memory_pressure_level == "none"
+        assert (told.in_admission, told.inflight_tasks) == (0, 0)
         await connection.ask("r1", chat())
-        busy = await connection.wait(
-            Heartbeat, where=lambda beat: beat.backend_capacity.telemetry["inflight_tasks"] == 1
-        )
+        busy = await connection.wait(Heartbeat, where=lambda beat: beat.backend_capacity.telemetry.inflight_tasks == 1)
         assert busy.status == "serving"
         await connection.answer("r1")
 

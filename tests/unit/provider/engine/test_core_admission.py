@@ -4,6 +4,7 @@ import pytest
 
 from provider.engine import Cause, EngineLimits, Finished, FinishReason, Usage
 from provider.engine.core import Cancel, LimitRows, SetAdmission
+from provider.engine.prefill import FIRST_CHUNK
 from tests.testbed.byte_model import byte_model
 from tests.testbed.engine_core import CoreBench
 
@@ -113,7 +114,7 @@ def test_only_one_long_prefill_at_a_time():
     bench.submit("x" * 3000, max_tokens=5)
     bench.turn()
     assert (bench.slot.running, bench.slot.waiting) == (1, 1)
-    bench.turn(8)
+    bench.turn(3000 // FIRST_CHUNK + 2)
     assert bench.slot.waiting == 0
 
 

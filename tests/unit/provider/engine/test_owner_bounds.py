@@ -26,7 +26,7 @@ def test_a_bound_outside_of_the_wire_is_refused():
         EngineLimits(max_concurrent_by_model={"m": 25})
 
 
-@pytest.mark.parametrize(("prefill_step", "steps"), [(0, [300]), (128, [128, 128, 44])])
+@pytest.mark.parametrize(("prefill_step", "steps"), [(0, [64, 64, 64, 64, 44]), (128, [128, 128, 44])])
 def test_a_fixed_prefill_step_wins_over_the_measured_one(prefill_step, steps):
     bench = CoreBench(limits=EngineLimits(prefill_step=prefill_step))
     bench.submit("x" * 300, max_tokens=5)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from provider.engine import EngineLimits
 from provider.engine.prefill import Pace, chunk_tokens, is_long
+from provider.engine.watchdog import Health, judge
 from tests.testbed.byte_model import byte_model
 from tests.testbed.engine_core import CoreBench
 
@@ -166,6 +167,15 @@ def test_a_slow_machine_still_gets_prompts_through(step):
     assert 2048 * machine.token / (bench.now - began) > 0.3
 
 
+def test_the_first_prompt_of_a_very_slow_machine_does_not_look_like_a_stuck_engine():
+    bench = CoreBench(work=Machine(step=0.2, chunk=0.2, token=1 / 5))
+    bench.submit("y" * 512, max_tokens=4)
+    while not bench.core.snapshot.slots or not bench.slot.first_tokens_emitted:
+        began = bench.now
+        bench.turn()
+        assert judge(began, bench.now, EngineLimits()) is Health.GOOD
+
+
 def test_alone_a_prompt_takes_large_chunks_of_a_second_at_most():
     bench = open_bench(MACHINES["usual"])
     bench.steps.clear()
@@ -181,7 +191,7 @@ def test_alone_a_prompt_takes_large_chunks_of_a_second_at_most():
 @pytest.mark.parametrize(
     ("speed", "pace", "rows", "step", "chunk"),
     [
-        (None, ALONE, 1, 0.0, 512),
+        (None, ALONE, 1, 0.0, 64),
         (None, BESIDE, 1, 0.0, 16),
         (1000.0, BESIDE, 1, 0.0, 100),
         (1000.0, BESIDE, 1, 0.02, 100),
@@ -201,4 +211,4 @@ def test_chunk_tokens(speed, pace, rows, step, chunk):
 def test_a_long_prompt_takes_more_than_two_chunks():
     assert [is_long(tokens, 1000.0, decoding=True) for tokens in (256, 257)] == [False, True]
     assert [is_long(tokens, 1000.0, decoding=False) for tokens in (2000, 2001)] == [False, True]
-    assert [is_long(tokens, None, decoding=False) for tokens in (1024, 1025)] == [False, True]
+    assert [is_long(tokens, None, decoding=False) for tokens in (256, 257)] == [False, True]

@@ -1,11 +1,13 @@
 """Updates against a release row and a bundle on loopback: every wrong byte leaves the present version in place."""
 
+import base64
 import os
 import sys
 
 import pytest
 import trio
 
+import provider.update.place
 from provider.cli.root import run
 from provider.update.auto import AutoUpdate
 from provider.update.install import put_in_place, roll_back, stage, take_update_lock
@@ -209,6 +211,15 @@ async def test_a_failed_look_is_noted_and_repeated(peer, installed, tmp_path, au
     assert sum(path.startswith("/v1/releases") for path in peer.asked) == 2
 
 
+async def test_the_daemon_takes_nothing_unsigned_where_a_key_is_known(peer, installed, tmp_path, autojump_clock):
+    peer.release()
+    restarts = []
+    with trio.move_on_after(1000):
+        await updater(peer, installed, tmp_path, restarts, keys=(bytes(32),)).run()
+    assert (restarts, installed.current) == ([], "0.1.0")
+    assert "carries no signature" in read_update_state(tmp_path / "update-state.json").error
+
+
 async def test_a_version_that_keeps_crashing_is_taken_back(peer, installed, tmp_path, autojump_clock):
     peer.release()
     stage(latest(peer), installed, keys=())
@@ -273,13 +284,20 @@ def test_the_command_never_downgrades_by_itself(peer, command):
 
 
 def test_the_command_installs_a_bundle(peer, command, installed, monkeypatch):
-    import provider.update.place
-
     monkeypatch.setattr(provider.update.place, "find_installation", lambda prefix=None: installed)
     peer.release("99.0.0")
     code, out, _err = command()
     assert (code, out) == (0, "Version 99.0.0 is in place.\n")
     assert installed.current == "99.0.0"
+
+
+def test_the_command_installs_nothing_unsigned_where_a_key_is_known(peer, command, installed, monkeypatch):
+    monkeypatch.setattr(provider.update.place, "find_installation", lambda prefix=None: installed)
+    monkeypatch.setenv("DARKBLOOM_UPDATE_KEYS", base64.b64encode(bytes(32)).decode())
+    peer.release("99.0.0")
+    code, _out, err = command()
+    assert (code, "carries no signature" in err) == (1, True)
+    assert installed.current == "0.1.0"
 
 
 def test_the_command_says_why_not(peer, command):

@@ -69,17 +69,22 @@ async def test_metadata_only_when_asked_for(how: str, autojump_clock: MockClock)
 @pytest.mark.parametrize("key", [None, "", "wrong", "' OR 1=1 --"])
 async def test_no_good_key_is_401_before_anything_else(key: str | None, autojump_clock: MockClock) -> None:
     async with open_site() as site:
-        status, _, body = await site.ask("POST", PATH, body=b"{bad", key=key)
-        assert status == 401
+        status, headers, body = await site.ask("POST", PATH, body=b"{bad", key=key)
+        assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="darkbloom"')
         assert error_of(body)["code"] == "authentication_error"
 
 
-@pytest.mark.parametrize("code", ["key_disabled", "key_expired", "key_revoked"])
-async def test_a_key_that_was_good_once_says_what_became_of_it(code: str, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("key_disabled", 401), ("key_expired", 401), ("key_revoked", 401), ("account_suspended", 403)],
+)
+async def test_a_key_that_was_good_once_says_what_became_of_it(
+    code: str, expected: int, autojump_clock: MockClock
+) -> None:
     async with open_site() as site:
         site.keys.special["old"] = AuthRefusal(code)  # type: ignore[arg-type]
         status, _, body = await site.ask("POST", PATH, body={}, key="old")
-        assert (status, error_of(body)["code"]) == (401, code)
+        assert (status, error_of(body)["code"]) == (expected, code)
 
 
 async def test_x_api_key_works_too(autojump_clock: MockClock) -> None:
@@ -331,11 +336,20 @@ async def test_another_method_is_405_with_allow(method: str, autojump_clock: Moc
         assert error_of(body)["type"] == "invalid_request_error"
 
 
+async def test_a_compressed_body_is_415_and_reaches_no_provider(autojump_clock: MockClock) -> None:
+    async with open_site() as site:
+        status, _, body = await site.ask("POST", PATH, body=b"\x1f\x8b", Content_Encoding="gzip")
+        assert (status, error_of(body)["code"]) == (415, "unsupported_content_encoding")
+
+
 async def test_an_unknown_path_is_404_in_the_envelope(autojump_clock: MockClock) -> None:
     async with open_site() as site:
         status, headers, body = await site.ask("GET", "/v1/unknown")
         assert (status, error_of(body)["type"]) == (404, "invalid_request_error")
         assert headers["x-request-id"]
+        status, _, body = await site.ask("POST", f"/{PATH}")
+        assert status == 404
+        assert f"POST /{PATH};" in error_of(body)["message"]
 
 
 async def test_a_head_that_cannot_be_sent_frees_the_capacity_at_once(autojump_clock: MockClock) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from server.accounts import Identity
+from server.accounts import AuthRefusal, Identity
 from server.api.anthropic_limits import anthropic_limit_headers
 from server.registry import CatalogEntry
 from tests.unit.protocol.api.anthropic.sdk_reader import read_stream, shown
@@ -121,7 +121,9 @@ async def test_failure_before_content(autojump_clock: MockClock) -> None:
 async def test_refusals_of_every_layer_are_in_the_envelope(autojump_clock: MockClock) -> None:
     async with open_site() as site:
         site.world.provider("p", saying("x"))
+        site.keys.special["suspended"] = AuthRefusal("account_suspended")
         refused = [
+            (await site.ask("POST", PATH, body={}, key="suspended"), 403, "permission_error"),
             (await site.ask("POST", PATH, body={}, key=None), 401, "authentication_error"),
             (await site.ask("POST", PATH, body={}, key="wrong"), 401, "authentication_error"),
             (await site.ask("POST", PATH, body=b"{bad"), 400, "invalid_request_error"),

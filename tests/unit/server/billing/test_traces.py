@@ -17,6 +17,7 @@ from server.billing.ledger import COUNTER_ACCOUNTS
 from server.billing.prices import Tariff
 from server.store.dialect import EngineKind
 from server.store.engine import Store
+from server.store.errors import StoreUnavailable
 from tests.testbed.books import Books
 from tests.testbed.ledger_events import (
     ACCOUNTS,
@@ -253,11 +254,18 @@ class Crowd:
             patience = self.random.choice([0, 0.0005, 0.005, 1, 1, 1])
             outcome = "cancelled"
             with trio.move_on_after(patience):
-                ended = await play(self.books, event)
+                ended = await self._play(event)
                 # A write is shielded: a cancellation that came meanwhile is delivered here, after its effect.
                 await trio.lowlevel.checkpoint()
                 outcome = ended
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    async def _play(self, event: Event) -> str:
+        try:
+            return await play(self.books, event)
+        except StoreUnavailable:
+            # A computer that is too busy for the database's time limits: nothing of it happened, or all.
+            return "unavailable"
 
     async def run(self) -> None:
         await prepare(self.books)
@@ -293,6 +301,7 @@ async def _crowd(kind: EngineKind, path: Path, seed: int, steps: int) -> Crowd:
         async with open_test_store(kind, path if kind == "sqlite" else None) as store:
             crowd = Crowd(store, seed, steps)
             await crowd.run()
+            assert crowd.outcomes["done"] > 20
             return crowd
     except NoServer as problem:
         absent(problem)
@@ -302,7 +311,6 @@ async def _crowd(kind: EngineKind, path: Path, seed: int, steps: int) -> Crowd:
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_crowd_of_tasks_leaves_perfect_books(kind: EngineKind, seed: int, tmp_path: Path) -> None:
     crowd = await _crowd(kind, tmp_path / "books.db", seed, 12)
-    assert crowd.outcomes["done"] > 20
     assert crowd.outcomes["cancelled"] > 0
 
 

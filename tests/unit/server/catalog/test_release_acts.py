@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from nacl.signing import SigningKey
 
 from server.accounts.changes import Changes
 from server.administration import audit
@@ -18,7 +19,8 @@ from server.catalog.release_acts import ReleaseActs
 from server.catalog.release_rows import Release, latest_release, read_releases
 from server.catalog.release_wish import ReleaseName, ReleaseWish
 from server.store import Conflict, Invalid, NotFound, Store
-from tests.testbed.bundles import PLATFORM, packed, place_of, release_body, whole
+from tests.testbed.bundles import PLATFORM, packed, place_of, release_body, signed, whole
+from tests.testbed.lost_commits import open_lossy_store
 from tests.testbed.model_server import ModelServer
 
 PIPELINE = "release_key"
@@ -28,12 +30,12 @@ BUNDLE = packed(whole())
 class ReleaseWorld:
     """Releases over a real store, whose bundles lie at a server on loopback."""
 
-    def __init__(self, store: Store, shelf: ModelServer, *, approval: bool = False) -> None:
+    def __init__(self, store: Store, shelf: ModelServer, **options: Any) -> None:
         self.store = store
         self.shelf = shelf
         self.now = 1_780_000_000_000_000
         operator = Operator(store, changes=Changes(store), wall_clock=self._clock)
-        self.acts = ReleaseActs(operator, artefacts=Artefacts(shelf.url), approval=approval)
+        self.acts = ReleaseActs(operator, artefacts=Artefacts(shelf.url), **options)
 
     def _clock(self) -> int:
         self.now += 1_000_000
@@ -111,6 +113,14 @@ async def test_registered_at_once_there_is_one_row(store: Store) -> None:
     assert [action for _, action, _ in await releases.audited()] == ["release.register"]
 
 
+async def test_a_lost_commit_registers_once() -> None:
+    async with open_lossy_store("sqlite") as (store, losses), world(store) as releases:
+        losses.of, losses.pending = "INSERT INTO releases", 1
+        made = await releases.register("1.0.0")
+        assert (made.version, made.active, losses.pending) == ("1.0.0", True, 0)
+        assert await releases.audited() == [(PIPELINE, "release.register", f"1.0.0 {PLATFORM}")]
+
+
 async def test_a_bundle_that_does_not_fit_leaves_nothing(store: Store) -> None:
     async with world(store) as releases:
         with pytest.raises(ArtefactRefused):
@@ -125,6 +135,19 @@ async def test_with_approval_a_release_waits_for_an_operator(store: Store) -> No
         assert await releases.latest() is None
         assert (await releases.switch("1.0.0", active=True)).approved_by == "ann"
         assert await releases.latest() == "1.0.0"
+
+
+async def test_with_signing_keys_one_of_them_must_have_signed(store: Store) -> None:
+    ours, other = SigningKey.generate(), SigningKey.generate()
+    keys = (SigningKey.generate().verify_key.encode(), ours.verify_key.encode())
+    async with world(store, signing_keys=keys) as releases:
+        wrong = ("", signed(BUNDLE, other), signed(b"another bundle", ours))
+        for signature in wrong:
+            with pytest.raises(ArtefactRefused, match="DARKBLOOM_RELEASE_SIGNING_KEYS"):
+                await releases.register("1.0.0", signature=signature)
+        assert not releases.shelf.asked
+        good = signed(BUNDLE, ours)
+        assert (await releases.register("1.0.0", signature=good)).signature == good
 
 
 async def test_hashes_are_kept_in_lower_case(store: Store) -> None:
@@ -147,6 +170,7 @@ async def test_hashes_are_kept_in_lower_case(store: Store) -> None:
         {"binary_hash": "ab"},
         {"bundle_hash": "0" * 63},
         {"backend": "mlx-swift"},
+        {"signature": "AAAA"},
         {"template_hashes": "llama"},
         {"template_hashes": f"a b={'0' * 64}"},
         {"sha": "0"},

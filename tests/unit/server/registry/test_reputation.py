@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from server.registry.reputation import HALF_LIFE_SECONDS, Counts, proven_share, score, score_of
+from server.registry.reputation import (
+    HALF_LIFE_SECONDS,
+    Counts,
+    is_doubtful,
+    proven_share,
+    score,
+    score_of,
+)
 
 DAY = 86_400.0
 
@@ -63,3 +70,18 @@ def test_one_success_proves_less_than_many() -> None:
     assert proven_share(0, 0) == 0.0
     assert proven_share(1, 1) == pytest.approx(0.2065, abs=1e-3)
     assert proven_share(99, 100) == pytest.approx(0.9455, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "doubtful"),
+    [(0, 0, False), (0, 11, False), (0, 12, True), (12, 0, False), (70, 30, False), (50, 50, True), (59, 41, True)],
+)
+def test_a_machine_is_doubted_after_enough_failures(ok: int, failed: int, doubtful: bool) -> None:
+    assert is_doubtful(Counts(jobs_ok=ok, jobs_failed=failed)) is doubtful
+
+
+def test_doubts_fade() -> None:
+    counts = Counts(jobs_failed=20, as_of=1_000.0)
+    assert is_doubtful(counts)
+    counts.fade(1_000.0 + HALF_LIFE_SECONDS)
+    assert not is_doubtful(counts)

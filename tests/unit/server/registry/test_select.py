@@ -25,14 +25,16 @@ def candidate(
     version: str = "1",
     projected: float = 90,
     owned: bool = False,
+    name: str = "s",
+    share: float = 0.0,
 ) -> Candidate:
     return Candidate(
-        session=session(caps={"version": version}),
+        session=session(caps={"version": version}, ident={"stable_id": name}),
         terms=CostTerms(state=cost),
         cost_us=round(1000 * cost),
         occupancy=occupancy,
         pending=pending,
-        share=0.0,
+        share=share,
         ttft_ms=None,
         tps=90,
         static_tps=90,
@@ -115,3 +117,29 @@ def test_slow_machines_are_left_out_while_faster_ones_exist(floor: float, kept: 
     policy = RoutingPolicy(min_decode_tps=floor)
     assert len(narrow([fast, slow], request(), policy)) == kept
     assert narrow([slow], request(), policy) == [slow]
+
+
+def wins_of_first(*pool: Candidate, doubted: str = "bad") -> int:
+    """How often the first of two is chosen by cost v2 in 2,000 decisions."""
+    random, wins = Random(5), 0
+    for _ in range(2_000):
+        choice = choose(pool, random, expected=True, doubtful=doubted.__eq__)
+        assert choice is not None
+        assert choice.equal == 2
+        wins += choice.winner is pool[0]
+    return wins
+
+
+def test_a_machine_that_fails_often_stands_behind_one_that_is_as_free() -> None:
+    assert wins_of_first(candidate(10_000, name="bad"), candidate(10_050, name="good")) == 0
+
+
+def test_machines_that_are_alike_are_left_to_chance() -> None:
+    assert 900 <= wins_of_first(candidate(10_000, name="a"), candidate(10_050, name="b")) <= 1_100
+    assert 900 <= wins_of_first(candidate(10_000, name="bad"), candidate(10_050, name="bad")) <= 1_100
+
+
+def test_doubts_never_outweigh_load() -> None:
+    free = candidate(10_000, 0, name="bad")
+    assert wins_of_first(free, candidate(10_000, 1, name="good")) == 2_000
+    assert wins_of_first(free, candidate(10_000, 0, name="good", share=0.2)) == 2_000

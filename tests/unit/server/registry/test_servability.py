@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from server.registry import Dispatch, Refusal
 from server.registry.catalog import Catalog
-from server.registry.servability import exceeds_context, exceeds_every_budget, structural_budget
+from server.registry.servability import exceeds_context, structural_budget
 from server.registry.state import ModelAd
-from tests.unit.server.registry.fleet import session, slot
+from tests.unit.server.registry.fleet import Fleet, request, session
 
 
 @pytest.mark.parametrize(
@@ -25,12 +26,15 @@ def test_context(model: str, prompt: int, output: int, window: int, over: bool) 
 
 
 def test_one_unknown_budget_makes_it_servable() -> None:
-    known = session(slot(budget=(10_000, 9_000, 0)))
-    legacy = session(slot(), has_capacity=False)
-    assert exceeds_every_budget([known], "m", 10_001, Catalog())
-    assert not exceeds_every_budget([known], "m", 10_000, Catalog())
-    assert not exceeds_every_budget([legacy, known], "m", 50_000, Catalog())
-    assert not exceeds_every_budget([], "m", 50_000, Catalog())
+    fleet = Fleet()
+    fleet.warm("known", budget=10_000)
+    larger = request(prompt_tokens=10_000, max_tokens=1)
+    verdict = fleet.registry.decide(larger, fleet.now)
+    assert isinstance(verdict, Refusal)
+    assert verdict.reason == "prompt_too_long"
+    fleet.connect("legacy")
+    fleet.beat("legacy", capacity=False, warm_models=("m",))
+    assert isinstance(fleet.registry.decide(larger, fleet.now), Dispatch)
 
 
 def test_cold_budget_follows_machine_and_model() -> None:

@@ -37,6 +37,11 @@ def test_capacity_and_timeouts_three_times_each() -> None:
     assert tried(full, draining, draining, full, full)[1] == [True, True, True, True, False]
 
 
+def test_a_refused_request_is_told_what_to_check() -> None:
+    assert "roles" in tried(reported(status_code=400))[0].final_error(2).message
+    assert "roles" not in tried(reported(status_code=415))[0].final_error(2).message
+
+
 def test_a_fault_of_the_request_stops_at_once() -> None:
     assert tried(reported(status_code=400))[1] == [False]
     assert tried(reported(failure_code="template_render"))[1] == [False]

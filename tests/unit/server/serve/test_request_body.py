@@ -16,8 +16,8 @@ def part(data: bytes, *, more: bool) -> dict[str, Any]:
     return {"type": "http.request", "body": data, "more_body": more}
 
 
-def collector(*, announced: int = 0, limit: int = 10, seconds: float = 5.0) -> RequestBody:
-    return RequestBody(announced_bytes=announced, limit_bytes=limit, seconds=seconds)
+def collector(*, announced: int = 0, limit: int = 10, seconds: float = 5.0, encoding: str = "") -> RequestBody:
+    return RequestBody(announced_bytes=announced, limit_bytes=limit, seconds=seconds, encoding=encoding)
 
 
 async def test_parts_are_joined() -> None:
@@ -42,6 +42,20 @@ async def test_reading_waits_for_the_last_part(nursery: trio.Nursery) -> None:
     body.take(part(b"", more=False))
     await wait_all_tasks_blocked()
     assert read == [b"a"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity"])
+async def test_a_compressed_body_is_415_and_says_why(encoding: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        await collector(encoding=encoding).read()
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_content_encoding")
+    assert encoding in caught.value.message
+
+
+async def test_the_identity_is_no_encoding() -> None:
+    body = collector(encoding=" Identity")
+    body.take(part(b"abc", more=False))
+    assert await body.read() == b"abc"
 
 
 async def test_a_body_that_announces_too_much_is_413_before_it_comes() -> None:

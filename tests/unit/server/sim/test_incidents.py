@@ -29,7 +29,7 @@ def test_a_cut_off_below_the_true_p90_and_stubborn_clients_do_not_collapse_goodp
     taken = sorted(job.last_ttft_ms for job in done.tally.jobs if job.last_ttft_ms is not None)
     cut_offs = [done.policy.routing.first_content_deadline_ms(job.prompt) for job in done.tally.jobs]
     assert taken[int(0.9 * len(taken))] > fmean(cut_offs)
-    assert report.perfect_share >= 0.9
+    assert report.perfect_share >= 0.95
     assert report.served_share >= 0.99
     assert report.eligible_share_least >= 0.7
 
@@ -40,7 +40,7 @@ def test_a_fixed_cut_off_that_blames_machines_collapses(monkeypatch: pytest.Monk
     monkeypatch.setattr(FirstContentTimes, "missed", lambda *_args: True)
     scenario = build("cutoff", 1)
     stubborn = Manners(resend="at_once", tries=100_000, patience=15.0)
-    setup = structs.replace(scenario.setup, manners=lambda _job: stubborn)
+    setup = structs.replace(scenario.setup, arrivals=scenario.setup.arrivals[:500], manners=lambda _job: stubborn)
     report = make_report(simulate(setup, scenario.policy))
     assert report.perfect_share < 0.7
     assert report.eligible_share_least < 0.5
