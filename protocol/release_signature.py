@@ -9,9 +9,6 @@ import binascii
 from collections.abc import Iterable
 from typing import Final
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-
 from protocol.settings import Form, words
 
 KEY_BYTES: Final = 32
@@ -47,6 +44,10 @@ def is_signed(bundle_hash: str, signature: str, keys: Iterable[bytes]) -> bool:
 
 
 def _is_by(key: bytes, text: bytes, signature: bytes) -> bool:
+    # Commands that only read settings should not wait for the library.
+    from nacl.exceptions import BadSignatureError
+    from nacl.signing import VerifyKey
+
     try:
         VerifyKey(key).verify(text, signature)
     except (BadSignatureError, ValueError):

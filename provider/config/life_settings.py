@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocol.release_signature import signing_keys
 from protocol.settings import boolean, duration, path, setting, text, words
 from provider.config.schedule_form import schedule_windows
-from provider.config.update_key_form import update_keys
 from provider.schedule.windows import Schedule
 
 
@@ -116,7 +116,7 @@ class LifeSettings:
     )
     update_keys: tuple[bytes, ...] = setting(
         "UPDATE_KEYS",
-        update_keys(),
+        signing_keys(),
         default=(),
         group="Update",
         meaning="Keys of which one must have signed a release; by default those that the installed bundle names. "

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from provider.config.update_key_form import parse_update_key
+from protocol.release_signature import parse_signing_key
 from provider.update.release import ReleaseRefused
 
 MARK: Final = "darkbloom-bundle.json"
@@ -33,6 +33,6 @@ def read_mark(folder: Path) -> Mark:
 def keys_of(installed: Path) -> tuple[bytes, ...]:
     """Give the keys that an installed bundle pins; raises `ReleaseRefused` when they cannot be read."""
     try:
-        return tuple(parse_update_key(key) for key in read_mark(installed).update_keys)
+        return tuple(parse_signing_key(key) for key in read_mark(installed).update_keys)
     except ValueError:
         raise ReleaseRefused(f"A key in {installed / MARK} is no Ed25519 key; install the program anew.") from None

@@ -5,14 +5,10 @@ the mark names the version: a signed bundle cannot be passed off as another vers
 Source: provider rules, self-update; trust rules, releases.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-
+from protocol.release_signature import is_signed
 from provider.update.mark import read_mark
 from provider.update.release import Release, ReleaseRefused
 
@@ -23,11 +19,7 @@ def check_signature(release: Release, signature: str, keys: Sequence[bytes]) -> 
         raise ReleaseRefused(
             f"The release {release.version} carries no signature, and one is asked for here; nothing was installed."
         )
-    try:
-        taken = base64.b64decode(signature.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        taken = b""
-    if not any(_signed(release.bundle_hash.encode("ascii"), taken, key) for key in keys):
+    if not is_signed(release.bundle_hash, signature, keys):
         raise ReleaseRefused(
             f"The signature of the release {release.version} is by none of the keys that are trusted here; nothing was "
             "installed."
@@ -42,11 +34,3 @@ def check_version(release: Release, unpacked: Path) -> None:
             f"The bundle that is offered as {release.version} calls itself {version or 'nothing'!r}; nothing was "
             "installed."
         )
-
-
-def _signed(text: bytes, signature: bytes, key: bytes) -> bool:
-    try:
-        VerifyKey(key).verify(text, signature)
-    except (BadSignatureError, ValueError):
-        return False
-    return True

@@ -306,9 +306,3 @@ class Entry:
             self.projected,
             owned,
         )
-
-    def rank_order(self) -> tuple[int, int, int]:
-        """Where the entry stands among equals that are counted: by row, speed class, and base."""
-        if self.row is None:
-            raise AssertionError("Only a listed entry has a place among equals.")
-        return self.row.number, self.speed_number, self.key

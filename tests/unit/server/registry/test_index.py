@@ -210,9 +210,9 @@ def brute(fleet: Fleet, asked: RoutedRequest) -> tuple[list[Candidate], dict[Rea
 
 
 def rank_order(one: Candidate, asked: RoutedRequest) -> tuple[int, int, int, int]:
-    """Where the index has a candidate among equals; extra ones come last, in their own order."""
+    """Where the index has a candidate among equals: by row, speed class and base; extra ones last, in their order."""
     entry = one.session.entries[asked.model]
-    return (0, *entry.rank_order()) if entry.row is not None else (1, 0, 0, 0)
+    return (0, entry.row.number, entry.speed_number, entry.key) if entry.row is not None else (1, 0, 0, 0)
 
 
 def drawn(equal: list[Candidate], asked: RoutedRequest, registry: Registry, draws: list[float]) -> Candidate:
