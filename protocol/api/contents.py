@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from protocol.api.errors import ApiError, invalid_request
+from protocol.api.exact_json import decode_exact
 from protocol.api.media import MEDIA_PARTS
 from protocol.api.tools.schema import encoded, read_items, read_members
 
@@ -91,7 +92,7 @@ def _lowered(raw: msgspec.Raw) -> msgspec.Raw:
     if parts is not None:
         message["content"] = encoded([_as_text(part) for part in parts])
     content = bytes(message.get("content", _NULL))
-    if content in _NOTHING and bytes(message.get(_REFUSAL, _NULL)) != _NULL:
+    if content in _NOTHING and bytes(message.get(_REFUSAL, _NULL)).startswith(b'"'):
         message["content"] = message.pop(_REFUSAL)
     elif content == _NULL:
         message["content"] = encoded("")
@@ -100,5 +101,6 @@ def _lowered(raw: msgspec.Raw) -> msgspec.Raw:
 
 def _as_text(part: msgspec.Raw) -> msgspec.Raw:
     members = read_members(part)
-    said = members.get(_REFUSAL)
-    return part if said is None else encoded({"type": "text", "text": said})
+    if decode_exact(members["type"]) != _REFUSAL:
+        return part
+    return encoded({"type": "text", "text": members[_REFUSAL]})

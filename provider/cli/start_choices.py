@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from provider.daemon import OfferedModel
 
 MIN_MEMORY_GB: Final = 8
+MAX_IDLE_MINUTES: Final = 43_200
+"""The longest that the setting takes; a file with more could not be read again."""
 
 
 def choose_models(
@@ -63,7 +65,8 @@ def ask_idle(configuration: "Configuration") -> None:
         return
     click.echo("Unused models: keep them loaded (k), unload after 60 idle minutes (Enter), or after N minutes (N)?")
     answer = click.prompt("", default="60", show_default=False, prompt_suffix="> ").strip().lower()
-    minutes = 0 if answer in ("k", "keep") else int(answer) if answer.isascii() and answer.isdigit() else 60
+    typed = int(answer[:9]) if answer.isascii() and answer.isdigit() else 60
+    minutes = 0 if answer in ("k", "keep") else min(typed, MAX_IDLE_MINUTES)
     _change(configuration.file.path, {"backend.idle_timeout_mins": minutes})
 
 

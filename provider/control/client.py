@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from provider.control.orders import MAX_LINE_BYTES, Answer, Order, decode_answer, encode_line
-from provider.control.place import socket_path
+from provider.control.place import is_own_directory, socket_path
 
 CONNECT_SECONDS: Final = 5.0
 
@@ -24,6 +24,9 @@ def ask(home: Path, order: Order, *, timeout: float = 30.0) -> Answer:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(CONNECT_SECONDS)
         try:
+            # A home may be another user's for whoever may enter it; the place beside it must be this user's own.
+            if path.parent != home.absolute() and not is_own_directory(path.parent):
+                raise ControlFailed(f"The directory {path.parent} is not this user's; nothing was asked. Remove it.")
             connection.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             raise NotRunning(f"No provider runs in {home}.") from None

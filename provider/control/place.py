@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,12 @@ def socket_path(home: Path) -> Path:
     # The variable TMPDIR may name a directory that is as deep as the home.
     path = Path(tempfile.gettempdir()) / short
     return path if _fits(path) else SHORT_DIRECTORY / short
+
+
+def is_own_directory(path: Path) -> bool:
+    """Whether a directory is this user's and no link to one; raises `OSError`. Anybody may make one in `/tmp`."""
+    facts = path.lstat()
+    return facts.st_uid == os.geteuid() and stat.S_ISDIR(facts.st_mode)
 
 
 def _fits(path: Path) -> bool:

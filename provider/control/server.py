@@ -6,7 +6,6 @@ Invariant: the socket's directory is private before the socket exists. Owner: th
 import logging
 import os
 import socket
-import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Final
 import trio
 
 from provider.control.orders import MAX_LINE_BYTES, Answer, Order, decode_order, encode_line
+from provider.control.place import is_own_directory
 from provider.observe.place import last_place
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ async def serve_control(
 def _listening(path: Path) -> trio.socket.SocketType:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        facts = path.parent.lstat()
-        if facts.st_uid != os.geteuid() or not stat.S_ISDIR(facts.st_mode):
+        if not is_own_directory(path.parent):
             raise ControlPlaceRefused(f"The directory {path.parent} is not this user's; remove it.")
         with suppress(FileNotFoundError):
             path.unlink()

@@ -140,11 +140,11 @@ class Serving:
             self._reporter.note("loading")
             await preload(parts, self._provider, control, noted_in=self._loaded_file)
         await self._open_local()
+        updates = updates_of(parts, control.restart)  # while programs may still be started
         if parts.options.owns_process:
             settle_heap()
             self._provider.note_hardening(confine_daemon(self._provider.hardening, parts.settings))
         self._start_link()
-        updates = updates_of(parts, control.restart)
         if updates is not None:
             nursery.start_soon(supervised, "updates", updates.run)
         self._reporter.note("serving")

@@ -35,10 +35,9 @@ async def answer_ollama(
     model, bound = chat.public_model, chat.output_bound()
     stack = AsyncExitStack()
     async with stack:
-        if request.keep_alive == 0:
+        stack.callback(shelf.keep, model, request.keep_alive)
+        if request.keep_alive == 0:  # at once, before `keep` is called, which is for a model that others still use
             stack.push_async_callback(shelf.unload, model)
-        else:
-            stack.callback(shelf.keep, model, request.keep_alive)
         attempt = await stack.enter_async_context(asker.ask(chat.provider_body(model, bound)))
         job = attempt.request_id.removeprefix("local-").replace("-", "")
         answer = OllamaAnswer(kind, model, job, started=time.monotonic(), created=time.time())

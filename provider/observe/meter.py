@@ -47,7 +47,7 @@ class RequestMeter:
         self, record: RequestRecord, throughput: Throughput, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.throughput: Final = throughput
-        self.first_tokens: Final = FirstTokenTimes()
+        self.first_tokens: Final = FirstTokenTimes(clock)
         self._record = record
         self._clock = clock
 

@@ -32,5 +32,9 @@ class AnswerPlan:
         if self.dialect is None:
             return None
         return make_reader(
-            self.dialect, tools=self.tools, prompt_tail=self.prompt_tail, streams_calls=self.streams_calls
+            self.dialect,
+            tools=self.tools,
+            prompt_tail=self.prompt_tail,
+            streams_calls=self.streams_calls,
+            is_forced=self.must_call,
         )

@@ -18,6 +18,7 @@ from provider.update.install import put_in_place, roll_back, stage, take_update_
 from provider.update.place import Installation
 from provider.update.release import Release, ReleaseRefused, fetch_latest
 from provider.update.state import TRIAL_SECONDS, UpdateState, read_update_state, write_update_state
+from provider.update.trial import TryOut, try_here
 from provider.update.verdict import Verdict, compare
 from provider.upstream import Upstream, UpstreamUnreachable
 
@@ -33,7 +34,7 @@ EXIT_FOR_RESTART: Final = 75
 class AutoUpdate:
     """What the updater works on. `restart` asks the daemon to drain and end with `EXIT_FOR_RESTART`.
 
-    `in_thread` runs what blocks.
+    `try_out` runs a staged program once. `in_thread` runs what blocks.
     """
 
     installation: Installation
@@ -45,6 +46,7 @@ class AutoUpdate:
     jitter: float
     keys: tuple[bytes, ...]
     restart: Callable[[], None]
+    try_out: TryOut = try_here
     spread: Callable[[], float] = random.random
     in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync
 
@@ -102,7 +104,9 @@ class AutoUpdate:
         ):
             return None
         with take_update_lock(self.home):
-            stage(release, self.installation, keys=self.keys)
+            if self.installation.current == release.version:
+                return release  # the command put it in place; what the link names is never unpacked anew
+            stage(release, self.installation, keys=self.keys, try_out=self.try_out)
         return release
 
     def _install(self, release: Release) -> None:

@@ -1,7 +1,6 @@
 """One update from the release row to the switched link; the daemon is drained and started again by the caller."""
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,9 +13,9 @@ from provider.update.place import Installation
 from provider.update.release import Release, ReleaseRefused
 from provider.update.signature import check_signature, check_version
 from provider.update.state import UpdateState
+from provider.update.trial import RUNS, TryOut, try_here
 
 LOCK_NAME: Final = "update.lock"
-SMOKE_SECONDS: Final = 120.0
 
 
 def take_update_lock(home: Path) -> FileLock:
@@ -33,12 +32,13 @@ def stage(
     installation: Installation,
     *,
     keys: Sequence[bytes],
+    try_out: TryOut = try_here,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
     """Fetch, check and unpack a release beside the installed one; blocks. Raises `ReleaseRefused`.
 
     One of `keys` must have signed it, or, when there are none, one of those that the installed bundle pins; without
-    either the hashes of the release are all that is checked.
+    either the hashes of the release are all that is checked. `try_out` runs the new program once.
     """
     trusted = tuple(keys) or keys_of(installation.folder(installation.current))
     if trusted:
@@ -55,7 +55,9 @@ def stage(
             raise ReleaseRefused(f"The bundle of {release.version} is no bundle of this program; it is not installed.")
         if trusted:
             check_version(release, staging)
-        _try(staging / ENTRY, release)
+        found = try_out(staging / ENTRY)
+        if found != RUNS:
+            raise ReleaseRefused(f"The program of {release.version} does not run here ({found}); it is not installed.")
         installation.adopt_staged(release.version)
         is_done = True
     except OSError as error:
@@ -66,30 +68,14 @@ def stage(
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _try(entry: Path, release: Release) -> None:
-    """Let the new program load what serving needs, before anything depends on it; raises `ReleaseRefused`."""
-    try:
-        status = subprocess.run(
-            [str(entry), "runtime-smoke"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=SMOKE_SECONDS,
-            check=False,
-        ).returncode
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ReleaseRefused(
-            f"The program of {release.version} does not run here ({type(error).__name__}); it is not installed."
-        ) from None
-    if status != 0:
-        raise ReleaseRefused(
-            f"The program of {release.version} does not run here (status {status}); it is not installed."
-        )
-
-
 def put_in_place(release: Release, installation: Installation, state: UpdateState) -> UpdateState:
-    """Let the next start run a staged release; gives the state to write. Raises `ReleaseRefused`."""
+    """Let the next start run a staged release; gives the state to write. Raises `ReleaseRefused`.
+
+    Where it is in place already, the version to go back to stays what it was.
+    """
     previous = installation.current
+    if previous == release.version:
+        return state
     try:
         installation.point_to(release.version)
         installation.prune({release.version, previous})

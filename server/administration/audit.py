@@ -43,8 +43,16 @@ async def note(
     before: Facts | None = None,
     after: Facts | None = None,
     outcome: str = "done",
+    again: bool = False,
 ) -> None:
-    """Write the row of an act."""
+    """Write the row of an act.
+
+    `again`: the transaction is run once more. If that is because the answer to its COMMIT was lost, the row is there.
+    """
+    if again:
+        sql = "SELECT 1 AS found FROM admin_audit WHERE at = $1 AND actor = $2 AND action = $3 AND target = $4 LIMIT 1"
+        if await tx.row(sql, at, actor, action, target) is not None:
+            return
     await tx.execute(
         "INSERT INTO admin_audit (at, actor, action, target, before, after, outcome)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7)",

@@ -110,4 +110,6 @@ async def _moved_at(tx: Tx, old: str, new: str, now: int) -> Moved | None:
     if not rows:
         return None
     amount, withdrawable = cast(int, rows[0]["amount"]), cast(int, rows[0]["withdrawable"])
-    return Moved(source=old, target=new, amount=amount, withdrawable=withdrawable, key_id=None)
+    return Moved(
+        source=old, target=new, amount=amount, withdrawable=withdrawable, key_id=await _adopt_key(tx, old, new)
+    )

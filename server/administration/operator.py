@@ -47,13 +47,22 @@ class Operator:
         """Run `work(tx, now)` and note what it says; nothing is kept of it when it raises."""
         now = self._wall_clock()
         news: tuple[tuple[Topic, str], ...] = ()
+        runs = 0
 
         async def whole(tx: Tx) -> T:
-            nonlocal news
+            nonlocal news, runs
+            runs += 1
             deed = await work(tx, now)
             news = deed.news
             await audit.note(
-                tx, at=now, actor=actor, action=action, target=deed.target, before=deed.before, after=deed.after
+                tx,
+                at=now,
+                actor=actor,
+                action=action,
+                target=deed.target,
+                before=deed.before,
+                after=deed.after,
+                again=runs > 1,
             )
             for topic, subject in news:
                 await self._changes.announce(tx, topic, subject)
@@ -96,13 +105,18 @@ class AuditedStore:
     async def write(self, work: Work[T]) -> T:
         """Run the transaction and note it."""
 
+        at, runs = self._wall_clock(), 0
+
         async def whole(tx: Tx) -> T:
+            nonlocal runs
+            runs += 1
             result = await work(tx)
             described = self._describe(result)
             if described is not None:
                 target, after = described
-                at = self._wall_clock()
-                await audit.note(tx, at=at, actor=self._actor, action=self._action, target=target, after=after)
+                await audit.note(
+                    tx, at=at, actor=self._actor, action=self._action, target=target, after=after, again=runs > 1
+                )
             return result
 
         return await self._store.write(whole)

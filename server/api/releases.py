@@ -11,7 +11,7 @@ from protocol.api.errors import ApiError, invalid_request
 from server.accounts.callers import credential_of
 from server.accounts.guards import require_admin, require_release_key
 from server.api.admin_accounts import actor_of
-from server.api.gate import MAX_BODY_BYTES, answer_store_outage, client_ip, private_answer
+from server.api.gate import answer_store_outage, client_ip, private_answer
 from server.api.json_answer import refusal
 from server.api.row_errors import answer_row_errors
 from server.api.typed_body import typed_body
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from server.catalog.release_acts import ReleaseActs
     from server.catalog.release_rows import Release
     from server.store import Store
+
+MAX_BODY_BYTES: Final = 512 * 1024
+"""The longest changelog and template hashes, in whatever way their letters are escaped, and the rest."""
 
 PIPELINE: Final = "release_key"
 """The name under which the audit and the rows know whoever has the release key."""

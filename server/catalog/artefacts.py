@@ -11,7 +11,6 @@ import hashlib
 import ssl
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
@@ -40,8 +39,8 @@ CHECK_SECONDS: Final = 120.0
 AT_ONCE: Final = 2
 CONNECT_SECONDS: Final = 30.0
 _PIECE: Final = 1024 * 1024
-_MAX_HEADER: Final = 1024 * 1024
-"""How much of an archive may be read at once for the name of a file."""
+_MAX_HEADERS: Final = 2 * 1024 * 1024
+"""How much of an archive may be read before a file of it is told: its header, its name, what else is said of it."""
 
 _ROOT: Final = "/bundle"
 """A folder that is not there, for the rules of links: nothing is written."""
@@ -73,7 +72,7 @@ class Artefacts:
                 with tempfile.TemporaryFile() as file:
                     if await _fetch(release.url, file) != release.bundle_hash:
                         raise _failed("the bundle at the download server does not have this bundle_hash")
-                    # The thread is awaited even when the caller leaves: it looks up between files.
+                    # The thread is awaited even when the caller leaves: it looks up all the time.
                     found = await trio.to_thread.run_sync(entry_hash, file, trio.from_thread.check_cancelled)
             if found != release.binary_hash:
                 raise _failed(f"{ENTRY} in the bundle does not have this binary_hash")
@@ -112,28 +111,37 @@ async def _fetch(url: str, file: IO[bytes]) -> str:
 def entry_hash(file: IO[bytes], look_up: Callable[[], None] = lambda: None) -> str:
     """Give the SHA-256 of the program in an archive; blocks. Raises ArtefactRefused for an archive against the rules.
 
-    `look_up` is called between files, and raises when the caller has left.
+    `look_up` is called every few kilobytes of the archive, and raises when the caller has left.
     """
     file.seek(0)
     try:
         # Not the streaming form of the library, which would take names of any length into memory.
-        with _Bounded(fileobj=file, mode="rb") as plain, tarfile.open(fileobj=plain, mode="r:") as tar:
-            return _walked(tar, look_up)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
-        if isinstance(error, ArtefactRefused):
-            raise
+        with (
+            _Bounded(fileobj=_Watched(file, look_up), mode="rb") as plain,
+            tarfile.open(fileobj=plain, mode="r:") as tar,
+        ):
+            return _walked(tar, plain)
+    except ArtefactRefused:
+        raise
+    except Exception as error:  # on forged headers the library raises nearly anything
         raise _failed(f"the bundle is no archive that can be unpacked ({type(error).__name__})") from None
 
 
-def _walked(tar: tarfile.TarFile, look_up: Callable[[], None]) -> str:
-    found, unpacked = "", 0
-    for number, member in enumerate(tar, 1):
-        look_up()
+def _walked(tar: tarfile.TarFile, plain: _Bounded) -> str:
+    found, unpacked, number = "", 0, 0
+    while (member := tar.next()) is not None:
+        # The library keeps what it was told of every file.
+        tar.members.clear()  # type: ignore[attr-defined]  # a public list that its stubs do not know
+        plain.forget_headers()
+        number += 1
         unpacked += max(0, member.size)
         if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
             raise _failed("the bundle holds too many files, or too much")
         if leaves_the_bundle(member):
             raise _failed("the bundle holds a file outside of itself")
+        if member.issparse():
+            # What it takes in the archive is not what it says.
+            raise _failed(f"the bundle holds a sparse file, {member.name[:100]!r}; pack it as an ordinary one")
         tarfile.data_filter(member, _ROOT)
         if PurePosixPath(member.name) != PurePosixPath(ENTRY):
             continue
@@ -143,7 +151,7 @@ def _walked(tar: tarfile.TarFile, look_up: Callable[[], None]) -> str:
         assert content is not None, "an ordinary file has content"
         digest = hashlib.sha256()
         while piece := content.read(_PIECE):
-            look_up()
+            plain.forget_headers()
             digest.update(piece)
         found = digest.hexdigest()
     if not found:
@@ -151,13 +159,37 @@ def _walked(tar: tarfile.TarFile, look_up: Callable[[], None]) -> str:
     return found
 
 
+class _Watched:
+    """A file whose every reading begins with a look at the caller: it ends the walk wherever the archive is slow."""
+
+    def __init__(self, file: IO[bytes], look_up: Callable[[], None]) -> None:
+        self._file = file
+        self._look_up = look_up
+
+    def read(self, size: int = -1) -> bytes:
+        """See IO."""
+        self._look_up()
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """See IO."""
+        return self._file.seek(offset, whence)
+
+
 class _Bounded(gzip.GzipFile):
-    """The plain bytes of an archive, of which nobody reads more than a megabyte at once."""
+    """The plain bytes of an archive, of which nobody reads more than two megabytes on the way to its next file."""
+
+    _headers = 0
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _MAX_HEADER:
+        if size is None or not 0 <= size <= _MAX_HEADERS - self._headers:
             raise _failed("a file of the bundle has a name of impossible length")
+        self._headers += size
         return super().read(size)
+
+    def forget_headers(self) -> None:
+        """Begin to count anew: a file was told, or a piece of it read."""
+        self._headers = 0
 
 
 def _failed(what: str) -> ArtefactRefused:

@@ -45,14 +45,15 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 async def latest_release(tx: Tx, platform: str, *, pre_releases: bool = False) -> Release | None:
     """The highest active version for a platform; of equal precedence the newest row. Unreadable ones do not count."""
-    rows = await tx.fetch(f"SELECT {_COLUMNS} FROM releases WHERE platform = $1 AND active = 1", platform)
+    # Anybody may ask, and changelogs are long: only the one that is the answer is read whole.
+    rows = await tx.fetch("SELECT version, created_at FROM releases WHERE platform = $1 AND active = 1", platform)
     ranked = [
-        (parsed, release.created_at, release)
-        for release in map(_release, rows)
-        if (parsed := parse_version(release.version)) is not None
-        and (pre_releases or not is_pre_release(release.version))
+        (parsed, cast(int, row["created_at"]), version)
+        for row in rows
+        if (parsed := parse_version(version := cast(str, row["version"]))) is not None
+        and (pre_releases or not is_pre_release(version))
     ]
-    return max(ranked, key=lambda one: one[:2])[2] if ranked else None
+    return await read_release(tx, max(ranked, key=lambda one: one[:2])[2], platform) if ranked else None
 
 
 async def read_releases(tx: Tx) -> list[Release]:

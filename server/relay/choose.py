@@ -301,10 +301,14 @@ class ProviderChoice:
     def _classify(self, failure: AttemptFailure, session: Session) -> FailureKind:
         budget = session.slot(self._build).budget
         window = self._registry.catalog.context_window(self._build)
+        job = self._job
+        # How many tokens an image makes is not bounded by its bytes.
+        bound = None if job.traits.requires_vision else job.prompt_bound + job.max_tokens
         return classify(
             failure,
             provider_budget=budget.max if budget is not None else None,
             context_window=window if window > 0 else None,
+            request_bound=bound,
         )
 
 

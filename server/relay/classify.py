@@ -47,13 +47,18 @@ _TIMEOUT_REASONS: Final = frozenset({"first_content_timeout", "accepted_timeout"
 
 
 def classify(
-    failure: AttemptFailure, *, provider_budget: int | None = None, context_window: int | None = None
+    failure: AttemptFailure,
+    *,
+    provider_budget: int | None = None,
+    context_window: int | None = None,
+    request_bound: int | None = None,
 ) -> FailureKind:
     """The kind of one failure.
 
     `provider_budget` is the token budget that the provider last reported for the model, `context_window` the model's
     context, both in tokens: a provider whose whole budget is below the context says nothing about the others when it
-    finds a request too large.
+    finds a request too large. Neither does one that finds a request too long which can have `request_bound` tokens at
+    most and would fit into the context twice: it lacks room, or it lies.
     """
     if failure.reason == "tool_noncompliance":
         return FailureKind.NONCOMPLIANT
@@ -62,7 +67,8 @@ def classify(
     if failure.code == "template_render":
         return FailureKind.TEMPLATE
     if failure.code == "capacity":
-        return _capacity_kind(failure.reason, provider_budget, context_window)
+        fits = request_bound is not None and context_window is not None and 2 * request_bound <= context_window
+        return _capacity_kind(failure.reason, provider_budget, context_window, fits=fits)
     if failure.reason == SHUTDOWN_REASON:
         return FailureKind.DRAINING
     if failure.cause == "admission_timeout":
@@ -74,12 +80,12 @@ def classify(
     return FailureKind.FAULT
 
 
-def _capacity_kind(reason: str, provider_budget: int | None, context_window: int | None) -> FailureKind:
+def _capacity_kind(reason: str, provider_budget: int | None, context_window: int | None, *, fits: bool) -> FailureKind:
     if reason == "draining":
         return FailureKind.DRAINING
     if reason == "request_exceeds_context":
-        return FailureKind.UNSERVABLE
+        return FailureKind.CAPACITY if fits else FailureKind.UNSERVABLE
     if reason == "request_exceeds_batch_token_budget":
         small = provider_budget is not None and context_window is not None and 0 < provider_budget < context_window
-        return FailureKind.CAPACITY if small else FailureKind.UNSERVABLE
+        return FailureKind.CAPACITY if small or fits else FailureKind.UNSERVABLE
     return FailureKind.CAPACITY

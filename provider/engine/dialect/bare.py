@@ -9,11 +9,15 @@ from provider.engine.dialect.parts import Call, Content, Part, SpoiledCall
 
 
 class BareReader:
-    """Holds an answer that begins like a call until its end; any other passes through."""
+    """Holds an answer that begins like a call until its end; any other passes through.
+
+    What was held of an answer that was cut is text, unless the answer is forced to be a call (`is_forced`).
+    """
 
     is_thinking = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_forced: bool = False) -> None:
+        self._is_forced = is_forced
         self._held = ""
         self._is_text = False
 
@@ -39,7 +43,8 @@ class BareReader:
         held, self._held = self._held, ""
         payload = held.strip().removeprefix(PYTHON_TAG).strip()
         if not payload or not is_complete:
-            return [Content(payload)] if payload and not held.lstrip().startswith(PYTHON_TAG) else []
+            is_call = self._is_forced or held.lstrip().startswith(PYTHON_TAG)
+            return [Content(payload)] if payload and not is_call else []
         try:
             return _read(payload)
         except (ValueError, RecursionError):

@@ -45,6 +45,11 @@ class CallStream:
         return self._state in (_State.ARGUMENTS, _State.TAIL)
 
     @property
+    def is_in_text(self) -> bool:
+        """Whether a JSON string of the arguments is open, in which a mark is text."""
+        return self._state is _State.ARGUMENTS and self._in_string
+
+    @property
     def payload(self) -> str:
         """All text so far."""
         return "".join(self._pieces)

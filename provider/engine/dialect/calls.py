@@ -51,7 +51,7 @@ def read_json_call(value: object) -> Call | None:
     call = inner if isinstance(inner, dict) else value
     name = call.get("name")
     arguments = call.get("arguments", call.get("parameters", {}))
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not _is_utf8(name):
         return None
     if isinstance(arguments, str):
         arguments = json.loads(arguments) if arguments.strip() else {}
@@ -83,7 +83,17 @@ def _read(parsed: object) -> list[Call]:
 
 
 def _write(arguments: Mapping[str, object]) -> str:
-    return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Half of a surrogate pair is a JSON string like any other, but only an escape can write it.
+    return text if _is_utf8(text) else json.dumps(arguments, separators=(",", ":"), allow_nan=False)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @cache

@@ -25,17 +25,23 @@ def starts_in_thought(dialect: Dialect, prompt_tail: str) -> bool | None:
 
 
 def make_reader(
-    dialect: Dialect, *, tools: Tools = (), prompt_tail: str = "", streams_calls: bool = False
+    dialect: Dialect,
+    *,
+    tools: Tools = (),
+    prompt_tail: str = "",
+    streams_calls: bool = False,
+    is_forced: bool = False,
 ) -> AnswerReader | None:
     """Return a reader for one answer, or None when its text is what it shows.
 
-    `streams_calls` says that a grammar holds the answer to calls, so that their arguments may be shown early.
+    `streams_calls` says that a grammar holds the answer to calls, so that their arguments may be shown early;
+    `is_forced` that nothing but calls was asked for, so that a piece of one is never text.
     """
     if dialect.is_harmony or dialect.parser == "harmony":
         return HarmonyReader(prompt_tail, has_tools=bool(tools))
     if dialect.think is None and not dialect.dropped and not tools:
         return None
     if dialect.think is None and dialect.parser == "llama3" and tools:
-        return BareReader()
+        return BareReader(is_forced=is_forced)
     in_thought = bool(starts_in_thought(dialect, prompt_tail))
-    return TaggedReader(dialect, tools, in_thought=in_thought, streams_calls=streams_calls)
+    return TaggedReader(dialect, tools, in_thought=in_thought, streams_calls=streams_calls, is_forced=is_forced)

@@ -21,16 +21,24 @@ class TaggedReader:
     """Reads thoughts, text and framed calls. `tools` empty: call marks are text, unless they are special tokens.
 
     Line ends after a mark are left out, and all blanks after a call. `streams_calls` shows arguments while they are
-    generated, where calls are JSON.
+    generated, where calls are JSON. Of an answer that is forced to be a call (`is_forced`) the beginning of a mark at
+    which it was cut is no text.
     """
 
     def __init__(
-        self, dialect: Dialect, tools: Tools, *, in_thought: bool = False, streams_calls: bool = False
+        self,
+        dialect: Dialect,
+        tools: Tools,
+        *,
+        in_thought: bool = False,
+        streams_calls: bool = False,
+        is_forced: bool = False,
     ) -> None:
         opens, self._think_end = dialect.think or ("", "")
         self._think_start: Final = opens
         self._call_start, self._call_end = (dialect.frame or ("", "")) if tools else ("", "")
         self._tools = tools
+        self._is_forced = is_forced
         self._parser = dialect.parser
         self._scanner = MarkScanner()
         self._state = _State.THOUGHT if in_thought else _State.CONTENT
@@ -64,7 +72,8 @@ class TaggedReader:
 
     def flush(self, *, is_complete: bool) -> Sequence[Part]:
         """Return what was held; an open call ends with a complete answer and is dropped with one that was cut."""
-        parts = self._cut(is_final=True)
+        is_cut_mark = self._is_forced and not is_complete and self._state is _State.CONTENT
+        parts = [] if is_cut_mark else self._cut(is_final=True)
         if self._state is _State.CALL:
             if is_complete:
                 self._end_call(parts)
@@ -78,7 +87,10 @@ class TaggedReader:
             self._take(text, parts)
             if not mark:
                 return parts
-            self._cross(mark, parts)
+            if self._state is _State.CALL and self._call.is_in_text:
+                self._take(mark, parts)
+            else:
+                self._cross(mark, parts)
 
     def _take(self, text: str, parts: list[Part]) -> None:
         if self._state is _State.CALL:

@@ -18,7 +18,7 @@ from server.catalog.release_wish import ReleaseName, ReleaseWish
 from server.cli.admin.screen import Answer, Screen, minute
 from server.cli.admin.session import Desk, Refusal, json_option, run
 from server.cli.loading import EXIT_CONFIGURATION, load_or_exit
-from server.store import NotFound
+from server.store import Invalid, NotFound
 
 if TYPE_CHECKING:
     from server.catalog.release_rows import Release
@@ -114,8 +114,8 @@ def register(
     body |= {member: value for member, value in given.items() if value}
     artefacts = Artefacts(base)
     wish = _wish({"url": "", **body})
+    place = artefacts.places(_release(wish))[0]
     if not url:
-        place = artefacts.places(wish.release(active=False, now=0))[0]
         body["url"] = place
         wish = msgspec.structs.replace(wish, url=place)
 
@@ -180,7 +180,9 @@ def _answer(release: Release, said: str) -> Answer:
             ]
         )
 
-    steps = () if release.active else (f"darkbloom-coordinator admin releases activate {release.version}",)
+    platform = "" if release.platform == DEFAULT_PLATFORM else f" --platform {release.platform}"
+    activate = f"darkbloom-coordinator admin releases activate {release.version}{platform}"
+    steps = () if release.active else (activate,)
     return Answer(data={"release": registered_answer(release)}, show=show, next_steps=steps)
 
 
@@ -199,3 +201,11 @@ def _wish(body: dict[str, str]) -> ReleaseWish:
         return msgspec.convert(body, ReleaseWish)
     except msgspec.ValidationError as error:
         raise click.UsageError(f"This is no release: {error}.") from None
+
+
+def _release(wish: ReleaseWish) -> Release:
+    """Give the row of a wish; raises click.UsageError for what could never be one."""
+    try:
+        return wish.release(active=False, now=0)
+    except Invalid as error:
+        raise click.UsageError(f"This is no release: {error}") from None

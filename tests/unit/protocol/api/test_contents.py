@@ -88,3 +88,14 @@ def test_what_is_beside_a_refusal_keeps_its_digits() -> None:
     lowered = parse_chat_request(raw).provider_body("b", 9)
     assert b'{"role":"user","content":"x","n":1.50e+3}' in lowered
     assert b'{"role":"assistant","content":"no","seed":9007199254740993}' in lowered
+
+
+@pytest.mark.parametrize("stray", [False, 0, [], {"a": 1}, "no"])
+def test_a_member_named_refusal_elsewhere_is_no_content(stray: object) -> None:
+    """Only what was checked becomes text: a part of another type keeps its own, and an empty message stays empty."""
+    refusing = {"role": "assistant", "content": None, "refusal": "no"}
+    parts = [{"type": "text", "text": "a", "refusal": stray}]
+    assert sent(of_user(*parts), refusing, USER)[0]["content"] == parts
+    if not stray:
+        empty = {"role": "assistant", "content": "", "refusal": stray}
+        assert sent(empty, refusing, USER)[0]["content"] == ""

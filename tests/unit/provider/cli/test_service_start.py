@@ -144,7 +144,7 @@ def test_leaving_the_picker_changes_nothing(manager, monkeypatch, capsys, key):
     assert not load_configuration().file.exists
 
 
-@pytest.mark.parametrize(("answer", "minutes"), [("", 60), ("k", 0), ("15", 15)])
+@pytest.mark.parametrize(("answer", "minutes"), [("", 60), ("k", 0), ("15", 15), ("99999", 43200)])
 def test_the_first_interactive_start_asks_about_idle_models(manager, monkeypatch, answer, minutes):
     keys(monkeypatch, " ", "\r")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)

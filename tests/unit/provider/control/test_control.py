@@ -1,9 +1,11 @@
 """Orders over the socket of a home: asked by a blocking client in a thread, answered by a trio task."""
 
 import os
+import shutil
 import socket
 import stat
 import tempfile
+from pathlib import Path
 
 import pytest
 import trio
@@ -126,3 +128,32 @@ async def test_a_place_that_cannot_be_used_is_named(tmp_path):
     async with trio.open_nursery() as own:
         with pytest.raises(ControlPlaceRefused, match=r"cannot be made|is not this user's"):
             await own.start(serve_control, tmp_path / "file" / "control.sock", None)
+
+
+@pytest.mark.parametrize("is_link", [False, True], ids=["of another user", "link"])
+async def test_nothing_is_asked_of_a_place_that_another_user_made(tmp_path, monkeypatch, is_link):
+    home = tmp_path / ("x" * 120)
+    home.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(home))
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setattr("provider.control.place.SHORT_DIRECTORY", place)
+    if not is_link:
+        owner = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    path = socket_path(home)
+    if is_link:
+        (place / "elsewhere").mkdir()
+        path.parent.symlink_to(place / "elsewhere")
+    else:
+        path.parent.mkdir()
+    try:
+        with socket.socket(socket.AF_UNIX) as trap:
+            trap.bind(str(path))
+            trap.listen()
+            trap.setblocking(False)
+            with pytest.raises(ControlFailed, match="not this user's"):
+                await asked(home, Load(model="m"))
+            with pytest.raises(BlockingIOError):
+                trap.accept()
+    finally:
+        shutil.rmtree(place)

@@ -116,6 +116,22 @@ async def test_ollama_clients_say_how_long_a_model_stays(open_local, monkeypatch
         await until(is_told)
 
 
+async def test_a_model_in_use_goes_later_when_an_ollama_client_lets_it_go(open_local, monkeypatch):
+    shelves = []
+
+    async def in_use(shelf, model_id):
+        shelves.append(shelf)
+        return False
+
+    monkeypatch.setattr(DaemonShelf, "unload", in_use)
+    async with open_local() as local:
+        for keep_alive in (-1, 0):
+            fields = {"model": "bytes", "prompt": "hi", "keep_alive": keep_alive}
+            assert (await local.http.post("/api/generate", json=fields)).status_code == 200
+        (shelf,) = shelves
+        assert shelf._slots.idle_span("bytes", 60.0) == 0
+
+
 async def test_a_tool_call_that_was_cut_short_is_none_to_ollama_clients():
     fragment = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":'}}
     chunk = json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [fragment]}}]})

@@ -4,7 +4,7 @@ import pytest
 
 from protocol.codec import encode
 from protocol.messages.from_provider import InferenceAccepted, InferenceComplete, Usage
-from provider.observe.first_tokens import MAX_MODELS, MAX_SAMPLES, FirstTokenTimes
+from provider.observe.first_tokens import FRESH_SECONDS, MAX_MODELS, MAX_SAMPLES, FirstTokenTimes
 from provider.observe.meter import RequestMeter
 from provider.observe.metrics import ProviderMetrics
 from provider.observe.throughput import Throughput
@@ -61,7 +61,7 @@ def test_times_to_the_first_delta_are_kept_but_for_loads(frames, samples):
 
 
 def test_only_prompts_of_like_length_count():
-    times = FirstTokenTimes()
+    times = FirstTokenTimes(Clock())
     for tokens, seconds in ((10, 0.3), (500, 0.1), (1024, 0.2), (4096, 0.4)):
         times.note("m", tokens, seconds)
     assert times.like("m", 512) == (0.1, 0.2, 0.3)
@@ -71,7 +71,7 @@ def test_only_prompts_of_like_length_count():
 
 
 def test_samples_and_models_are_bounded():
-    times = FirstTokenTimes()
+    times = FirstTokenTimes(Clock())
     for number in range(MAX_SAMPLES + 9):
         times.note("m", 100, float(number))
     assert times.like("m", 100)[0] == 9.0
@@ -79,3 +79,15 @@ def test_samples_and_models_are_bounded():
         times.note(f"m{number}", 100, 1.0)
     assert times.like("m", 100) == ()
     assert times.like("m0", 100) == (1.0,)
+
+
+def test_what_was_slow_long_ago_says_nothing():
+    """A forecast that keeps requests away is never measured again."""
+    clock = Clock()
+    times = FirstTokenTimes(clock)
+    times.note("m", 100, 30.0)
+    clock.now += FRESH_SECONDS - 1
+    times.note("m", 100, 0.1)
+    assert times.like("m", 100) == (0.1, 30.0)
+    clock.now += 1
+    assert times.like("m", 100) == (0.1,)

@@ -117,6 +117,15 @@ def test_a_forced_call_that_was_cut_short_is_an_answer_of_that_length():
     assert finish(events) == "length"
 
 
+@pytest.mark.parametrize("streams_calls", [False, True])
+def test_a_forced_call_cut_in_its_first_mark_shows_nothing_of_it(streams_calls):
+    plan = {"dialect": PLAIN, "tools": TOOLS, "must_call": True, "streams_calls": streams_calls}
+    narration, events = told(["<tool", "_c"], reason=FinishReason.LENGTH, **plan)
+    assert deltas(events) == [{"role": "assistant", "content": ""}, {}]
+    assert finish(events) == "length"
+    assert not narration.has_output
+
+
 def test_an_answer_that_complies_is_complete():
     _, events = told([CALL], dialect=PLAIN, tools=TOOLS, must_call=True, only_tool="f", one_call=True)
     assert finish(events) == "tool_calls"

@@ -75,6 +75,16 @@ def test_a_good_release_is_staged_and_put_in_place_and_can_be_taken_back(peer, i
     assert (installed.current, after.quarantined, after.trial) == ("0.1.0", ("0.2.0",), "")
 
 
+def test_the_version_to_go_back_to_outlives_a_second_update_to_the_same_version(peer, installed):
+    """As when the command comes first while the daemon waits with the same release."""
+    peer.release()
+    stage(latest(peer), installed, keys=())
+    state = put_in_place(latest(peer), installed, UpdateState()).started("0.2.0")
+    assert put_in_place(latest(peer), installed, state) == state
+    assert roll_back(installed, state).quarantined == ("0.2.0",)
+    assert installed.current == "0.1.0"
+
+
 def wrong_bundle(peer):
     peer.release()
     peer.bundle = peer.bundle[:-1] + bytes([peer.bundle[-1] ^ 1])
@@ -199,6 +209,19 @@ async def test_the_daemon_updates_itself_after_its_waits(peer, installed, tmp_pa
     assert installed.current == "0.2.0"
     assert restarts[0] - began == 300 + 150
     assert read_update_state(tmp_path / "update-state.json").trial == "0.2.0"
+
+
+async def test_the_daemon_restarts_into_what_the_command_installed(peer, installed, tmp_path, autojump_clock):
+    peer.release()
+    stage(latest(peer), installed, keys=())
+    path = tmp_path / "update-state.json"
+    write_update_state(path, put_in_place(latest(peer), installed, UpdateState()))
+    peer.asked.clear()
+    restarts = []
+    await updater(peer, installed, tmp_path, restarts).run()
+    assert len(restarts) == 1
+    assert [asked for asked in peer.asked if "bundle" in asked] == []
+    assert (installed.current, read_update_state(path).previous) == ("0.2.0", "0.1.0")
 
 
 async def test_a_failed_look_is_noted_and_repeated(peer, installed, tmp_path, autojump_clock):

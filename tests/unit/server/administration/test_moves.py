@@ -140,10 +140,11 @@ async def test_a_lost_commit_moves_it_once() -> None:
     async with open_lossy_store("sqlite") as (store, losses):
         world = World(store)
         await world.people()
-        await world.ownerless_key()
+        key_id = await world.ownerless_key()
         await world.grant(LEGACY, credit=70, earned=30)
         losses.of, losses.pending = "ledger_txns", 1
         moved = await world.acts.migrate("root", LEGACY, "bob")
-        assert (moved.amount, moved.withdrawable, losses.pending) == (100, 30, 0)
+        assert (moved.amount, moved.withdrawable, moved.key_id, losses.pending) == (100, 30, key_id, 0)
+        assert len(await store.read(lambda tx: audit.newest(tx, 9))) == 1
         assert await world.balance("bob") == (100, 30, 0, 0)
         assert await world.problems() == []

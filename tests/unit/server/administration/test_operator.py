@@ -10,6 +10,7 @@ from server.administration.accounts import AccountActs
 from server.administration.keys import KeyActs
 from server.administration.operator import AuditedStore, Deed, Operator
 from server.store import Conflict, Invalid, NotFound, Store, Tx
+from tests.testbed.lost_commits import open_lossy_store
 from tests.unit.server.accounts.people import KeyWorld, add_user
 
 
@@ -68,6 +69,16 @@ async def test_caches_of_this_process_hear_of_an_act_even_when_its_answer_is_los
     with pytest.raises(ConnectionError):
         await KeyActs(operator_of(store, world.changes)).revoke("me", made.key.id)
     assert len(world.keys.cache) == 0
+
+
+async def test_an_act_whose_answer_is_lost_has_one_row() -> None:
+    async with open_lossy_store("sqlite") as (store, losses):
+        await add_user(store)
+        losses.of, losses.pending = "admin_audit", 1
+        changed = await AccountActs(operator_of(store)).set_role("me", "did:privy:ada", "service")
+        assert (changed.role, losses.pending) == ("service", 0)
+        (row,) = await store.read(lambda tx: audit.newest(tx, 9))
+        assert (row.before, row.after) == ({"role": ""}, {"role": "service"})
 
 
 async def test_an_audited_store_notes_what_a_service_did_and_nothing_else(store: Store) -> None:

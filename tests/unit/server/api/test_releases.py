@@ -88,6 +88,13 @@ async def test_a_registered_release_is_what_machines_are_offered() -> None:
         assert (await releases.register("0.7.0", changelog="Slower.")).is_error(409, "conflict")
 
 
+async def test_a_changelog_of_the_full_length_is_taken_in_any_script() -> None:
+    async with open_release_site() as releases:
+        changelog = "\U0001f331" * 32_768
+        made = await releases.register("0.7.0", changelog=changelog)
+        assert (made.status, made.json["release"]["changelog"]) == (200, changelog)
+
+
 async def test_switched_off_the_one_before_is_offered_at_once() -> None:
     async with open_release_site() as releases:
         for version in ("0.6.9", "0.6.10"):
@@ -135,7 +142,8 @@ async def test_bodies_that_are_no_release_name_what_is_wrong() -> None:
         assert (await releases.register("1")).status == 400
         for body in (b"", b"{", b"[]", b'{"version": "1.0.0"}'):
             assert (await releases.ask("POST", "/v1/releases", body, token=RELEASE_KEY)).status == 400
-        large = await releases.register("0.7.0", changelog="x" * 70_000)
+        assert (await releases.register("0.7.0", changelog="x" * 70_000)).status == 400
+        large = await releases.register("0.7.0", changelog="x" * 600_000)
         assert large.status == 413
         elsewhere = await releases.register("0.7.0", url="https://elsewhere.example/bundle.tar.gz")
         assert (elsewhere.status, "url must be" in elsewhere.error["message"]) == (400, True)

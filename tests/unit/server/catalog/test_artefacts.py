@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import tarfile
+import tracemalloc
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -16,7 +18,7 @@ from server.catalog.release_rows import Release
 from server.catalog.release_wish import ReleaseWish
 from tests.testbed import bundles
 from tests.testbed.bundles import PROGRAM, file, link, packed, place_of, release_body, whole
-from tests.testbed.model_server import Asked, Fault, ModelServer
+from tests.testbed.model_server import PIECE, Asked, Fault, ModelServer
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ async def test_one_other_bit_is_another_bundle(shelf: ModelServer) -> None:
 
 
 async def test_a_download_server_that_fails_is_told_of(shelf: ModelServer) -> None:
-    bundle = packed([*whole(), file("lib/weights", b"\0" * 100_000)])
+    bundle = packed([*whole(), file("lib/weights", random.Random(1).randbytes(2 * PIECE))])
     release = wanted(shelf, bundle)
     assert "answers 404; upload the bundle first" in await refusal(shelf, release)
     shelf.files[f"cdn/{place_of('0.7.0')}"] = bundle
@@ -121,7 +123,11 @@ def test_archives_against_the_rules(members: list[tuple[tarfile.TarInfo, bytes]]
         entry_hash(io.BytesIO(packed(members)))
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", gzip.compress(b"no archive" * 100), packed(whole())[:-40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", gzip.compress(b"no archive" * 100), packed(whole())[:-40]],
+    ids=["empty", "text", "compressed text", "cut"],  # compressed bytes hold the time, and workers compare the ids
+)
 def test_what_is_no_archive(content: bytes) -> None:
     with pytest.raises(ArtefactRefused, match="release artifact verification failed"):
         entry_hash(io.BytesIO(content))
@@ -141,15 +147,73 @@ def test_archives_that_would_fill_the_disk_or_the_memory() -> None:
         entry_hash(io.BytesIO(gzip.compress(name.tobuf(tarfile.GNU_FORMAT))))
 
 
-def test_the_walk_ends_when_its_caller_leaves() -> None:
-    class Left(BaseException):
-        pass
+def sparse_header(*, goes_on: bool) -> bytes:
+    """A sparse file of ten bytes; its map may go on in blocks that follow."""
+    member = tarfile.TarInfo("lib/sparse")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = SPAN
+    header[482] = goes_on
+    header[483:495] = b"%011o\0" % 10
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+SPAN = b"%011o\0" % 1 * 2
+"""One byte at the place 1, as maps of sparse files have it."""
+
+
+def test_a_sparse_file_takes_more_than_it_says_and_is_refused() -> None:
+    with pytest.raises(ArtefactRefused, match="a sparse file, 'lib/sparse'"):
+        entry_hash(io.BytesIO(gzip.compress(sparse_header(goes_on=False))))
+
+
+def test_headers_without_an_end_are_not_taken_into_memory() -> None:
+    block = (SPAN * 21).ljust(504, b"\0") + b"\1" + bytes(7)
+    endless = gzip.compress(sparse_header(goes_on=True) + block * 20_000)
+    with pytest.raises(ArtefactRefused, match="a name of impossible length"):
+        entry_hash(io.BytesIO(endless))
+    one = tarfile.TarInfo.create_pax_global_header({"comment": "x"})
+    nested = (one[:156] + tarfile.XHDTYPE + one[157:])[:512]
+    nested = nested[:148] + b"%06o\0 " % sum(nested[:148] + b" " * 8 + nested[156:]) + nested[156:] + one[512:]
+    with pytest.raises(ArtefactRefused, match="no archive that can be unpacked"):
+        entry_hash(io.BytesIO(gzip.compress(nested * 1_500)))
+
+
+def test_what_is_told_of_a_file_is_not_kept() -> None:
+    def told(number: int) -> tuple[tarfile.TarInfo, bytes]:
+        member, content = file(f"lib/{number}")
+        member.pax_headers = {"comment": "x" * 1_000_000}
+        return member, content
+
+    bundle = io.BytesIO(packed([*whole(), *(told(number) for number in range(30))]))
+    tracemalloc.start()
+    try:
+        entry_hash(bundle)
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()
+
+
+class Left(BaseException):
+    """The caller has gone."""
+
+
+@pytest.mark.parametrize("looks", [0, 5, 20])
+def test_the_walk_ends_when_its_caller_leaves(looks: int) -> None:
+    """Wherever it is: even the head of the archive may be gigabytes long."""
+    left = iter(range(looks))
 
     def leave() -> None:
-        raise Left
+        if next(left, None) is None:
+            raise Left
 
-    with pytest.raises(Left):
-        entry_hash(io.BytesIO(packed(whole())), leave)
+    endless_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 1_000
+    for archive in (packed([*whole(), file("lib/noise", random.Random(1).randbytes(400_000))]), endless_name):
+        with pytest.raises(Left):
+            entry_hash(io.BytesIO(archive), leave)
+        left = iter(range(looks))
 
 
 def test_the_hash_is_of_the_program() -> None:

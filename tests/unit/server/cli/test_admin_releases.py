@@ -41,6 +41,7 @@ async def test_releases_are_registered_listed_and_switched(admin: Terminal, tmp_
     assert (await admin.good("releases", "latest", PLATFORM))["release"]["version"] == "0.7.1"
     off = await admin("releases", "deactivate", "0.7.1", "--platform", PLATFORM)
     assert f"The release 0.7.1 for {PLATFORM} is not offered any more." in off.output
+    assert f"admin releases activate 0.7.1 --platform {PLATFORM}" in off.output
     assert (await admin.good("releases", "latest", PLATFORM))["release"]["version"] == "0.7.0"
     listed = {one["version"]: one["active"] for one in (await admin.good("releases", "list"))["releases"]}
     assert listed == {"0.7.1": False, "0.7.0": True}
@@ -79,7 +80,7 @@ async def test_files_that_are_no_bundle_are_not_registered(tmp_path: Path) -> No
     file.write_bytes(b"no bundle")
     assert (await admin("releases", "register", str(file), *named("0.7.0"))).code == 64
     file.write_bytes(BUNDLE)
-    for wrong in ("1", "1.0.0.0"):
-        assert (await admin("releases", "register", str(file), *named(wrong))).code == 64
+    for wrong in (named("1"), named("1.0.0.0"), named("01.0.0"), (*named("1.0.0"), "--backend", "mlx-swift")):
+        assert (await admin("releases", "register", str(file), *wrong)).code == 64
     elsewhere = await admin("releases", "register", str(file), *named("0.7.0"), "--url", "https://other.test/x")
     assert (elsewhere.code, "url must be https://cdn.test/releases/v0.7.0/" in elsewhere.errors) == (1, True)

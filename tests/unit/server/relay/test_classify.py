@@ -94,5 +94,22 @@ def test_classify_batch_budget_depends_on_what_is_known(
     assert classify(failure, provider_budget=budget, context_window=window) is kind
 
 
+@pytest.mark.parametrize("reason", ["request_exceeds_context", "request_exceeds_batch_token_budget"])
+@pytest.mark.parametrize(
+    ("bound", "window", "kind"),
+    [
+        (16_384, 32_768, K.CAPACITY),
+        (16_385, 32_768, K.UNSERVABLE),
+        (16_384, None, K.UNSERVABLE),
+        (None, 32_768, K.UNSERVABLE),
+    ],
+)
+def test_a_request_that_surely_fits_is_too_long_for_nobody_else(
+    reason: str, bound: int | None, window: int | None, kind: FailureKind
+) -> None:
+    failure = failures.sanitise(InferenceError(request_id="r", failure_code="capacity", error_reason=reason))
+    assert classify(failure, context_window=window, request_bound=bound) is kind
+
+
 def test_only_faults_of_the_request_stop_it() -> None:
     assert {K.CLIENT, K.TEMPLATE, K.UNSERVABLE} == STOPS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from protocol.api.errors import payload_too_large
 from server.ports import WriterStopped, WriteTimeout
+from server.registry import CatalogEntry
 from server.relay import Committed, Outcome
-from tests.unit.server.relay.relay_world import ROLE, Served, error_of, failing, open_world, saying
+from tests.unit.server.relay.relay_world import MODEL, ROLE, Served, error_of, failing, open_world, saying
 
 CAPACITY = {"failure_code": "capacity", "error_reason": "token_budget_exhausted", "status_code": 503}
 
@@ -41,6 +43,21 @@ async def test_client_error_stops_after_one_attempt(autojump_clock: MockClock) -
         assert sum(len(channel.seen) for channel in channels) == 1
         record = await world.settled()
         assert (record.outcome, record.usage, record.status) == (Outcome.CLIENT_ERROR, None, 400)
+
+
+async def test_a_machine_that_calls_every_request_too_long_stops_none_and_is_left_out(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        world.registry.set_catalog([CatalogEntry(id=MODEL, context_window=32_768)], trio.current_time())
+        liar = world.provider("liar", failing(failure_code="capacity", error_reason="request_exceeds_context"))
+        world.provider("honest", saying("ok"))
+        for _ in range(20):
+            world.ledger.records.clear()
+            _, consumer = await world.ask()
+            assert consumer.text == "ok"
+            await world.settled()
+        assert 1 <= len(liar.seen) <= 6
 
 
 async def test_three_capacity_refusals_are_enough(autojump_clock: MockClock) -> None:

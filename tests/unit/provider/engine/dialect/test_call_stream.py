@@ -123,6 +123,13 @@ def test_what_follows_a_complete_call_belongs_to_it_until_its_frame_ends():
     assert found == [CallOpened("f"), CallArguments('{"a":1}'), CallClosed("f", '{"a":1}'), Content("after")]
 
 
+@given(st.lists(st.integers(1, 9), max_size=30))
+def test_a_closing_mark_in_a_text_is_text(sizes):
+    arguments = '{"a": "use </tool_call> \\" </tool_call>"}'
+    found = read(framed('{"name":"f","arguments":' + arguments + "}") + "after", sizes)
+    assert found == [CallOpened("f"), CallArguments(arguments), CallClosed("f", arguments), Content("after")]
+
+
 def test_a_payload_without_end_is_not_shown_for_ever():
     found = read(framed('{"name":"f","arguments":{"a":"' + "x" * MAX_PAYLOAD_CHARACTERS), [1000] * 300)
     assert found[-1] == CallBroken()

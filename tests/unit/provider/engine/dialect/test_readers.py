@@ -130,6 +130,27 @@ def test_a_call_that_was_cut_short_is_not_invented():
     assert read(PLAIN, ['ok <tool_call>{"name":"f","argum'], tools=TOOLS, is_complete=False) == [Content("ok ")]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [(PLAIN, "<tool_c"), (Dialect(parser="nemotron"), "<TOOLC"), (Dialect(parser="llama3"), '{"name": "f", "argu')],
+)
+def test_a_piece_of_a_forced_call_is_no_text(dialect, text):
+    for is_forced, parts in ((True, []), (False, [Content(text)])):
+        reader = make_reader(dialect, tools=TOOLS, is_forced=is_forced)
+        assert [*reader.feed(text), *reader.flush(is_complete=False)] == parts
+    whole = make_reader(dialect, tools=TOOLS, is_forced=True)
+    assert joined([*whole.feed("a<"), *whole.flush(is_complete=True)]) == [Content("a<")]
+
+
+def test_half_a_surrogate_pair_in_a_call_stays_an_escape():
+    payload = '{"name": "f", "arguments": {"é": "\\ud83d"}}'
+    (call,) = read(PLAIN, [f"<tool_call>{payload}</tool_call>"], tools=TOOLS)
+    assert json.loads(call.arguments) == {"é": "\ud83d"}
+    call.arguments.encode()
+    named = payload.replace('"f"', '"\\ud83d"')
+    assert read(PLAIN, [f"<tool_call>{named}</tool_call>"], tools=TOOLS) == [SpoiledCall(named)]
+
+
 def test_a_call_open_at_the_end_of_the_turn_counts():
     assert read(PLAIN, ['<tool_call>{"name":"f","arguments":{}}'], tools=TOOLS) == [call({}, "f")]
 
