@@ -304,8 +304,8 @@ def table(result: dict[str, Any]) -> str:
     lines += [f"| {key} | {value} |" for key, value in result.items() if key != "growth"]
     lines += [
         "",
-        "| providers | decision µs | per log2 n | 99 % full µs | per log2 n | heartbeat µs |",
-        "|" + "---|" * 6,
+        "| providers | decision µs | per log2 n | 99 % full µs | per log2 n | heartbeat µs | all of it changed µs |",
+        "|" + "---|" * 7,
     ]
     lines += [
         f"| {row['providers']:.0f} | {row['decision_us']} | {row['decision_per_log']} | {row['full_us']} "

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -45,21 +46,23 @@ def restart_clean() -> None:
 def serve(wanted: Foreground) -> int:
     """Serve until drained; gives the exit code. Raises `CommandFailed`."""
     restart_clean()
-    require_engine()
-    import trio
-
-    from protocol import lifeline
-    from provider.daemon import DaemonOptions, DaemonRefused, run_daemon
     from provider.observe import configure_logging, ignore_event, mute_exception_texts
     from provider.observe.setup import set_level
 
     configuration = configured(wanted.overrides)
     settings = configuration.settings
+    configure_logging(form=settings.log_format, level=settings.log_level, file=settings.log_file)
+    mute_exception_texts()
+    ended = _on_trial(wanted, settings)
+    require_engine()
+    import trio
+
+    from protocol import lifeline
+    from provider.daemon import DaemonOptions, DaemonRefused, run_daemon
+
     models = offered_models(wanted.models, settings, take_all=wanted.take_all)
     if not models:
         raise CommandFailed("No model to offer.", fix="darkbloom start --foreground --model DIRECTORY")
-    configure_logging(form=settings.log_format, level=settings.log_level, file=settings.log_file)
-    mute_exception_texts()
     if wanted.stop_with_parent:
         lifeline.stop_with_parent()
     options = DaemonOptions(
@@ -75,9 +78,30 @@ def serve(wanted: Foreground) -> int:
         reload_level=lambda: set_level(configured(wanted.overrides, quiet=True).settings.log_level),
     )
     try:
-        return trio.run(lambda: run_daemon(options))
+        status = trio.run(lambda: run_daemon(options))
     except DaemonRefused as refused:
         raise CommandFailed(str(refused), code=refused.exit_code) from None
+    if not status:
+        ended()
+    return status
+
+
+def _on_trial(wanted: Foreground, settings: "ProviderSettings") -> Callable[[], None]:
+    """Count the start of a version that updates itself, or become the one before; gives what an end in order calls."""
+    from provider.update.place import find_installation
+
+    installation = find_installation()
+    if installation is None or not (wanted.is_service and wanted.uses_coordinator and settings.auto_update):
+        return lambda: None
+    from provider.config import Places
+    from provider.update.first_moments import become, count_start, uncount_start
+    from provider.version import installed_version
+
+    state_file, version = Places(settings.state_directory).update_file, installed_version()
+    before = count_start(installation, state_file, version)
+    if before is not None:
+        become(before)
+    return partial(uncount_start, state_file, version)
 
 
 def _local_options(settings: "ProviderSettings", *, required: bool) -> "LocalOptions":

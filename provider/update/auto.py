@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from provider.update.install import put_in_place, roll_back, stage, take_update_lock
+from provider.update.install import put_in_place, stage, take_update_lock
 from provider.update.place import Installation
 from provider.update.release import Release, ReleaseRefused, fetch_latest
 from provider.update.state import TRIAL_SECONDS, UpdateState, read_update_state, write_update_state
@@ -61,24 +61,8 @@ class AutoUpdate:
         self.restart()
 
     async def _prove(self) -> None:
-        state = await self._change(lambda state: state.started(self.version))
-        if state.has_failed:
-            await self._back(state)
-            return
         await trio.sleep(TRIAL_SECONDS)
-        if state.trial == self.version:
-            await self._change(lambda state: state.survived())
-            log.info("the new version has proven itself", extra={"version": self.version})
-
-    async def _back(self, state: UpdateState) -> None:
-        log.error("the new version did not survive and is put aside", extra={"version": self.version})
-        try:
-            rolled = await self.in_thread(roll_back, self.installation, state)
-        except ReleaseRefused as refused:
-            log.error("the version before cannot be taken again", extra={"why": str(refused)})
-            return
-        await self._change(lambda _state: rolled)
-        self.restart()
+        await self._change(lambda state: state.survived(self.version))
 
     async def _look(self) -> bool:
         """Look once; True when a new version is in place."""
@@ -114,8 +98,8 @@ class AutoUpdate:
             state = put_in_place(release, self.installation, read_update_state(self.state_file))
             write_update_state(self.state_file, state)
 
-    async def _change(self, change: Callable[[UpdateState], UpdateState]) -> UpdateState:
-        def apply() -> UpdateState:
+    async def _change(self, change: Callable[[UpdateState], UpdateState]) -> None:
+        def apply() -> None:
             before = read_update_state(self.state_file)
             after = change(before)
             if after != before:
@@ -123,7 +107,5 @@ class AutoUpdate:
                     write_update_state(self.state_file, after)
                 except OSError as error:
                     log.warning("the update state cannot be written", extra={"errno": error.errno})
-            return after
 
-        after: UpdateState = await self.in_thread(apply)
-        return after
+        await self.in_thread(apply)

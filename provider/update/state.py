@@ -1,6 +1,7 @@
 """What self-updates did: the version on trial, how often it failed, and what is not to be tried again.
 
-A new version is on trial until it has run for ten minutes; the third time it does not get there it is put aside.
+A new version is on trial until it has run for ten minutes. When it did not get there twice, its third start puts it
+aside.
 """
 
 from pathlib import Path
@@ -11,7 +12,9 @@ import msgspec
 from provider.files import replace_file
 
 TRIAL_SECONDS: Final = 600.0
-MAX_FAILURES: Final = 3
+LAST_START: Final = 3
+"""The start that goes back. Service managers allow three in fifteen minutes, so a fourth would never come."""
+
 MAX_FILE_BYTES: Final = 64 * 1024
 
 
@@ -36,13 +39,21 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
             return self
         return msgspec.structs.replace(self, trial_starts=self.trial_starts + 1)
 
+    def stopped(self, version: str) -> "UpdateState":
+        """The daemon with this version ended in order."""
+        if version != self.trial:
+            return self
+        return msgspec.structs.replace(self, trial_starts=max(0, self.trial_starts - 1))
+
     @property
     def has_failed(self) -> bool:
         """Whether the version on trial did not survive too often."""
-        return bool(self.trial) and self.trial_starts > MAX_FAILURES
+        return bool(self.trial) and self.trial_starts >= LAST_START
 
-    def survived(self) -> "UpdateState":
-        """The version on trial ran long enough."""
+    def survived(self, version: str) -> "UpdateState":
+        """This version ran long enough."""
+        if version != self.trial:
+            return self
         return msgspec.structs.replace(self, trial="", trial_starts=0)
 
     def rolled_back(self) -> "UpdateState":
