@@ -13,5 +13,6 @@ def require_engine() -> None:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandFailed(
-            f"The inference engine is not installed ({', '.join(missing)}).", fix="pip install 'darkbloom[provider]'"
+            f"The inference engine is not installed ({', '.join(missing)}).",
+            fix="in the source folder: pip install -c constraints.txt '.[provider]'",
         )

@@ -34,7 +34,12 @@ def hardware(host: Host) -> Iterator[Finding]:
 def device() -> Iterator[Finding]:
     """`device`; the library is looked for, and asked only where it is there."""
     if importlib.util.find_spec("mlx") is None:
-        yield failed(SECTION, "device", "the inference engine is not installed", "pip install 'darkbloom[provider]'")
+        yield failed(
+            SECTION,
+            "device",
+            "the inference engine is not installed",
+            "in the source folder: pip install -c constraints.txt '.[provider]'",
+        )
         return
     import mlx.core as mx
 

@@ -57,7 +57,7 @@ def test_missing_engine_is_named_with_its_remedy(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for line in (LINE, ["dev"]):
         assert run(line) == 1
-        assert "pip install 'darkbloom[provider]'" in capsys.readouterr().err
+        assert "in the source folder: pip install -c constraints.txt '.[provider]'" in capsys.readouterr().err
 
 
 def test_wrong_settings_are_a_configuration_error(monkeypatch, capsys):
