@@ -135,7 +135,8 @@ class Soak:
 
 async def soak(seconds: float, seed: int, home: Path) -> Soak:
     """Run one soak in a folder of its own."""
-    async with coordinator(home, SETTINGS) as server:
+    # A file: books in memory would grow with every request, and hide what else does.
+    async with coordinator(home, {**SETTINGS, "DARKBLOOM_DATABASE_URL": f"sqlite:///{home / 'books.db'}"}) as server:
         run = Soak(server, seed)
         await run.run(seconds)
     return run
