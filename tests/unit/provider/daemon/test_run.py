@@ -34,6 +34,7 @@ from tests.testbed.byte_model import byte_model
 from tests.testbed.fake_engine import Script
 from tests.testbed.fake_machine import FakeHost, FakePosture, hardened
 from tests.testbed.sealed_asker import chat
+from tests.testbed.waiting import until
 
 ROOT = Path(__file__).parents[4]
 
@@ -104,8 +105,7 @@ async def test_trust_is_told_to_the_display(open_daemon):
         connection = await daemon.coordinator.connection()
         await connection.wait(Register)
         await connection.send(TrustStatus(trust_level="self_signed", status="online", reason=""))
-        while "trusted" not in daemon.kinds():
-            await trio.sleep(0.01)
+        await until(lambda: "trusted" in daemon.kinds())
         assert daemon.control.status.trust.trust_level == "self_signed"
 
 
@@ -252,8 +252,7 @@ async def test_critical_memory_empties_the_report_refuses_requests_and_keeps_the
         await connection.ask("old", chat())
         await connection.wait(Heartbeat, where=lambda beat: beat.status == "serving")
         daemon.gauge.now = Pressure.CRITICAL
-        while daemon.engine.admission_open:
-            await trio.sleep(0.005)
+        await until(lambda: not daemon.engine.admission_open)
         await connection.ask("new", chat())
         refused = (await connection.answer("new")).terminal
         assert (refused.status_code, refused.error_reason) == (503, "capacity_busy")
@@ -399,11 +398,9 @@ async def test_the_machine_stays_awake_while_requests_run(open_daemon):
         await connection.wait(Heartbeat)
         assert not daemon.wakefulness.is_held
         await connection.ask("r1", chat())
-        while not daemon.wakefulness.is_held:
-            await trio.sleep(0.005)
+        await until(lambda: daemon.wakefulness.is_held)
         await connection.answer("r1")
-        while daemon.wakefulness.is_held:
-            await trio.sleep(0.005)
+        await until(lambda: not daemon.wakefulness.is_held)
         assert daemon.wakefulness.holds == 1
 
 

@@ -19,6 +19,7 @@ from provider.local import LocalOptions, read_local_info
 from provider.local.ollama import OllamaAnswer
 from provider.status.state_file import read_state
 from tests.testbed.fake_engine import Script, finished_with
+from tests.testbed.waiting import until
 from tests.unit.provider.local.conftest import TOKEN
 
 
@@ -28,11 +29,6 @@ def scripted(**fields):
 
 def events(text):
     return [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
-
-
-async def until(condition):
-    while not condition():
-        await trio.sleep(0.01)
 
 
 async def test_a_chat_answer_in_one_piece(open_local):

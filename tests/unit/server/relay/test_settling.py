@@ -10,24 +10,19 @@ from server.relay import Outcome, SilentObserver
 from tests.unit.server.relay.relay_world import open_world, saying
 
 
-async def test_usage_is_settled_before_the_stream_ends(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    ("takes", "waited"), [(3.0, 3.0), (1000.0, 10.0)], ids=["settled first", "ten seconds at most"]
+)
+async def test_the_end_of_an_answer_waits_for_its_settlement(
+    takes: float, waited: float, autojump_clock: MockClock
+) -> None:
     async with open_world() as world:
-        world.ledger.delay = 3.0
+        world.ledger.delay = takes
         world.provider("p", saying("x"))
         started = trio.current_time()
         _, consumer = await world.ask()
         assert consumer.events[-1] == "[DONE]"
-        assert trio.current_time() - started == pytest.approx(3.0)
-
-
-async def test_a_stuck_settlement_holds_the_answer_ten_seconds_at_most(autojump_clock: MockClock) -> None:
-    async with open_world() as world:
-        world.ledger.delay = 1000.0
-        world.provider("p", saying("x"))
-        started = trio.current_time()
-        _, consumer = await world.ask()
-        assert consumer.events[-1] == "[DONE]"
-        assert trio.current_time() - started == pytest.approx(10.0)
+        assert trio.current_time() - started == pytest.approx(waited)
 
 
 async def test_a_broken_settlement_breaks_nothing_else(autojump_clock: MockClock) -> None:
