@@ -3,6 +3,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 export PYTHON
+# Hundreds of processes of a run import the same modules: the first one compiles them for all.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test lint format bench test-full test-twin fuzz soak soak-provider clean
 

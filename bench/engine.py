@@ -1,17 +1,20 @@
 """Engine throughput against mlx-lm's own batch generator, in interleaved pairs.
 
 Ours: requests submitted to `EngineFront`, text received by one trio task per request, until each has its terminal
-event. Peer: ``BatchGenerator.insert`` and a bare ``next()`` loop on a worker thread until all rows are finished; it
-makes token ids only, no text, no events, no accounting. Both get the same prompts, rows and token counts, prefill
-included, and end tokens are off on both sides, so that every run samples exactly the same number of tokens.
+event. Peer: ``BatchGenerator.insert_segments`` and a bare ``next()`` loop on a worker thread until all rows are
+finished; it makes token ids only, no text, no events, no accounting. Both get the same prompts, rows and token counts,
+prefill included, and end tokens are off on both sides, so that every run samples exactly the same number of tokens. The
+interpreter is set up as the daemon's is. Ratios are medians over pairs, with their quartiles.
 
 Beside it, with `bench.engine_latency`: standstills of a running answer and delays of the event loop.
 """
 
+import gc
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,19 +23,25 @@ from typing import cast
 import trio
 
 from bench.engine_latency import LATENCY_KEYS, measure_latency
-from provider.daemon.interpreter import SWITCH_INTERVAL_SECONDS
+from provider.daemon.interpreter import SWITCH_INTERVAL_SECONDS, settle_heap
 from provider.engine import EngineFront, EngineLimits, GenerationRequest, LoadedModel
 from provider.engine.backend import Generator
 from provider.engine.own_thread import run_in_own_thread
 from provider.models.load import load_model
-from tests.testbed.tiny_model import EIGHT_MILLION, TINY, TinyShape, build_tiny_model
+from tests.testbed.tiny_model import EIGHT_MILLION, TINY, build_tiny_model
 
 DEMO_DIRECTORY = Path(__file__).parents[1] / "provider" / "demo" / "model"
 BATCHES = (1, 4, 16)
 PROMPT_TOKENS = 16
-PAIRS = 9
+PAIRS = {1: 27, 4: 27, 16: 9}
+"""Pairs of runs for each batch size. Small batches have more and shorter ones, so that both runs of a pair meet the same
+machine: other work that falls on one of them alone moves the ratio."""
+
 QUICK_PAIRS = 3
 TARGETS = {"8m": 0.95, "demo": 0.90}
+
+Quartiles = tuple[float, float, float]
+"""First quartile, median and third quartile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Subject:
 
     key: str
     label: str
+    directory: Path
     model: LoadedModel
     tokens: dict[int, int]
 
@@ -48,10 +58,10 @@ class Subject:
 def run(*, quick: bool = False) -> dict[str, object]:
     """Measure and return the figures.
 
-    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by
+    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the quartiles over pairs of our tokens per second divided by
     the peer's; ``cpu_*`` the same of processor time, peer's divided by ours, which other work on the machine disturbs
-    less; ``tps_*`` our median tokens per second; ``label_*`` says which model was measured; ``pairs`` how many.
-    The keys of `bench.engine_latency` are there too.
+    less; ``tps_*`` our median tokens per second; ``label_*`` says which model was measured; ``pairs`` how many pairs
+    each batch size had. The keys of `bench.engine_latency` are there too.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
@@ -60,42 +70,45 @@ def run(*, quick: bool = False) -> dict[str, object]:
             return trio.run(_measure, Path(scratch), quick)
     finally:
         sys.setswitchinterval(before)
+        gc.unfreeze()
 
 
 async def _measure(scratch: Path, quick: bool) -> dict[str, object]:
-    pairs = QUICK_PAIRS if quick else PAIRS
+    pairs = dict.fromkeys(BATCHES, QUICK_PAIRS) if quick else PAIRS
     figures: dict[str, object] = {"pairs": pairs}
-    for subject in _subjects(scratch, quick):
+    subjects = _subjects(scratch, quick)
+    settle_heap()
+    for subject in subjects:
         ratios, processor, speeds = {}, {}, {}
         for batch in BATCHES:
-            ratios[batch], processor[batch], speeds[batch] = await _compare(subject, batch, pairs)
+            ratios[batch], processor[batch], speeds[batch] = await _compare(subject, batch, pairs[batch])
         figures[f"ratio_{subject.key}"] = ratios
         figures[f"cpu_{subject.key}"] = processor
         figures[f"tps_{subject.key}"] = speeds
         figures[f"label_{subject.key}"] = subject.label
-    return figures | await measure_latency(subject.model, quick=quick)
+    return figures | await measure_latency(subject.model, subject.directory, quick=quick)
 
 
 def _subjects(scratch: Path, quick: bool) -> list[Subject]:
     scale = 3 if quick else 1
-    large = _random_model(scratch / "8m", EIGHT_MILLION)
-    if (DEMO_DIRECTORY / "config.json").is_file():
-        demo, label = load_model("demo", DEMO_DIRECTORY), "demo model"
-    else:
+    large = build_tiny_model(scratch / "8m", shape=EIGHT_MILLION)
+    demo, label = DEMO_DIRECTORY, "demo model"
+    if not (demo / "config.json").is_file():
         shape = replace(TINY, hidden_size=128, num_hidden_layers=4, intermediate_size=384)
-        demo, label = _random_model(scratch / "demo", shape), "random model of demo size"
+        demo, label = build_tiny_model(scratch / "demo", shape=shape), "random model of demo size"
     return [
-        Subject("8m", "random 8 M parameters", large, {1: 96 // scale, 4: 48 // scale, 16: 32 // scale}),
-        Subject("demo", label, replace(demo, eos_ids=frozenset()), {1: 240 // scale, 4: 160 // scale, 16: 96 // scale}),
+        _subject("8m", "random 8 M parameters", large, {1: 36 // scale, 4: 18 // scale, 16: 32 // scale}),
+        _subject("demo", label, demo, {1: 80 // scale, 4: 54 // scale, 16: 96 // scale}),
     ]
 
 
-def _random_model(directory: Path, shape: TinyShape) -> LoadedModel:
-    return replace(load_model(directory.name, build_tiny_model(directory, shape=shape)), eos_ids=frozenset())
+def _subject(key: str, label: str, directory: Path, tokens: dict[int, int]) -> Subject:
+    model = replace(load_model(key, directory), eos_ids=frozenset())
+    return Subject(key, label, directory, model, tokens)
 
 
-async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[float, float, float]:
-    """Median ratio of speed and of processor time, and our median tokens per second, after one unmeasured pair."""
+async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[Quartiles, Quartiles, float]:
+    """Ratios of speed and of processor time, and our median tokens per second, after one unmeasured pair."""
     tokens = subject.tokens[batch]
     samples: list[tuple[float, float, float]] = []
     limits = EngineLimits(max_concurrent=batch)
@@ -119,8 +132,13 @@ async def _compare(subject: Subject, batch: int, pairs: int) -> tuple[float, flo
                 theirs, mine = await peer(), await ours()
             if pair:
                 samples.append((theirs.wall / mine.wall, theirs.processor / mine.processor, batch * tokens / mine.wall))
-    speed_ratio, processor_ratio, speed = (statistics.median(column) for column in zip(*samples, strict=True))
-    return round(speed_ratio, 3), round(processor_ratio, 3), round(speed, 1)
+    speed_ratios, processor_ratios, speeds = zip(*samples, strict=True)
+    return _quartiles(speed_ratios), _quartiles(processor_ratios), round(statistics.median(speeds), 1)
+
+
+def _quartiles(values: Sequence[float]) -> Quartiles:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return round(low, 3), round(middle, 3), round(high, 3)
 
 
 class Cost:
@@ -164,7 +182,7 @@ def _peer(model: LoadedModel, batch: int, tokens: int) -> None:
         Generator,
         BatchGenerator(model.network, completion_batch_size=batch, prefill_batch_size=min(batch, 8), stream=stream),
     )
-    generator.insert([list(_prompt(row)) for row in range(batch)], [tokens] * batch)
+    generator.insert_segments([[list(_prompt(row))] for row in range(batch)], [tokens] * batch)
     left = batch
     while left:
         for response in generator.next()[1]:
@@ -174,17 +192,27 @@ def _peer(model: LoadedModel, batch: int, tokens: int) -> None:
 
 
 def table(result: dict[str, object]) -> str:
-    """Render the ratios with their targets."""
-    lines = ["| model | batch | tokens/s | throughput ratio | CPU ratio | target |", "|---|--:|--:|--:|--:|--:|"]
+    """Render the ratios, each as median and quartiles, with their targets."""
+    lines = [
+        "| model | batch | pairs | tokens/s | throughput ratio | CPU ratio | target |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    pairs = cast("dict[int, int]", result["pairs"])
     for key, target in TARGETS.items():
-        ratios, cpu, rates = (cast("dict[int, float]", result[f"{part}_{key}"]) for part in ("ratio", "cpu", "tps"))
+        ratios, cpu = (cast("dict[int, Quartiles]", result[f"{part}_{key}"]) for part in ("ratio", "cpu"))
+        rates = cast("dict[int, float]", result[f"tps_{key}"])
         for batch, ratio in ratios.items():
-            figures = f"{batch} | {rates[batch]:,.0f} | {ratio:.2f} | {cpu[batch]:.2f} | ≥ {target:.2f}"
-            lines.append(f"| {result[f'label_{key}']} | {figures} |")
+            figures = f"{rates[batch]:,.0f} | {_spread(ratio)} | {_spread(cpu[batch])} | ≥ {target:.2f}"
+            lines.append(f"| {result[f'label_{key}']} | {batch} | {pairs[batch]} | {figures} |")
     lines += ["", "| | worst or p99, ms | median, ms | target, ms |", "|---|--:|--:|--:|"]
     for what, high, middle, goal in LATENCY_KEYS:
         lines.append(f"| {what} | {result[high]} | {result[middle]} | {goal} |")
     return "\n".join(lines)
+
+
+def _spread(quartiles: Quartiles) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
 if __name__ == "__main__":

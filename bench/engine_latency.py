@@ -1,8 +1,9 @@
-"""How long a running answer stands still while a 2,048-token prompt joins, and how late the event loop runs meanwhile.
+"""How long a running answer stands still while a 2,048-token prompt joins, how late the event loop runs meanwhile, and
+how soon a whole daemon answers challenges beside sixteen answers.
 
-Demo model, engine thread and event loop in this process, whose interpreter is set up as the daemon's is. The lateness
-of an event loop with nothing to do, measured before and after, says what the machine itself adds. By itself:
-`python -m bench.engine_latency [--quick]`.
+Demo model, engine thread and event loop in this process, whose interpreter is set up as the daemon's is; the daemon's
+coordinator runs in it too. The lateness of an event loop with nothing to do, measured before and after, says what the
+machine itself adds. By itself: `python -m bench.engine_latency [--quick]`.
 """
 
 import gc
@@ -10,6 +11,7 @@ import itertools
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,6 +23,7 @@ import trio
 from provider.daemon.interpreter import SWITCH_INTERVAL_SECONDS, settle_heap
 from provider.engine import Delta, EngineFront, EngineLimits, Finished, GenerationRequest, LoadedModel
 from provider.models.load import load_model
+from tests.testbed.challenged_provider import challenge_seconds
 from tests.testbed.statistics import percentile
 
 LONG_PROMPT_TOKENS = 2048
@@ -29,17 +32,22 @@ LATENESS_TICK_SECONDS = 0.005
 SATURATING_ROWS = 16
 ROUNDS, QUICK_ROUNDS = 9, 2
 LATENESS_SECONDS, QUICK_LATENESS_SECONDS = 10.0, 2.0
+CHALLENGES, QUICK_CHALLENGES = 40, 5
 
 LATENCY_KEYS = (
     ("standstill while a 2,048-token prompt joins", "gap_worst_ms", "gap_median_ms", "≤ 250"),
     ("lateness of the event loop, 16 rows", "lateness_p99_ms", "lateness_p50_ms", "≤ 10"),
     ("lateness of an event loop with nothing to do", "idle_lateness_p99_ms", "idle_lateness_p50_ms", ""),
+    ("answer to a challenge, 16 rows", "challenge_worst_ms", "challenge_median_ms", "< 250"),
 )
 """What is measured: its name, the keys of its high and of its middle figure, in milliseconds, and the target."""
 
 
-async def measure_latency(model: LoadedModel, *, quick: bool = False) -> dict[str, float]:
-    """Measure all figures of `LATENCY_KEYS`, with the heap that is there taken out of garbage collection."""
+async def measure_latency(model: LoadedModel, directory: Path, *, quick: bool = False) -> dict[str, float]:
+    """Measure all figures of `LATENCY_KEYS`, with the heap that is there taken out of garbage collection.
+
+    `directory` is where the model lies.
+    """
     seconds = QUICK_LATENESS_SECONDS if quick else LATENESS_SECONDS
     settle_heap()
     try:
@@ -47,6 +55,7 @@ async def measure_latency(model: LoadedModel, *, quick: bool = False) -> dict[st
         idle = await measure_lateness(None, seconds / 2)
         late = await measure_lateness(model, seconds)
         idle += await measure_lateness(None, seconds / 2)
+        answers = await measure_challenges(directory, QUICK_CHALLENGES if quick else CHALLENGES)
     finally:
         gc.unfreeze()
     return {
@@ -54,6 +63,8 @@ async def measure_latency(model: LoadedModel, *, quick: bool = False) -> dict[st
         "gap_median_ms": round(statistics.median(gaps) * 1000, 1),
         **_percentiles("lateness", late),
         **_percentiles("idle_lateness", idle),
+        "challenge_worst_ms": round(max(answers) * 1000, 1),
+        "challenge_median_ms": round(statistics.median(answers) * 1000, 1),
     }
 
 
@@ -129,6 +140,12 @@ async def measure_lateness(model: LoadedModel | None, seconds: float) -> list[fl
     return late
 
 
+async def measure_challenges(directory: Path, challenges: int) -> list[float]:
+    """Seconds to the answer of each challenge while sixteen answers are generated, sealed and sent."""
+    with tempfile.TemporaryDirectory() as home:
+        return await challenge_seconds(directory, Path(home), rows=SATURATING_ROWS, challenges=challenges)
+
+
 async def _keep_busy(engine: EngineFront, model: LoadedModel, row: int) -> None:
     while True:
         request = GenerationRequest(model=model.model_id, prompt_tokens=_prompt(16, row), max_tokens=256)
@@ -149,7 +166,7 @@ def main() -> None:
     quick = "--quick" in sys.argv
 
     async def measure() -> dict[str, float]:
-        return await measure_latency(demo, quick=quick)
+        return await measure_latency(demo, directory, quick=quick)
 
     print(json.dumps(trio.run(measure), indent=2))
 

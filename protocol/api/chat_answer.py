@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from protocol.api.chat_stream import Piece
 from protocol.api.chunk_reader import ChunkReader
 from protocol.api.ending import UsageReport, finish_reason, signature_members
 from protocol.api.reasoning import whole_detail
@@ -80,31 +79,30 @@ class ChatAnswer:
     @property
     def ended(self) -> bool:
         """The provider named a finish reason or said `[DONE]`: no more text is due."""
-        return self._chunks.ended or self._reported_reason is not None
+        return self._chunks.ended
 
     @property
     def dropped_calls(self) -> int:
         """Tool calls beyond the bound of one answer."""
         return self._numbering.dropped
 
-    def feed(self, plaintext: bytes) -> list[Piece]:
-        """Collect one opened chunk; the pieces hold no bytes, only what they count for.
-
-        Raises AnswerTooLarge.
-        """
+    def feed(self, plaintext: bytes) -> bool:
+        """Collect one opened chunk; True if it held anything generated. Raises AnswerTooLarge."""
         text = self._templates.text_of(plaintext)
         if text is not None:  # the shape that was proven: nothing but its text is new
-            return [self._add_text(text)]
-        pieces: list[Piece] = []
+            self._add_text(text)
+            return True
+        content = False
         for choice in self._chunks.read(plaintext):
             plain = plain_text(choice)
             if plain is None:
-                pieces.append(self._collect(choice))
+                content = self._collect(choice) or content
                 continue
-            pieces.append(self._add_text(plain))
+            content = True
+            self._add_text(plain)
             if self._chunks.alone:
                 self._templates.saw(plaintext, plain)
-        return pieces
+        return content
 
     def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
         """Collect a run of the pump. Raises AnswerTooLarge."""
@@ -169,15 +167,13 @@ class ChatAnswer:
             ]
         return message
 
-    def _add_text(self, text: str) -> Piece:
+    def _add_text(self, text: str) -> None:
         """Collect a content delta that adds nothing but text, which is not empty."""
-        body = msgspec.json.encode(text)[1:-1]
-        size = len(text) if text.isascii() else len(text.encode())
-        self._content.append(body)
-        self._count(1, size)
-        return Piece(b"", content=True, deltas=1, text_bytes=size)
+        self._content.append(msgspec.json.encode(text)[1:-1])
+        self._count(1, len(text) if text.isascii() else len(text.encode()))
 
-    def _collect(self, choice: WireChoice) -> Piece:
+    def _collect(self, choice: WireChoice) -> bool:
+        """Collect any other choice; True if it held anything generated."""
         if choice.finish_reason is not None:
             self._reported_reason = choice.finish_reason
         delta = choice.added()
@@ -207,7 +203,7 @@ class ChatAnswer:
         content = added or text_bytes > 0
         if content:
             self._count(1, text_bytes)
-        return Piece(b"", content=content, deltas=int(content), text_bytes=text_bytes)
+        return content
 
     def _merge(self, placed: dict[str, object]) -> None:
         function = placed["function"]

@@ -90,7 +90,7 @@ class ChatStream:
     @property
     def ended(self) -> bool:
         """The provider named a finish reason or said `[DONE]`: no more text is due."""
-        return self._chunks.ended or self._reported_reason is not None
+        return self._chunks.ended
 
     @property
     def dropped_calls(self) -> int:

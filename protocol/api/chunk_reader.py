@@ -30,7 +30,7 @@ class ChunkReader:
         self._looked_at = 0
         self._dropped = 0
         self.ended = False
-        """The provider said `[DONE]`."""
+        """The provider named a finish reason or said `[DONE]`: no more text is due."""
         self.alone = False
         """The chunk that was read last is one event, whole and with nothing before it."""
 
@@ -108,9 +108,11 @@ class ChunkReader:
             self.ended = True
             return True
         choice = read_chunk(payload)
-        if choice is not None:
-            found.append(choice)
-        return choice is not None
+        if choice is None:
+            return False
+        found.append(choice)
+        self.ended = self.ended or choice.finish_reason is not None
+        return True
 
     def _take_whole(self, rest: bytes, found: list[WireChoice]) -> bool:
         """Take an event without its blank line if it is whole all the same; False when more of it must come."""

@@ -95,7 +95,7 @@ class DeltaReader:
     @property
     def ended(self) -> bool:
         """The provider named a finish reason or said `[DONE]`: no more text is due."""
-        return self._chunks.ended or self.reported_reason is not None
+        return self._chunks.ended
 
     @property
     def call_count(self) -> int:

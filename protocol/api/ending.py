@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from protocol.api.chunk import FINISH_REASONS
 
 MAX_SIGNATURE_CHARACTERS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageReport:
+class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the provider's completion message, which alone are authoritative."""
 
     prompt_tokens: int

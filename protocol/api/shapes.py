@@ -6,8 +6,9 @@ as long as that template is the current one. A dialect whose output depends on w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+import msgspec
 
 from protocol.api import sse
 from protocol.api.chat_answer import ChatAnswer
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from protocol.api.errors import ApiError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFacts:
+class AnswerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the relay knows of an answer when an attempt begins.
 
     `job_id` is the attempt's id (a UUID with dashes), `created` Unix seconds, `requested_max` the output bound that
@@ -70,12 +70,12 @@ class Assembler(Protocol):
     def dropped_calls(self) -> int:
         """Tool calls beyond the bound of one answer."""
 
-    def feed(self, plaintext: bytes) -> list[Piece]:
-        """Take one opened chunk: any number of events; may raise AnswerTooLarge."""
-
 
 class StreamAssembler(Assembler, Protocol):
-    """Makes a streamed answer: `feed` gives ready bytes; call `finish` or `fail` once, at the end."""
+    """Makes a streamed answer; call `finish` or `fail` once, at the end."""
+
+    def feed(self, plaintext: bytes) -> list[Piece]:
+        """Take one opened chunk, any number of events, and give ready bytes; may raise AnswerTooLarge."""
 
     def finish(
         self,
@@ -109,6 +109,12 @@ class RunRaiser(Protocol):
 
 class WholeAssembler(Assembler, Protocol):
     """Makes an answer in one piece. Its template has empty output sides: a run is a row of JSON string bodies."""
+
+    def feed(self, plaintext: bytes) -> bool:
+        """Collect one opened chunk, any number of events; True if anything generated was in it.
+
+        May raise AnswerTooLarge.
+        """
 
     def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
         """Collect a run of the pump; may raise AnswerTooLarge."""

@@ -22,6 +22,7 @@ MAX_PLACES: Final = 8
 MAX_DERIVATIONS: Final = 64
 """Derivations of one stream: a provider whose chunks all differ must not make each of them dearer."""
 
+_TEXT: Final = msgspec.json.Decoder(str)
 _PROBE: Final = 'probe "1" \\ \n é 😀'
 
 
@@ -89,7 +90,7 @@ class TemplateKeeper:
         if not body:
             return None
         try:
-            return msgspec.json.decode(b'"' + body + b'"', type=str)
+            return _TEXT.decode(b'"' + body + b'"')
         except (msgspec.MsgspecError, ValueError):
             return None
 
@@ -106,10 +107,10 @@ class TemplateKeeper:
         if known is None:
             return None
         trimmed = plaintext.rstrip(b"\r\n")
-        prefix, suffix = known.in_prefix, known.in_suffix
-        if len(trimmed) < len(prefix) + len(suffix) or not (trimmed.startswith(prefix) and trimmed.endswith(suffix)):
-            return None
-        return trimmed[len(prefix) : len(trimmed) - len(suffix)]
+        start, end = len(known.in_prefix), len(trimmed) - len(known.in_suffix)
+        if start <= end and trimmed.startswith(known.in_prefix) and trimmed.endswith(known.in_suffix):
+            return trimmed[start:end]
+        return None
 
 
 def _body(text: str) -> bytes:

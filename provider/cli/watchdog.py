@@ -12,20 +12,27 @@ from provider.cli.home import open_home
 
 @click.command(name="watchdog", hidden=True, epilog=examples("darkbloom watchdog"))
 def command() -> int:
-    """Start a crashed provider again when it stays down."""
+    """Start a crashed provider again when it stays down, and one that ended for an update at once."""
     from provider.service.launchd import Launchd
     from provider.service.manager import ServiceFailed, run_tool
     from provider.service.watchdog import decide
     from provider.service.watchdog_file import read_notes, write_notes
+    from provider.update.state import read_update_state
 
     home = open_home()
     manager = home.manager
     if not isinstance(manager, Launchd):
         raise CommandFailed("The watchdog belongs to launchd; this machine does without.", fix="darkbloom start")
-    path = home.configuration.places.home / "watchdog-state.json"
+    places, updates_itself = home.configuration.places, home.configuration.settings.auto_update
+    path = places.home / "watchdog-state.json"
     boot = run_tool(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]).output
     act, notes = decide(
-        read_notes(path), is_loaded=manager.is_loaded(), is_running=home.pid is not None, boot=boot, now=time.time()
+        read_notes(path),
+        is_loaded=manager.is_loaded(),
+        is_running=home.pid is not None,
+        awaits_start=updates_itself and read_update_state(places.update_file).awaits_start,
+        boot=boot,
+        now=time.time(),
     )
     write_notes(path, notes)
     if act == "restart":

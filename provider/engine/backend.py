@@ -68,14 +68,18 @@ class PrefillResponse(Protocol):
     end_of_prompt: bool
 
 
+Segments = list[list[int]]
+"""A prompt in parts: no step processes tokens of two of them."""
+
+
 class Generator(Protocol):
     """The part of a continuous-batching generator that a lane uses (mlx-lm's ``BatchGenerator`` has it)."""
 
     prefill_step_size: int
 
-    def insert(
+    def insert_segments(
         self,
-        prompts: list[list[int]],
+        segments: list[Segments],
         max_tokens: list[int] | None = None,
         caches: list[list[object] | None] | None = None,
         all_tokens: list[list[int]] | None = None,
@@ -83,6 +87,9 @@ class Generator(Protocol):
         logits_processors: list[Sequence[ProcessorFunction]] | None = None,
     ) -> list[int]:
         """Add rows and return their uids."""
+
+    def extract_cache(self, uids: list[int]) -> dict[int, tuple[list[object], list[int]]]:
+        """Return (cache, tokens it covers) of each row, which goes on."""
 
     def next(self) -> tuple[Sequence[PrefillResponse], Sequence[TokenResponse]]:
         """Run one decode step for all rows and at most one prefill chunk."""

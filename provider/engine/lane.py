@@ -7,12 +7,13 @@ import logging
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
-from provider.engine.backend import Backend, Generator, PrefillResponse, TokenResponse
+from provider.engine.backend import Backend, Generator, TokenResponse
 from provider.engine.meter import MEASURABLE_TOKENS
 from provider.engine.prefill import Pace, chunk_tokens
-from provider.engine.prefixes import Reuse
+from provider.engine.prefixes import WORTHWHILE_TOKENS, Reuse
 from provider.engine.reservation import growth_tokens, rectangle_tokens
 from provider.engine.row import Row, SavedState
 
@@ -23,16 +24,16 @@ REMEMBERED_STEPS: Final = 5
 
 
 class StepResult:
-    """What one `next()` gave: prefill progress and tokens, and the prompt tokens it processed per second if any."""
+    """What one `next()` gave: tokens, the prompt tokens it processed per second if any, and whose cache to keep now."""
 
-    __slots__ = ("prefill", "prefill_speed", "tokens")
+    __slots__ = ("prefill_speed", "to_keep", "tokens")
 
     def __init__(
-        self, prefill: Sequence[PrefillResponse], tokens: Sequence[TokenResponse], prefill_speed: float | None
+        self, tokens: Sequence[TokenResponse], prefill_speed: float | None = None, to_keep: Sequence[Row] = ()
     ) -> None:
-        self.prefill = prefill
         self.tokens = tokens
         self.prefill_speed = prefill_speed
+        self.to_keep = to_keep
 
 
 class Lane:
@@ -80,6 +81,8 @@ class Lane:
         prompt = list(row.request.prompt_tokens)
         row.cache_outcome = reuse.outcome
         row.cached = reuse.covered
+        least = max(reuse.covered + 1, WORTHWHILE_TOKENS)
+        row.keep_at = tuple(end - reuse.covered for end in row.request.boundaries if least <= end < len(prompt))
         self._insert(row, prompt[reuse.covered :], reuse.cache, prompt[: reuse.covered])
 
     def pause(self, row: Row) -> None:
@@ -88,6 +91,7 @@ class Lane:
         cache, tokens = self._generator.remove([row.uid], return_prompt_caches=True)[row.uid]
         del self.rows[row.uid]
         row.uid = None
+        row.keep_at = ()
         row.saved = SavedState(self._backend.keep_cache(cache), list(tokens))
         if row.sampling is not None:
             for rollback in row.sampling.rollbacks:
@@ -122,6 +126,12 @@ class Lane:
         self._recount()
         return cache, list(tokens)
 
+    def look_at(self, row: Row) -> tuple[list[object], list[int]]:
+        """Give the cache of a row that goes on, and the tokens that it covers."""
+        assert row.uid is not None
+        cache, tokens = self._generator.extract_cache([row.uid])[row.uid]
+        return cache, list(tokens)
+
     def ended(self, row: Row) -> None:
         """Forget a row that the generator does not hold any more, or that is lost with it."""
         self.paused.pop(row.number, None)
@@ -140,7 +150,7 @@ class Lane:
             tokens = generator.next()[1]
             self.decode_seconds = self._clock() - began
             self._steps.append(self.decode_seconds)
-            return StepResult((), tokens, None)
+            return StepResult(tokens)
         rows, decoded = self.prefilling, len(self.rows) > self.prefilling
         usual = statistics.median(self._steps) if self._steps else 0.0
         chunk = prefill_step or chunk_tokens(prefill_speed, pace, rows=rows, step_seconds=usual)
@@ -149,16 +159,18 @@ class Lane:
         elapsed = self._clock() - began
         if decoded:
             elapsed -= min(usual, elapsed / 2)  # a misjudged step at most doubles the speed of the chunk
-        processed = 0
+        processed, to_keep = 0, []
         for response in progress:
             row = self.rows[response.uid]
             processed += response.progress[0] - row.prefilled
             row.prefilled = response.progress[0]
+            if row.prefilled in row.keep_at:
+                to_keep.append(row)
             if response.end_of_prompt:
                 row.prefilling = False
         self._recount()
         measured = processed >= min(MEASURABLE_TOKENS, chunk * rows) and elapsed > 0
-        return StepResult(progress, tokens, processed / elapsed if measured else None)
+        return StepResult(tokens, processed / elapsed if measured else None, to_keep)
 
     def close(self) -> list[Row]:
         """Drop the generator and return the rows that were in it, running and paused."""
@@ -176,8 +188,8 @@ class Lane:
         sampling = row.sampling
         assert sampling is not None
         row.prefilled = 0
-        (row.uid,) = self._generator.insert(
-            [prompt],
+        (row.uid,) = self._generator.insert_segments(
+            [[prompt[begin:end] for begin, end in pairwise((0, *row.keep_at, len(prompt)))]],
             [row.max_tokens - row.generated],
             caches=[cache],
             all_tokens=[covered],

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 import mlx.core as mx
 import numpy as np
 from mlx_lm.generate import BatchGenerator
-from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import CacheList, can_trim_prompt_cache, trim_prompt_cache
 
 from provider.engine.backend import Generator, RowSampling, TokenResponse
 from provider.engine.model import LoadedModel
@@ -38,6 +38,14 @@ def own_stream() -> mx.Stream:
     if stream is None:
         stream = _STREAMS.stream = mx.new_stream(mx.default_device())
     return cast(mx.Stream, stream)
+
+
+def own_layer(layer: object) -> object:
+    """A layer over the same arrays that is shortened without the other."""
+    owned = copy.copy(layer)
+    if isinstance(owned, CacheList):
+        owned.caches = tuple(own_layer(part) for part in owned.caches)
+    return owned
 
 
 class MlxBackend:
@@ -94,7 +102,7 @@ class MlxBackend:
         """Return layers of their own over the same arrays; whoever merges them into a batch copies what they cover."""
         if drop and not can_trim_prompt_cache(cache):
             return None
-        layers = [copy.copy(layer) for layer in cache]
+        layers = [own_layer(layer) for layer in cache]
         if drop and trim_prompt_cache(layers, drop) != drop:
             return None
         return layers

@@ -13,7 +13,9 @@ class LoadedModel:
 
     `kv_bytes_per_token` is the growth of one row by one token; `kv_bytes_per_row` is what a row costs regardless of its
     length. `weight_bytes` is what the parameters take in memory. `batchable` is False for caches that cannot be
-    merged; such a model runs one row at a time. `tokenizer` renders and encodes (see `provider.models.prompt`).
+    merged; such a model runs one row at a time. `rewindable` is False for caches that cannot be shortened again, as
+    sliding windows and recurrent states: a stored one serves only prompts that go on after all of it. `tokenizer`
+    renders and encodes (see `provider.models.prompt`).
     `grammars` compiles constraints for its tokens; None where they are not available.
     `marked` is the vocabulary with the marks of `dialect` visible, for readers of answers; None where they are.
     """
@@ -29,6 +31,7 @@ class LoadedModel:
     logits_size: int
     kv_bytes_per_row: int = 0
     batchable: bool = True
+    rewindable: bool = True
     load_time_ms: float = 0.0
     dialect: Dialect = PLAIN
     marked: Vocabulary | None = field(default=None, repr=False)

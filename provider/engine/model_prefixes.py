@@ -1,9 +1,10 @@
-"""One model's side of the store of prefixes: looking for one, and bringing caches of rows that have ended."""
+"""One model's side of the store of prefixes: looking for one, and bringing caches of rows."""
 
 import logging
 
 from provider.engine.backend import Backend
 from provider.engine.events import CacheOutcome
+from provider.engine.lane import Lane
 from provider.engine.model import LoadedModel
 from provider.engine.prefixes import PrefixStore, Reuse
 from provider.engine.row import Row
@@ -39,12 +40,21 @@ class ModelPrefixes:
             return Reuse(CacheOutcome.NONE)
 
     def take(self, row: Row, cache: list[object] | None, tokens: list[int] | None) -> None:
-        """Note a finished row's cache and the tokens that it covers, unless there is surely no room for it."""
+        """Note a row's cache and the tokens that it covers, unless there is surely no room for it."""
         if not row.request.cache_scope or not cache or tokens is None:
             return
         size = len(tokens) * self._model.kv_bytes_per_token + self._model.kv_bytes_per_row
         if size <= self._prefixes.room:
             self._waiting.append((row.request.cache_scope, cache, list(tokens)))
+
+    def take_from(self, row: Row, lane: Lane) -> None:
+        """Note what a row that goes on has computed so far; a fault costs the prefixes of this model, never the row."""
+        try:
+            cache, tokens = lane.look_at(row)
+        except Exception as error:  # what cannot be kept is computed again
+            self._fault(error)
+        else:
+            self.take(row, cache, tokens)
 
     def store(self, now: float) -> None:
         """Hand over what was noted. A fault costs the prefixes of this model, never an answer."""
@@ -53,7 +63,8 @@ class ModelPrefixes:
             try:
                 kept = self._backend.keep_cache(cache)
                 size = self._backend.cache_bytes(kept)
-                self._prefixes.put(self._model.model_id, scope, tokens, kept, size, now=now)
+                whole = not self._model.rewindable
+                self._prefixes.put(self._model.model_id, scope, tokens, kept, size, now=now, whole=whole)
             except Exception as error:  # what cannot be kept is computed again
                 self._fault(error)
 

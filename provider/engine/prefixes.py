@@ -1,4 +1,4 @@
-"""Key-value caches of finished requests, kept to spare later ones the same beginning.
+"""Key-value caches of requests, kept to spare later ones the same beginning.
 
 Invariant: owned by the engine thread. An entry is found only under the model and the scope that it was stored with: a
 scope is one customer's, so that nobody learns from the time of an answer what another has asked.
@@ -89,8 +89,21 @@ class PrefixStore:
                 return Reuse(CacheOutcome.HIT, cache, covered)
         return Reuse(CacheOutcome.ABSENT)
 
-    def put(self, model: str, scope: str, tokens: Sequence[int], cache: list[object], size: int, *, now: float) -> bool:
-        """Store a cache of `size` bytes if there is room, evicting older entries; those that it continues go."""
+    def put(
+        self,
+        model: str,
+        scope: str,
+        tokens: Sequence[int],
+        cache: list[object],
+        size: int,
+        *,
+        now: float,
+        whole: bool = False,
+    ) -> bool:
+        """Store a cache of `size` bytes if there is room, evicting older entries.
+
+        Entries that it continues go, because it serves their prompts too; not so where one serves only as a `whole`.
+        """
         key = (model, scope)
         covered = tuple(tokens)
         if not scope or len(covered) < WORTHWHILE_TOKENS or size > self.room:
@@ -99,11 +112,11 @@ class PrefixStore:
             if entry.key != key:
                 continue
             common = _common(entry.tokens, covered)
-            if common == len(covered):
+            if common == len(covered) and (not whole or common == len(entry.tokens)):
                 entry.used_at = now
                 self._entries.move_to_end(number)
                 return False
-            if common == len(entry.tokens):
+            if common == len(entry.tokens) and not whole:
                 self._drop(number)
         self.shrink(self.room - size)
         while len(self._entries) >= MAX_ENTRIES:

@@ -38,7 +38,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `marks` shows the special tokens of the model's dialect, for a reader of the answer. `logprobs` is how many
     alternatives to report beside each token, None for no report at all. `grammar` constrains the text. Without a
-    `cache_scope` nothing of the request is kept or reused; requests of one scope may share prefixes.
+    `cache_scope` nothing of the request is kept or reused; requests of one scope may share prefixes. `boundaries` are
+    the lengths of beginnings of the prompt to keep as they are computed, ascending: where a cache cannot be shortened
+    again, a later prompt that shares one finds it there.
     """
 
     model: str
@@ -52,3 +54,4 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     grammar: Grammar | None = None
     cache_scope: str = ""
+    boundaries: tuple[int, ...] = ()

@@ -68,6 +68,7 @@ class Row:
         "first_token_at",
         "generated",
         "has_ended",
+        "keep_at",
         "last_token_at",
         "max_tokens",
         "number",
@@ -105,6 +106,9 @@ class Row:
         self.generated = 0
         self.prefilled = 0
         self.prefilling = False
+        self.keep_at: tuple[int, ...] = ()
+        """Numbers of prefilled tokens after which the cache is to be kept."""
+
         self.uid: int | None = None
         self.sampling: RowSampling | None = None
         self.saved: SavedState | None = None

@@ -223,6 +223,8 @@ class Slot:
         self._meter.last_step_at = now
         if result.prefill_speed is not None:
             self._meter.note_chunk(result.prefill_speed)
+        for row in result.to_keep:
+            self._finished.take_from(row, lane)
         rows = lane.rows
         for response in result.tokens:
             row = rows[response.uid]

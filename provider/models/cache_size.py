@@ -9,11 +9,12 @@ PROBE_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class CacheSize:
-    """Cache cost of one row: fixed bytes and bytes for each token; and whether rows can share a batch."""
+    """Cache cost of one row: fixed bytes and bytes for each token; whether rows can share a batch, and be shortened."""
 
     bytes_per_token: int
     bytes_per_row: int
     batchable: bool
+    rewindable: bool
     logits_size: int
 
 
@@ -28,6 +29,9 @@ class CacheLayer(Protocol):
     def state(self) -> object:
         """Arrays of the layer."""
 
+    def is_trimmable(self) -> bool:
+        """Whether its newest tokens can be taken out now."""
+
 
 def measure_cache(network: object) -> CacheSize:
     """Prefill one and two cache steps of a neutral token and compare the sizes.
@@ -36,7 +40,13 @@ def measure_cache(network: object) -> CacheSize:
     a sliding window shorter than the probe makes the figure per token smaller, never the total too small.
     """
     import mlx.core as mx
-    from mlx_lm.models.cache import make_prompt_cache
+    from mlx_lm.models.cache import CacheList, RotatingKVCache, make_prompt_cache
+
+    def rewinds(layer: object) -> bool:
+        """A window can be shortened only until it is full."""
+        if isinstance(layer, CacheList):
+            return all(rewinds(part) for part in layer.caches)
+        return not isinstance(layer, RotatingKVCache) and cast(CacheLayer, layer).is_trimmable()
 
     sizes: list[int] = []
     logits_size = 0
@@ -52,7 +62,8 @@ def measure_cache(network: object) -> CacheSize:
     mx.clear_cache()
     per_token = max(0, sizes[1] - sizes[0]) // PROBE_TOKENS
     batchable = all(hasattr(layer, "merge") for layer in cache)
-    return CacheSize(per_token, max(0, sizes[0] - per_token * PROBE_TOKENS), batchable, logits_size)
+    rewindable = all(rewinds(layer) for layer in cache)
+    return CacheSize(per_token, max(0, sizes[0] - per_token * PROBE_TOKENS), batchable, rewindable, logits_size)
 
 
 class Forward(Protocol):

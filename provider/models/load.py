@@ -77,6 +77,7 @@ def load_model(model_id: str, directory: Path, *, max_context_tokens: int | None
         kv_bytes_per_token=size.bytes_per_token,
         kv_bytes_per_row=size.bytes_per_row,
         batchable=size.batchable,
+        rewindable=size.rewindable,
         weight_bytes=sum(int(value.nbytes) for value in parameters),
         logits_size=size.logits_size,
         load_time_ms=(time.monotonic() - began) * 1000,

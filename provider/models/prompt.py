@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 from provider.engine import LoadedModel
+from provider.models.boundaries import shared_beginnings
 
 TemplateReason = Literal["jinja_channel_tags", "jinja_null_bridge", "jinja_template"]
 
@@ -29,9 +30,10 @@ class PromptRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """Prompt as token ids."""
+    """Prompt as token ids, and where beginnings end that later prompts may share, if they were asked for."""
 
     tokens: tuple[int, ...]
+    boundaries: tuple[int, ...] = ()
 
 
 def render_chat(
@@ -40,19 +42,36 @@ def render_chat(
     *,
     tools: Sequence[Mapping[str, object]] | None = None,
     template_arguments: Mapping[str, object] | None = None,
+    with_boundaries: bool = False,
 ) -> RenderedPrompt:
     """Render normalised messages with the generation header and tokenise; blocks, so call it on a worker thread.
 
     `template_arguments` (for example ``enable_thinking``) go into the render context; they cannot replace our own.
-    Raises `PromptRefused`.
+    `with_boundaries` costs one more rendering, or two where there is a system prompt. Raises `PromptRefused`.
     """
+    context: dict[str, object] = dict(template_arguments or {})
+    if tools:
+        context["tools"] = [dict(tool) for tool in tools]
+    prompt = _rendered(model, messages, context, header=True)
+    if not with_boundaries:
+        return prompt
+
+    def without_header(beginning: Sequence[Mapping[str, object]]) -> tuple[int, ...] | None:
+        try:
+            return _rendered(model, beginning, context, header=False).tokens
+        except PromptRefused:
+            return None
+
+    return RenderedPrompt(prompt.tokens, shared_beginnings(prompt.tokens, messages, without_header))
+
+
+def _rendered(
+    model: LoadedModel, messages: Sequence[Mapping[str, object]], context: Mapping[str, object], *, header: bool
+) -> RenderedPrompt:
     tokenizer = cast(ChatTokenizer, model.tokenizer)
     if not tokenizer.has_chat_template:
         raise PromptRefused("jinja_template")
-    context: dict[str, object] = dict(template_arguments or {})
-    context.update(add_generation_prompt=True, tokenize=False)
-    if tools:
-        context["tools"] = [dict(tool) for tool in tools]
+    context = {**context, "add_generation_prompt": header, "tokenize": False}
     try:
         text = tokenizer.apply_chat_template([dict(message) for message in messages], **context)
     except Exception as error:  # templates are programs of the model's authors and may raise anything

@@ -56,7 +56,13 @@ def render_order(model: LoadedModel, order: Order, deadline: float | None, *, ca
         if order.prompt is not None:
             prompt = encode_text(model, order.prompt)
         else:
-            prompt = render_chat(model, order.messages, tools=order.tools, template_arguments=order.template_arguments)
+            prompt = render_chat(
+                model,
+                order.messages,
+                tools=order.tools,
+                template_arguments=order.template_arguments,
+                with_boundaries=bool(cache_scope) and not model.rewindable,
+            )
     except PromptRefused as refused:
         refusal = of_template(refused.reason)
     else:
@@ -72,6 +78,7 @@ def render_order(model: LoadedModel, order: Order, deadline: float | None, *, ca
             marks=plan.dialect is not None and bool(plan.dialect.mark_ids),
             logprobs=order.logprobs,
             cache_scope=cache_scope,
+            boundaries=prompt.boundaries,
         )
         return Rendered(request, plan, _constraint(model, order, plan), dropped)
     raise RequestRefused(refusal)

@@ -7,7 +7,6 @@ file's hash is taken from the unpacked file.
 import hashlib
 import os
 import ssl
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,14 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from protocol.release_bundle import (
-    ENTRY,
-    MAX_BUNDLE_BYTES,
-    MAX_ENTRIES,
-    MAX_UNPACKED_BYTES,
-    leaves_the_bundle,
-)
-from provider.update.members import extract_member
+from protocol.release_bundle import ENTRY, MAX_BUNDLE_BYTES
+from provider.update.archive import ArchiveRefused, unpack_archive
 from provider.update.release import Release, ReleaseRefused
 
 MAX_SIGNATURE_BYTES: Final = 1024
@@ -95,16 +88,12 @@ def fetch_signature(release: Release) -> str:
 def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
     """Unpack into a folder that is not there yet, and check the entry file; blocks. Raises `ReleaseRefused`."""
     into.mkdir(mode=0o700, parents=True)
-    unpacked = 0
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for number, member in enumerate(tar, 1):
-                unpacked += max(0, member.size)
-                if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
-                    raise ReleaseRefused(f"The bundle of {release.version} holds too much; it is not installed.")
-                _check_member(member, release)
-                extract_member(tar, member, into)
-    except (tarfile.TarError, EOFError, OSError) as error:
+        with archive.open("rb") as file:
+            unpack_archive(file, into)
+    except ArchiveRefused as refused:
+        raise ReleaseRefused(f"The bundle of {release.version} {refused}; nothing was installed.") from None
+    except OSError as error:
         raise ReleaseRefused(
             f"The bundle of {release.version} cannot be unpacked ({type(error).__name__}); nothing was installed."
         ) from None
@@ -121,11 +110,6 @@ def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
 
 def _verify(url: str) -> ssl.SSLContext | bool:
     return ssl.create_default_context() if url.startswith("https:") else False
-
-
-def _check_member(member: tarfile.TarInfo, release: Release) -> None:
-    if leaves_the_bundle(member):
-        raise ReleaseRefused(f"The bundle of {release.version} holds a file outside of itself; it is not installed.")
 
 
 def _file_hash(path: Path) -> str:

@@ -46,6 +46,11 @@ class UpdateState(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, trial_starts=max(0, self.trial_starts - 1))
 
     @property
+    def awaits_start(self) -> bool:
+        """Whether the version on trial was put in place and has not started yet."""
+        return bool(self.trial) and not self.trial_starts
+
+    @property
     def has_failed(self) -> bool:
         """Whether the version on trial did not survive too often."""
         return bool(self.trial) and self.trial_starts >= LAST_START

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-import trio
 from quart.utils import encode_headers
 from quart.wrappers.response import DataBody
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -19,7 +18,7 @@ from server.answer.writer import AnswerAborted, AnswerWriter, ConsumerGone
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, HTTPResponseStartEvent
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPRequestEvent, HTTPResponseStartEvent
     from quart import Request
     from quart.typing import ResponseTypes
     from quart_trio import QuartTrio
@@ -69,8 +68,8 @@ class StreamingAnswer(TrioResponse):
 class AnswerConnection(TrioASGIHTTPConnection):
     """quart's side of one request, taught to run streamed answers and to wait longer for larger bodies.
 
-    Where the server pushes the request's events, body and disconnect need no task of their own: the request runs in
-    the task that called it, under one scope.
+    Where the server pushes the request's body and cancels it when the client leaves, neither needs a task of its own:
+    the request runs in the task that called it.
     """
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -80,18 +79,14 @@ class AnswerConnection(TrioASGIHTTPConnection):
             await super().__call__(receive, send)
             return
         request = self._create_request_from_scope(send)
-        with trio.CancelScope() as scope:
 
-            def take(event: ASGIReceiveEvent) -> None:
-                if event["type"] == "http.request":
-                    request.body.append(event["body"])
-                    if not event["more_body"]:
-                        request.body.set_complete()
-                else:
-                    scope.cancel()
+        def take(event: HTTPRequestEvent) -> None:
+            request.body.append(event["body"])
+            if not event["more_body"]:
+                request.body.set_complete()
 
-            transport.source.listen(take)
-            await self._send_response(send, await self.app.handle_request(request))
+        transport.source.listen(take)
+        await self._send_response(send, await self.app.handle_request(request))
 
     def _transport(self) -> AnswerTransport | None:
         extensions = cast(dict[str, object], self.scope.get("extensions") or {})

@@ -6,8 +6,9 @@ response classes, which cost more than everything else that the coordinator's AP
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
@@ -24,19 +25,23 @@ class HeaderReader(Protocol):
         """Return the value, or `default`."""
 
 
+@lru_cache(maxsize=256)
+def wire_name(name: str) -> bytes:
+    """The name of a header as ASGI has it, in lower case; only for names that the program itself chose."""
+    return name.lower().encode("latin-1")
+
+
 class CallHeaders:
-    """The headers of an ASGI scope; a HeaderReader."""
+    """The headers of an ASGI scope, whose names are in lower case; a HeaderReader."""
 
     __slots__ = ("_values",)
 
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._values: dict[bytes, bytes] = {}
-        for name, value in pairs:
-            self._values.setdefault(name.lower(), value)
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        self._values = dict(reversed(pairs))
 
     def get(self, name: str, default: str = "", /) -> str:
         """See HeaderReader."""
-        value = self._values.get(name.lower().encode("latin-1"))
+        value = self._values.get(wire_name(name))
         return default if value is None else value.decode("latin-1")
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
 import trio
 
 from protocol.api.errors import ApiError, internal_error
@@ -39,8 +40,7 @@ RESERVATION_SECONDS: Final = 900.0
 _MICROSECONDS: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldRequest:
+class HoldRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A checked request. `prompt_tokens` is the larger of the billing bound and the routing estimate."""
 
     request_id: str
@@ -54,8 +54,7 @@ class HoldRequest:
     exempt: Exemption = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Serving:
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that a request is dispatched to: its owner (None: not linked), its public key, the build it runs."""
 
     account_id: str | None
@@ -159,7 +158,7 @@ class HoldDesk:
         except StoreUnavailable:
             self._observer.hold_taken("unavailable", 0)
             raise store_unavailable() from None
-        amount = self._tariff.reservation(price, prompt_tokens=request.prompt_tokens, max_tokens=request.max_tokens)
+        amount = self._reservation(request, price)
         now = self._wall_clock()
         hold = Hold(request, price, amount, now, now + self._lifetime)
         if not hold.durable:
@@ -192,7 +191,7 @@ class HoldDesk:
             with self._refusals(max(total, hold.amount)):
                 await self._resize(hold, max(total, hold.amount))
         hold.base = total
-        hold.request = replace(hold.request, prompt_tokens=prompt_tokens)
+        hold.request = msgspec.structs.replace(hold.request, prompt_tokens=prompt_tokens)
 
     async def raise_for_provider(self, hold: Hold, serving: Serving) -> bool:
         """Fix price and machine for a dispatch; call it before each one, once the provider is chosen.
@@ -215,14 +214,13 @@ class HoldDesk:
         return await self._promise(hold, serving, at_least=hold.amount)
 
     async def _promise(self, hold: Hold, serving: Serving, *, at_least: int) -> Callable[[], None] | None:
-        request, price, wanted = hold.request, hold.price, hold.base
+        request, price = hold.request, hold.price
+        own = serving.account_id == request.account_id
         try:
-            if serving.account_id is None or serving.account_id != request.account_id:
+            if not own:
                 price = await self._prices.price(serving.model, None if request.service else serving.account_id)
-                wanted = self._tariff.reservation(
-                    price, prompt_tokens=request.prompt_tokens, max_tokens=request.max_tokens
-                )
             if hold.durable:
+                wanted = hold.base if own else self._reservation(request, price)
                 await self._resize(hold, max(at_least, wanted))
         except (CapExceeded, InsufficientBalance):
             self._observer.hold_taken("provider_price", hold.amount)
@@ -256,6 +254,9 @@ class HoldDesk:
         except trio.Cancelled:
             self.put_off("release", hold.request_id, give_back)
             raise
+
+    def _reservation(self, request: HoldRequest, price: Price) -> int:
+        return self._tariff.reservation(price, prompt_tokens=request.prompt_tokens, max_tokens=request.max_tokens)
 
     async def _take(self, hold: Hold, now: int) -> None:
         request = hold.request

@@ -8,8 +8,10 @@ Lock order: a reservation, withdrawal or session row, then the transaction row, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
 
 from server.billing.balance import EMPTY, Balance, apply
 from server.store.errors import InsufficientBalance, Invalid
@@ -27,9 +29,14 @@ UNCLAIMED: Final = "sys:unclaimed"
 COUNTER_ACCOUNTS: Final = frozenset({PLATFORM, STRIPE_IN, STRIPE_OUT, GRANTS, BASE_REWARDS, DUST, UNCLAIMED})
 """They have entries but no balance row, so that no row is hot; their sums may be negative."""
 
+INSERT_TXN: Final = (
+    "INSERT INTO ledger_txns (kind, reference, created_at) VALUES ($1, $2, $3)"
+    " ON CONFLICT (kind, reference) DO NOTHING RETURNING id"
+)
+"""Claims an event and returns the transaction's id; no row when it was claimed before."""
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+
+class Entry(msgspec.Struct, frozen=True):
     """One line of a transaction: micro-USD that come to (or, negative, leave) an account, and the earned part of it.
 
     `reference` is for people; without one the transaction's reference stands there.
@@ -75,16 +82,7 @@ async def insert_txn(tx: Tx, kind: str, reference: str, now: int) -> int | None:
     """Claim an event; None = it was claimed before."""
     if not kind or not reference or "\x00" in reference:
         raise Invalid("A ledger transaction needs a kind and a reference.")
-    return cast(
-        "int | None",
-        await tx.value(
-            "INSERT INTO ledger_txns (kind, reference, created_at) VALUES ($1, $2, $3)"
-            " ON CONFLICT (kind, reference) DO NOTHING RETURNING id",
-            kind,
-            reference,
-            now,
-        ),
-    )
+    return cast("int | None", await tx.value(INSERT_TXN, kind, reference, now))
 
 
 async def lock_balances(tx: Tx, ids: Iterable[str], now: int) -> dict[str, Balance]:
@@ -122,49 +120,55 @@ async def store_balances(tx: Tx, balances: Mapping[str, Balance], now: int) -> N
     """Write balances whose rows are locked, in one statement."""
     if not balances:
         return
-    rows: list[str] = []
     values: list[int | str] = [now]
     for account_id, balance in sorted(balances.items()):
-        n = len(values)
-        rows.append(f"(${n + 1}, ${n + 2}, ${n + 3}, ${n + 4}, ${n + 5}, $1)")
-        values += [account_id, *balance]
-    await tx.execute(
-        f"INSERT INTO balances ({_COLUMNS}, updated_at) VALUES {', '.join(rows)} ON CONFLICT (account_id) DO UPDATE SET"
-        " balance_micro_usd = excluded.balance_micro_usd, withdrawable_micro_usd = excluded.withdrawable_micro_usd,"
-        " held_micro_usd = excluded.held_micro_usd,"
-        " held_withdrawable_micro_usd = excluded.held_withdrawable_micro_usd, updated_at = excluded.updated_at",
-        *values,
-    )
+        values += (account_id, *balance)
+    await tx.execute(_store_balances(len(balances)), *values)
 
 
 async def write_entries(
     tx: Tx, txn_id: int, reference: str, entries: Sequence[tuple[Entry, int | None]], now: int
 ) -> None:
     """Write entries with the balance after each (None for counter-accounts), in one statement; zeros are left out."""
-    rows: list[str] = []
+    count = 0
     values: list[int | str | None] = [txn_id, now]
     for entry, after in entries:
         if entry.amount == 0 and entry.withdrawable_delta == 0:
             continue
-        n = len(values)
-        rows.append(f"($1, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4}, ${n + 5}, ${n + 6}, $2)")
-        values += [
+        count += 1
+        values += (
             entry.account_id,
             entry.entry_type,
             entry.amount,
             entry.withdrawable_delta,
             after,
             entry.reference or reference,
-        ]
-    if rows:
-        await tx.execute(
-            "INSERT INTO ledger_entries (txn_id, account_id, entry_type, amount_micro_usd,"
-            f" withdrawable_delta_micro_usd, balance_after, reference, created_at) VALUES {', '.join(rows)}",
-            *values,
         )
+    if count:
+        await tx.execute(_insert_entries(count), *values)
 
 
 _COLUMNS: Final = "account_id, balance_micro_usd, withdrawable_micro_usd, held_micro_usd, held_withdrawable_micro_usd"
+
+
+@lru_cache
+def _store_balances(count: int) -> str:
+    rows = ", ".join(f"(${n}, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4}, $1)" for n in range(2, 2 + 5 * count, 5))
+    return (
+        f"INSERT INTO balances ({_COLUMNS}, updated_at) VALUES {rows} ON CONFLICT (account_id) DO UPDATE SET"
+        " balance_micro_usd = excluded.balance_micro_usd, withdrawable_micro_usd = excluded.withdrawable_micro_usd,"
+        " held_micro_usd = excluded.held_micro_usd,"
+        " held_withdrawable_micro_usd = excluded.held_withdrawable_micro_usd, updated_at = excluded.updated_at"
+    )
+
+
+@lru_cache
+def _insert_entries(count: int) -> str:
+    rows = (f"($1, ${n}, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4}, ${n + 5}, $2)" for n in range(3, 3 + 6 * count, 6))
+    return (
+        "INSERT INTO ledger_entries (txn_id, account_id, entry_type, amount_micro_usd,"
+        f" withdrawable_delta_micro_usd, balance_after, reference, created_at) VALUES {', '.join(rows)}"
+    )
 
 
 async def _locked(tx: Tx, wanted: Sequence[str]) -> dict[str, Balance]:

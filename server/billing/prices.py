@@ -64,13 +64,10 @@ class Tariff:
         prompt = max(tokens.prompt, 0)
         cached = min(max(tokens.cached, 0), prompt)
         completion = max(tokens.completion, 0)
-        cost = min(
-            term(prompt - cached, price.input)
-            + term(cached, self.cache_read_rate(price))
-            + term(completion, price.output),
-            MAX_MONEY,
-        )
-        return 1 if cost == 0 and prompt + completion > 0 else cost
+        cost = (prompt - cached) * price.input // TOKENS_PER_PRICE + completion * price.output // TOKENS_PER_PRICE
+        if cached:
+            cost += cached * self.cache_read_rate(price) // TOKENS_PER_PRICE
+        return 1 if cost == 0 and prompt + completion > 0 else min(cost, MAX_MONEY)
 
     def cost(self, price: Price, tokens: Tokens, *, service: bool) -> int:
         """What a request costs. No tokens cost nothing; a direct consumer pays at least the minimum for any token."""
@@ -94,10 +91,3 @@ class Tariff:
         fee = cost * percent // 100
         reward = fee * share // 100 if referred else 0
         return Split(cost - fee, reward, fee - reward)
-
-
-def term(tokens: int, rate: int) -> int:
-    """One term of a cost, floored, saturating at the largest amount; 0 without tokens or rate."""
-    if tokens <= 0 or rate <= 0:
-        return 0
-    return min(tokens * rate // TOKENS_PER_PRICE, MAX_MONEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from server.billing.ledger import COUNTER_ACCOUNTS
@@ -50,22 +51,22 @@ async def record_earning(tx: Tx, bill: Bill, owner: str, amount: int, now: int) 
         now,
     )
     # No sum for counter-accounts: all machines without an owner would wait for that one row.
-    keys = [(owner, "account")] if owner not in COUNTER_ACCOUNTS else []
-    keys += [(bill.provider_key, "provider")] if bill.provider_key else []
-    if not keys:
-        return
-    rows = ", ".join(f"(${n}, ${n + 1}, 1, $1, $2, $3, $4)" for n in range(5, 5 + 2 * len(keys), 2))
-    await tx.execute(
+    keys = [owner, "account"] if owner not in COUNTER_ACCOUNTS else []
+    keys += [bill.provider_key, "provider"] if bill.provider_key else []
+    if keys:
+        tokens = bill.tokens
+        await tx.execute(_add_to_sums(len(keys) // 2), amount, tokens.prompt, tokens.completion, now, *keys)
+
+
+@lru_cache
+def _add_to_sums(count: int) -> str:
+    rows = ", ".join(f"(${n}, ${n + 1}, 1, $1, $2, $3, $4)" for n in range(5, 5 + 2 * count, 2))
+    return (
         "INSERT INTO earnings_summary (key, key_type, total_count, total_micro_usd, total_prompt_tokens,"
         f" total_completion_tokens, updated_at) VALUES {rows} ON CONFLICT (key, key_type) DO UPDATE SET"
         " total_count = earnings_summary.total_count + 1,"
         " total_micro_usd = earnings_summary.total_micro_usd + excluded.total_micro_usd,"
         " total_prompt_tokens = earnings_summary.total_prompt_tokens + excluded.total_prompt_tokens,"
         " total_completion_tokens = earnings_summary.total_completion_tokens + excluded.total_completion_tokens,"
-        " updated_at = excluded.updated_at",
-        amount,
-        bill.tokens.prompt,
-        bill.tokens.completion,
-        now,
-        *(part for key in keys for part in key),
+        " updated_at = excluded.updated_at"
     )

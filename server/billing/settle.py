@@ -7,17 +7,18 @@ paid money that was not collected from the consumer or the platform.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
+import msgspec
+
 from server.billing import balance as maths
-from server.billing.balance import EMPTY, Balance
+from server.billing.balance import Balance
 from server.billing.holds import find
 from server.billing.ledger import (
+    INSERT_TXN,
     PLATFORM,
     UNCLAIMED,
     Entry,
-    insert_txn,
     lock_balances,
     store_balances,
     write_entries,
@@ -28,7 +29,7 @@ from server.store.errors import Invalid
 
 if TYPE_CHECKING:
     from server.billing.prices import Tariff
-    from server.store.engine import Row, Tx
+    from server.store.engine import Tx
 
 Funding: TypeAlias = Literal["hold", "covered", "direct"]
 """Who pays, and from what: the account's hold, the platform, or (no hold was taken) the account's free balance."""
@@ -37,8 +38,7 @@ OVERAGE_FACTOR: Final = 2
 """No request is charged more than twice what was reserved for it: a circuit-breaker against fraud."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """All that a settlement needs; `cost` is micro-USD at the prices frozen for the request.
 
     `owner` is the account linked to the serving machine at dispatch, None without one. `reserved` is what the request
@@ -61,8 +61,7 @@ class Bill:
     reserved: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """What a settlement did; micro-USD. `fresh` is False when the request had been closed before: nothing was done."""
 
     fresh: bool
@@ -76,13 +75,18 @@ class Settled:
     uncollected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the database says about the parties, and the reservation's amounts if there was one."""
+class _Closed(msgspec.Struct, frozen=True):
+    """What was on hold, the earned part of it, and the cost as far as it may be charged; micro-USD."""
 
-    reserved: int | None
+    held: int
     earned: int
     cost: int
+
+
+class _Claimed(msgspec.Struct, frozen=True):
+    """The ledger transaction, and what is agreed with the parties: the owner's own fee, who referred the consumer."""
+
+    txn_id: int
     fee_percent: int | None
     referrer: str | None
 
@@ -95,40 +99,40 @@ async def settle(tx: Tx, bill: Bill, tariff: Tariff, now: int) -> Settled:
     if bill.cost < 0 or not bill.request_id or not bill.account_id:
         raise Invalid("A bill needs a request id, an account and a cost that is not negative.")
     free = bill.owner == bill.account_id
-    if bill.funding == "direct":
+    if bill.funding == "direct" and await find(tx, bill.request_id) is not None:
         # A reservation all the same: it decides, so that what was released is never charged later.
-        bill = replace(bill, funding="hold") if await find(tx, bill.request_id) is not None else bill
-    terms = await _close_hold(tx, bill, free, now) if bill.funding == "hold" else await _read_terms(tx, bill, free)
-    if terms is None:
-        return Settled(fresh=False, cost=await _charged_before(tx, bill.request_id))
-    txn_id = await insert_txn(tx, "settle", bill.request_id, now)
-    if txn_id is None:
+        bill = msgspec.structs.replace(bill, funding="hold")
+    closed = await _close_hold(tx, bill, free, now) if bill.funding == "hold" else _without_hold(bill, free)
+    if closed is None:
+        return await _settled_before(tx, bill)
+    claimed = await _claim(tx, bill, now)
+    if claimed is None:
         if bill.funding == "hold":
             raise Invalid(f"The request {bill.request_id} was settled without its hold.")
-        return Settled(fresh=False, cost=await _charged_before(tx, bill.request_id))
-    return await _move_money(tx, txn_id, bill, terms, tariff, now, free=free)
+        return await _settled_before(tx, bill)
+    return await _move_money(tx, bill, closed, claimed, tariff, now, free=free)
 
 
 async def _move_money(
-    tx: Tx, txn_id: int, bill: Bill, terms: _Terms, tariff: Tariff, now: int, *, free: bool
+    tx: Tx, bill: Bill, closed: _Closed, claimed: _Claimed, tariff: Tariff, now: int, *, free: bool
 ) -> Settled:
     owner = bill.owner or UNCLAIMED
     # A referrer who serves the request himself would only win back a part of his own fee.
-    referrer = terms.referrer if terms.referrer not in (None, owner, bill.account_id) else None
-    cost, uncollected = terms.cost, False
-    split = tariff.split(cost, fee_percent=terms.fee_percent, referred=referrer is not None)
+    referrer = claimed.referrer if claimed.referrer not in (None, owner, bill.account_id) else None
+    cost, uncollected = closed.cost, False
+    split = tariff.split(cost, fee_percent=claimed.fee_percent, referred=referrer is not None)
     paid = bill.funding != "covered" and (bill.funding == "hold" or cost > 0)
     parties = {bill.account_id} if paid else set()
     parties |= {account for account, gain in ((owner, split.payout), (referrer, split.reward)) if account and gain}
     balances = await lock_balances(tx, parties, now)
     spent = 0
     if paid:
-        charged = _charge(balances[bill.account_id], terms, cost)
+        charged = _charge(balances[bill.account_id], closed, cost)
         if charged is None:
             # The money above the hold is not there: the hold itself always is; without a hold nothing is taken.
-            cost, uncollected = terms.reserved or 0, True
-            split = tariff.split(cost, fee_percent=terms.fee_percent, referred=referrer is not None)
-            charged = _charge(balances[bill.account_id], terms, cost)
+            cost, uncollected = closed.held, True
+            split = tariff.split(cost, fee_percent=claimed.fee_percent, referred=referrer is not None)
+            charged = _charge(balances[bill.account_id], closed, cost)
             if bill.funding == "hold":
                 await _correct_cost(tx, bill.request_id, cost)
         if charged is None:
@@ -137,7 +141,7 @@ async def _move_money(
     entries = _entries(bill, cost, spent, owner, referrer, split)
     written = _credit(entries, balances, skip=bill.account_id)
     await store_balances(tx, balances, now)
-    await write_entries(tx, txn_id, bill.request_id, written, now)
+    await write_entries(tx, claimed.txn_id, bill.request_id, written, now)
     if split.payout:
         await record_earning(tx, bill, owner, split.payout, now)
     await record_usage(tx, bill, 0 if bill.funding == "covered" else cost, now, private=free)
@@ -147,15 +151,15 @@ async def _move_money(
         payout=split.payout,
         reward=split.reward,
         platform=split.platform,
-        reserved=terms.reserved or 0,
+        reserved=closed.held,
         private=free,
-        clamped=not free and terms.cost < bill.cost,
+        clamped=not free and closed.cost < bill.cost,
         uncollected=uncollected,
     )
 
 
-def _charge(balance: Balance, terms: _Terms, cost: int) -> tuple[Balance, int] | None:
-    return maths.capture(balance, terms.reserved or 0, terms.earned, cost)
+def _charge(balance: Balance, closed: _Closed, cost: int) -> tuple[Balance, int] | None:
+    return maths.capture(balance, closed.held, closed.earned, cost)
 
 
 def _entries(bill: Bill, cost: int, spent: int, owner: str, referrer: str | None, split: Split) -> list[Entry]:
@@ -180,68 +184,59 @@ def _credit(entries: list[Entry], balances: dict[str, Balance], *, skip: str) ->
         if before is None:
             written.append((entry, None))
             continue
-        if entry.account_id != skip:
-            balances[entry.account_id] = maths.credit(before, entry.amount, earned=True)
-        written.append((entry, balances.get(entry.account_id, EMPTY).balance))
+        after = before if entry.account_id == skip else maths.credit(before, entry.amount, earned=True)
+        balances[entry.account_id] = after
+        written.append((entry, after.balance))
     return written
 
-
-_PARTIES: Final = (
-    "(SELECT platform_fee_percent FROM users WHERE account_id = {owner}) AS fee_percent,"
-    " (SELECT r.account_id FROM referrals f JOIN referrers r ON r.code = f.referrer_code"
-    " WHERE f.referred_account = {consumer}) AS referrer"
-)
 
 _CLOSE: Final = (
     "UPDATE reservations SET state = 'settled', closed_at = $2, settled_cost_micro_usd ="
     " CASE WHEN CAST($3 AS BIGINT) > CAST($4 AS BIGINT) * amount_micro_usd"
     " THEN CAST($4 AS BIGINT) * amount_micro_usd ELSE CAST($3 AS BIGINT) END"
     " WHERE request_id = $1 AND account_id = $5 AND state = 'held'"
-    " RETURNING amount_micro_usd, withdrawable_micro_usd, settled_cost_micro_usd, "
-    + _PARTIES.format(owner="$6", consumer="$5")
+    " RETURNING amount_micro_usd, withdrawable_micro_usd, settled_cost_micro_usd"
 )
-"""One statement closes the hold, clamps the cost and reads what is agreed with the parties."""
+"""One statement closes the hold and clamps the cost."""
+
+_CLAIM: Final = (
+    f"{INSERT_TXN}, (SELECT platform_fee_percent FROM users WHERE account_id = $4) AS fee_percent,"
+    " (SELECT r.account_id FROM referrals f JOIN referrers r ON r.code = f.referrer_code"
+    " WHERE f.referred_account = $5) AS referrer"
+)
+"""One statement claims the settlement and reads what is agreed with the parties."""
 
 
-async def _close_hold(tx: Tx, bill: Bill, free: bool, now: int) -> _Terms | None:
-    row = await tx.row(
-        _CLOSE,
-        bill.request_id,
-        now,
-        0 if free else bill.cost,
-        OVERAGE_FACTOR,
-        bill.account_id,
-        bill.owner or "",
-    )
+async def _close_hold(tx: Tx, bill: Bill, free: bool, now: int) -> _Closed | None:
+    cost = 0 if free else bill.cost
+    row = await tx.row(_CLOSE, bill.request_id, now, cost, OVERAGE_FACTOR, bill.account_id)
     if row is None:
         return None
-    return _terms(
-        row,
+    return _Closed(
         cast(int, row["amount_micro_usd"]),
         cast(int, row["withdrawable_micro_usd"]),
         cast(int, row["settled_cost_micro_usd"]),
     )
 
 
-async def _read_terms(tx: Tx, bill: Bill, free: bool) -> _Terms:
-    if free:
-        return _Terms(None, 0, 0, None, None)
-    row = await tx.row(f"SELECT {_PARTIES.format(owner='$1', consumer='$2')}", bill.owner or "", bill.account_id)
+def _without_hold(bill: Bill, free: bool) -> _Closed:
+    cost = 0 if free else bill.cost
+    return _Closed(0, 0, cost if bill.reserved is None else min(cost, OVERAGE_FACTOR * bill.reserved))
+
+
+async def _claim(tx: Tx, bill: Bill, now: int) -> _Claimed | None:
+    row = await tx.row(_CLAIM, "settle", bill.request_id, now, bill.owner or "", bill.account_id)
     if row is None:
-        raise AssertionError("A SELECT without FROM has one row.")
-    ceiling = bill.cost if bill.reserved is None else min(bill.cost, OVERAGE_FACTOR * bill.reserved)
-    return _terms(row, None, 0, ceiling)
-
-
-def _terms(row: Row, reserved: int | None, earned: int, cost: int) -> _Terms:
+        return None
     fee = cast("int | None", row["fee_percent"])
-    return _Terms(reserved, earned, cost, fee, cast("str | None", row["referrer"]))
+    return _Claimed(cast(int, row["id"]), fee, cast("str | None", row["referrer"]))
 
 
 async def _correct_cost(tx: Tx, request_id: str, cost: int) -> None:
     await tx.execute("UPDATE reservations SET settled_cost_micro_usd = $2 WHERE request_id = $1", request_id, cost)
 
 
-async def _charged_before(tx: Tx, request_id: str) -> int:
+async def _settled_before(tx: Tx, bill: Bill) -> Settled:
     """What the request was charged when it was settled; 0 if it was released."""
-    return cast("int | None", await tx.value("SELECT cost_micro_usd FROM usage WHERE request_id = $1", request_id)) or 0
+    cost = await tx.value("SELECT cost_micro_usd FROM usage WHERE request_id = $1", bill.request_id)
+    return Settled(fresh=False, cost=cast("int | None", cost) or 0)

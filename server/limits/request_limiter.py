@@ -46,6 +46,9 @@ class Admission:
     charged_output: int = 0
 
 
+_UNLIMITED: Final = Admission()
+
+
 class RequestLimiter:
     """One per process. `clock` is monotonic seconds; `wall_clock` Unix seconds for the reset header."""
 
@@ -68,7 +71,7 @@ class RequestLimiter:
     def request(self, caller: LimitedCaller) -> Admission:
         """Admit one inference request, before its body is looked at; raises RateLimited."""
         if caller.unlimited or not caller.account_id:
-            return Admission()
+            return _UNLIMITED
         now = self._clock()
         charges = list(self._request_charges(caller, now))
         self._commit(charges, now)
@@ -80,7 +83,7 @@ class RequestLimiter:
         Raises RateLimited. Keep the admission and pass it to `reconcile` once the real output is known.
         """
         if caller.unlimited or not caller.account_id:
-            return Admission()
+            return _UNLIMITED
         now = self._clock()
         estimates = caller.is_service and self._rates.service_estimate
         charged = estimated_output(output_bound) if estimates else output_bound
@@ -103,7 +106,7 @@ class RequestLimiter:
         """Admit one call that moves money or makes credentials; raises RateLimited."""
         rate = self._rates.financial
         if caller.unlimited or not caller.account_id or not rate.limited:
-            return Admission()
+            return _UNLIMITED
         now = self._clock()
         bucket = self._financial.get(caller.account_id, rate, now)
         self._commit([_Charge("financial", "requests", bucket, 1, shown=True)], now)

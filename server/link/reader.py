@@ -56,12 +56,13 @@ _INVALID: dict[str, LinkEvent] = {
 class Reader:
     """Reads one connection to its end; owned by the session's own task."""
 
-    __slots__ = ("_flood", "_session", "_slice_end", "read_all")
+    __slots__ = ("_clock", "_flood", "_session", "_slice_end", "read_all")
 
     def __init__(self, session: ProviderSession) -> None:
         """Read for this session."""
         self._session = session
         self._flood = FloodGuard(session.context.settings)
+        self._clock = trio.lowlevel.current_clock().current_time
         self._slice_end = 0.0
         """When the present slice ends; 0 after every wait, because that gave the others their turn."""
         self.read_all = False
@@ -73,7 +74,7 @@ class Reader:
         transport = session.transport
         receive = transport.receive
         feed = session.pump.feed
-        clock = trio.lowlevel.current_clock().current_time
+        clock = self._clock
         dispatch = self.dispatch
         try:
             with trio.fail_after(_ANSWER_SECONDS):
@@ -188,7 +189,7 @@ class Reader:
             self._invalid(_INVALID[error.kind])
             rejected.end_attempt(self._session.attempts, payload, error)
             return
-        handle(self._session, message, trio.current_time())
+        handle(self._session, message, self._clock())
 
     async def _before_registration(self, payload: bytes) -> None:
         try:

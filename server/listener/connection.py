@@ -78,22 +78,23 @@ class Connection:
 
     # --- reading: one task only ------------------------------------------------------------------------------------
 
-    async def receive(self, *, timeout_seconds: float = float("inf")) -> bool | None:
-        """Append what arrives to `buffer`.
+    async def receive(self) -> bool:
+        """Append what arrives to `buffer`; False when the peer closed, half-closed or failed."""
+        try:
+            data = await self._receive_some()
+        except (*_GONE, OSError):
+            return False
+        self.buffer += data
+        return bool(data)
 
-        Returns True for bytes, False when the peer closed, half-closed or failed, None when the wait ran into its
-        timeout or was interrupted.
-        """
-        with trio.CancelScope(deadline=trio.current_time() + timeout_seconds) as scope:
+    async def receive_until(self, end: float = float("inf")) -> bool | None:
+        """Like `receive`, but None at `end` (of trio's clock), and when it is interrupted."""
+        with trio.CancelScope(deadline=end) as scope:
             self._receive_scope = scope
             try:
-                data = await self._receive_some()
-            except (*_GONE, OSError):
-                return False
+                return await self.receive()
             finally:
                 self._receive_scope = None
-            self.buffer += data
-            return bool(data)
         return None
 
     async def _receive_some(self) -> bytes | bytearray:
@@ -108,12 +109,12 @@ class Connection:
                 continue
 
     def interrupt_receive(self) -> None:
-        """Make the running `receive`, if any, return None; no byte is lost."""
+        """Make the running `receive_until`, if any, return None; no byte is lost."""
         if self._receive_scope is not None:
             self._receive_scope.cancel()
 
     def set_receive_timeout(self, timeout_seconds: float) -> None:
-        """Let the running `receive`, if any, return None after this time from now on."""
+        """Let the running `receive_until`, if any, return None after this time from now on."""
         if self._receive_scope is not None:
             self._receive_scope.deadline = trio.current_time() + timeout_seconds
 

@@ -27,10 +27,19 @@ _DISCONNECT: Final = {"type": "http.disconnect"}
 
 
 class Exchange:
-    """Takes the events of one request and sends its answer; `closes` says whether the connection ends behind it."""
+    """Takes the events of one request and sends its answer; `closes` says whether the connection ends behind it.
+
+    `cancel` cancels the application, once it listens.
+    """
 
     def __init__(
-        self, connection: Connection, head: RequestHead, *, closes: bool, on_complete: Callable[[bool], None]
+        self,
+        connection: Connection,
+        head: RequestHead,
+        *,
+        closes: bool,
+        on_complete: Callable[[bool], None],
+        cancel: Callable[[], None],
     ) -> None:
         self.started = False
         self.complete = False
@@ -40,6 +49,7 @@ class Exchange:
         self._connection = connection
         self._head = head
         self._on_complete = on_complete
+        self._cancel = cancel
         self._framing: Framing = "none"
         self._left = 0
         self._held = b""  # the head, until the first bytes of the body
@@ -55,7 +65,12 @@ class Exchange:
     def push(self, content: bytes, *, last: bool) -> None:
         """Take the next part of the request's body."""
         self.body_complete = last
-        self._put({"type": "http.request", "body": content, "more_body": not last})
+        event = {"type": "http.request", "body": content, "more_body": not last}
+        if self._listener is not None:
+            self._listener(event)
+        else:
+            self._events.append(event)
+            self._wake()
 
     async def wait_for_room(self) -> None:
         """Wait while the application has many parts to pull yet and is still there."""
@@ -63,10 +78,13 @@ class Exchange:
             await self._wait()
 
     def disconnect(self) -> None:
-        """Tell the application that the client is gone. Idempotent."""
+        """Tell the application that the client is gone, or cancel it where it listens. Idempotent."""
         if not self.gone and not self.complete:
             self.gone = True
-            self._put(_DISCONNECT)
+            if self._listener is None:
+                self._wake()
+            else:
+                self._cancel()
 
     def finish(self) -> None:
         """Note that the application is gone: nobody pulls any more."""
@@ -75,11 +93,13 @@ class Exchange:
         self._wake()
 
     def listen(self, listener: RequestListener) -> None:
-        """Push events from now on; see RequestSource."""
+        """Push what comes of the body from now on; see RequestSource."""
         self._listener = listener
         while self._events:
             listener(self._events.popleft())
         self._wake()
+        if self.gone:
+            self._cancel()
 
     async def receive(self) -> dict[str, Any]:
         """Return the next event (ASGI); waits for it."""
@@ -90,13 +110,6 @@ class Exchange:
         event = self._events.popleft()
         self._wake()
         return event
-
-    def _put(self, event: dict[str, Any]) -> None:
-        if self._listener is not None:
-            self._listener(event)
-            return
-        self._events.append(event)
-        self._wake()
 
     async def _wait(self) -> None:
         if self._moved is None:

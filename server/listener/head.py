@@ -147,7 +147,7 @@ def _parse_headers(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _check_host(headers: tuple[tuple[bytes, bytes], ...], version: bytes) -> None:
-    hosts = sum(name == b"host" for name, _ in headers)
+    hosts = [name for name, _ in headers].count(b"host")
     if hosts > 1 or (hosts == 0 and version == b"1.1"):
         raise HeadRefused(400, f"A request needs one Host header and this one has {hosts}; send exactly one.")
 

@@ -66,12 +66,14 @@ class Http1Server:
         self._stopping = stopping
         self._new_request_id = new_request_id
         self._answered = True
-        self._idle = False
-        self._closing = False
         self._requests = 0
         self._call: Call | None = None  # the next one for the application: the one before it is answered by then
         self._called = trio.Event()
         self._ended = False
+        # Ended when no further request is wanted; its deadline ends an idle connection.
+        self._reading = trio.CancelScope()
+        # A client that leaves ends its connection: what still runs for it is cancelled with its reader.
+        self._tasks = trio.CancelScope()
         # The client of a request that no proxy forwarded: the same for the whole connection.
         self._direct_client = resolve_client(connection.peer, tls=connection.tls, headers=(), trusted=trusted_proxies)
 
@@ -81,26 +83,34 @@ class Http1Server:
         Returns the head of a provider upgrade, if one comes; the stream is untouched behind it. Raises HeadRefused
         for a later request that cannot be served.
         """
-        next_head: RequestHead | None = head
+        upgrade: RequestHead | None = None
         refused: HeadRefused | None = None
         async with trio.open_nursery() as nursery:
+            self._tasks = nursery.cancel_scope
             nursery.start_soon(self._run_calls)
-            try:
-                while next_head is not None and not next_head.is_provider_upgrade:
-                    next_head = await self._next_head() if await self._serve(next_head) else None
-            except HeadRefused as error:
-                refused = error
+            with self._reading:
+                try:
+                    upgrade = await self._serve_all(head)
+                except HeadRefused as error:
+                    refused = error
             self._ended = True
             self._called.set()
         if refused is not None:
             raise refused
-        return next_head
+        return upgrade
 
     def stop_if_idle(self) -> None:
         """Let an idle connection end now; a busy one ends with its answer."""
         if self._answered:
             self._connection.linger = False
-            self._end()
+            self._reading.cancel()
+
+    async def _serve_all(self, head: RequestHead) -> RequestHead | None:
+        """Serve one request after the other; returns the head of a provider upgrade, None at the end."""
+        next_head: RequestHead | None = head
+        while next_head is not None and not next_head.is_provider_upgrade:
+            next_head = await self._next_head() if await self._serve(next_head) else None
+        return next_head
 
     async def _next_head(self) -> RequestHead | None:
         if self._stopping():
@@ -117,18 +127,20 @@ class Http1Server:
     async def _serve(self, head: RequestHead) -> bool:
         """Serve one request; False ends the connection. Raises HeadRefused for a body that cannot be framed."""
         self._requests += 1
-        self._answered = self._idle = False
+        self._answered = False
         closes = head.closes or self._requests >= REQUESTS_PER_CONNECTION or self._stopping()
-        exchange = Exchange(self._connection, head, closes=closes, on_complete=self._note_answered)
+        exchange = Exchange(
+            self._connection, head, closes=closes, on_complete=self._note_answered, cancel=self._tasks.cancel
+        )
         framer = body_framer(head.content_length)
         if head.content_length != 0 and head.waits_to_continue and not self._connection.buffer:
             await self._connection.send_all(CONTINUE)
         self._call = exchange, self._scope(head, exchange)
         self._called.set()
-        if not await self._feed(exchange, framer) or not await self._wait_for_answer():
-            exchange.disconnect()
-            return False
-        return not exchange.closes
+        try:
+            return await self._feed(exchange, framer) and await self._wait_for_answer() and not exchange.closes
+        finally:
+            exchange.disconnect()  # which means nothing after a whole answer
 
     async def _feed(self, exchange: Exchange, framer: BodyFramer) -> bool:
         """Pass the request's body on until it or the answer ended; False when the client left."""
@@ -140,7 +152,6 @@ class Http1Server:
             try:
                 content = framer.take(buffer)
             except FramingError as error:
-                exchange.disconnect()
                 if not exchange.started:
                     exchange.closes = True
                     raise HeadRefused(400, f"{error} Send the body in valid chunks.") from None
@@ -149,9 +160,9 @@ class Http1Server:
             if content or framer.complete:
                 exchange.push(content, last=framer.complete)
                 await exchange.wait_for_room()
-            if framer.complete or self._over():
+            if framer.complete or self._answered:
                 return True
-            if await self._connection.receive() is False:
+            if not await self._connection.receive():
                 return False
 
     async def _wait_for_answer(self) -> bool:
@@ -160,33 +171,30 @@ class Http1Server:
         More than `held_bytes` of them are thrown away, because a hang-up can only be seen behind them; the requests
         they may hold are not served, the connection closes with this answer.
         """
-        buffer = self._connection.buffer
+        connection = self._connection
         flooded = False
-        while not self._over():
-            arrived = await self._connection.receive()
-            if arrived is False or (arrived is None and self._idle):
-                self._connection.linger = not self._idle
+        while not self._answered:
+            # A request that waits already is served as soon as the answer ended; else the next one is waited for.
+            arrived = await (connection.receive_until() if connection.buffer else connection.receive())
+            if arrived is False:
                 return False
-            if len(buffer) > self._limits.held_bytes:
+            if len(connection.buffer) > self._limits.held_bytes:
                 flooded = True
-                buffer.clear()
-        return not (self._closing or flooded)
-
-    def _over(self) -> bool:
-        return self._answered or self._closing
-
-    def _end(self) -> None:
-        self._closing = True
-        self._connection.interrupt_receive()
+                connection.buffer.clear()
+        self._reading.deadline = float("inf")
+        connection.linger = True
+        return not flooded
 
     def _note_answered(self, closes: bool) -> None:
         """Let the reader, if it waits, wait on for the next request unless there is something to do at once."""
         self._answered = True
-        if closes or self._connection.buffer or self._stopping():
+        if closes or self._stopping():
+            self._reading.cancel()
+        elif self._connection.buffer:
             self._connection.interrupt_receive()
         else:
-            self._idle = True
-            self._connection.set_receive_timeout(self._limits.idle_seconds)
+            self._connection.linger = False  # as long as nothing more comes
+            self._reading.deadline = trio.current_time() + self._limits.idle_seconds
 
     # --- the application ----------------------------------------------------------------------------------------------
 
@@ -220,7 +228,7 @@ class Http1Server:
                 await exchange.send(event)
         elif crashed:
             self._connection.abort()
-        self._end()
+        self._reading.cancel()
 
     def _client_of(self, head: RequestHead) -> ClientAddress:
         if FORWARDING_HEADERS.isdisjoint([name for name, _ in head.headers]):
@@ -235,7 +243,7 @@ class Http1Server:
 
         def abort() -> None:
             connection.abort()
-            self._end()
+            self._reading.cancel()
 
         transport = AnswerTransport(
             connection,

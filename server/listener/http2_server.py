@@ -82,7 +82,7 @@ class Http2Server(TCPServer):
                 if data:
                     await self.protocol.handle(RawData(data))
                 timeout = self._limits.idle_seconds if self._answered else float("inf")
-                arrived = await self.connection.receive(timeout_seconds=timeout)
+                arrived = await self.connection.receive_until(trio.current_time() + timeout)
                 if arrived is False or (arrived is None and (self._answered or self._closing)):
                     break
             await self.protocol.handle(Closed())

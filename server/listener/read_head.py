@@ -19,19 +19,18 @@ async def read_head(connection: Connection, *, wait_seconds: float, head_seconds
     Raises HeadRefused with 408 when a started head is not complete within `head_seconds`, 431 when it passes 16 KiB,
     and what parse_head raises.
     """
-    deadline = trio.current_time() + wait_seconds
     skip_blank_lines(connection.buffer)
-    while not connection.buffer:
-        if not await connection.receive(timeout_seconds=deadline - trio.current_time()):
-            return None
-        skip_blank_lines(connection.buffer)
-    deadline = trio.current_time() + head_seconds
+    if not connection.buffer and not await _wait_for_bytes(connection, wait_seconds):
+        return None
+    deadline = None
     searched = 0
     while (end := find_head_end(connection.buffer, searched)) is None:
         searched = len(connection.buffer)
         if searched >= MAX_HEAD_BYTES:
             break
-        arrived = await connection.receive(timeout_seconds=deadline - trio.current_time())
+        if deadline is None:
+            deadline = trio.current_time() + head_seconds
+        arrived = await connection.receive_until(deadline)
         if arrived is False:
             return None
         if arrived is None and trio.current_time() >= deadline:
@@ -41,3 +40,13 @@ async def read_head(connection: Connection, *, wait_seconds: float, head_seconds
     raw = bytes(connection.buffer[:end])
     del connection.buffer[:end]
     return parse_head(raw)
+
+
+async def _wait_for_bytes(connection: Connection, seconds: float) -> bool:
+    """Wait for more than blank lines; False when nothing came in time, after an interruption, or at the peer's end."""
+    deadline = trio.current_time() + seconds
+    while not connection.buffer:
+        if not await connection.receive_until(deadline):
+            return False
+        skip_blank_lines(connection.buffer)
+    return True

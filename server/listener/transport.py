@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 TRANSPORT_EXTENSION: Final = "darkbloom.transport"
 
 RequestListener: TypeAlias = Callable[[Any], None]
-"""Called with each ASGI receive event of a request, in order; synchronous, raises nothing."""
+"""Called with each `http.request` event of a request, in order; synchronous, raises nothing."""
 
 
 class RequestSource(Protocol):
-    """A request whose events can be pushed instead of pulled with `receive`."""
+    """A request whose body can be pushed instead of pulled with `receive`."""
 
     def listen(self, listener: RequestListener) -> None:
-        """Hand over the events that wait, and from now on each event as it comes."""
+        """Hand over the parts that wait, and from now on each as it comes; a client that leaves cancels the call."""
 
 
 class AnswerTransport:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
+from server.machines.profile_rows import read_profiles, write_profiles
 from server.machines.ratio_rows import read_ratios, write_ratios
 from server.machines.rows import read_machines, write_machines
 from server.registry.calibration import KEYS_MAX
+from server.registry.demand_profile import PROFILES_MAX
 from server.registry.machines import MACHINES_MAX
 from server.store import Invalid, StoreUnavailable
 
@@ -47,7 +49,7 @@ class Changing(Protocol[T]):
 
 
 class MachineKeeper:
-    """Moves machine records, and how far estimates were off, between the registry and the database.
+    """Moves machine records, how far estimates were off, and what models need, between the registry and the database.
 
     `wall_clock` gives microseconds since the epoch.
     """
@@ -70,6 +72,7 @@ class MachineKeeper:
         found = await self._store.read(lambda tx: read_machines(tx, MACHINES_MAX))
         self._registry.machines.restore(found)
         self._registry.calibration.restore(await self._store.read(lambda tx: read_ratios(tx, KEYS_MAX)))
+        self._registry.demand.profiles.restore(await self._store.read(lambda tx: read_profiles(tx, PROFILES_MAX)))
         return len(found)
 
     async def run(self) -> None:
@@ -92,6 +95,7 @@ class MachineKeeper:
         now = self._wall_clock()
         written = await self._write(machines, write_machines)
         await self._write(self._registry.calibration, lambda tx, batch: write_ratios(tx, batch, now))
+        await self._write(self._registry.demand.profiles, lambda tx, batch: write_profiles(tx, batch, now))
         return written
 
     async def _write(self, changing: Changing[T], write: Callable[[Tx, list[T]], Awaitable[None]]) -> int:

@@ -29,6 +29,16 @@ GaugeReader = Callable[[], Iterable[tuple[Sequence[str], float]]]
 S = TypeVar("S", Number, Distribution)
 
 
+class _SeriesByValues(dict[tuple[str, ...], S]):
+    """Series by label values; `make` answers for values that are not there."""
+
+    def __init__(self, make: Callable[[tuple[str, ...]], S]) -> None:
+        self._make: Callable[[tuple[str, ...]], S] = make
+
+    def __missing__(self, values: tuple[str, ...]) -> S:
+        return self._make(values)
+
+
 class _Family(ABC, Generic[S]):
     """The series of one metric; hands out the folded one when a label value or the family is out of bounds."""
 
@@ -47,14 +57,13 @@ class _Family(ABC, Generic[S]):
         self._vocabularies = [None if values is None else frozenset(values) for values in labels.values()]
         self._new: Callable[[], S] = new
         self._on_fold = on_fold
-        self._series: dict[tuple[str, ...], S] = {}
+        self._series: _SeriesByValues[S] = _SeriesByValues(self._new_series)
         if not labels:
             self._series[()] = new()
 
     def series(self, *values: str) -> S:
         """Return the series of these label values, in the declared order; whoever records often keeps it."""
-        found = self._series.get(values)
-        return found if found is not None else self._new_series(values)
+        return self._series[values]
 
     def _new_series(self, values: tuple[str, ...]) -> S:
         folded = tuple(
@@ -63,7 +72,7 @@ class _Family(ABC, Generic[S]):
         )
         if folded != values:
             self._on_fold()
-            return self.series(*folded)
+            return self._series[folded]
         if len(self._series) >= MAX_SERIES:
             self._on_fold()
             values = (OTHER,) * len(values)
@@ -86,7 +95,7 @@ class CounterFamily(_Family[Number]):
 
     def inc(self, *values: str, by: float = 1) -> None:
         """Add to the series of these label values, in the declared order."""
-        self.series(*values).amount += by
+        self._series[values].amount += by
 
     def describe(self) -> list[Metric]:
         """See above."""
@@ -105,7 +114,7 @@ class GaugeFamily(_Family[Number]):
 
     def set(self, *values: str, to: float) -> None:
         """Set the series of these label values."""
-        self.series(*values).amount = to
+        self._series[values].amount = to
 
     def describe(self) -> list[Metric]:
         """See above."""
@@ -124,7 +133,7 @@ class HistogramFamily(_Family[Distribution]):
 
     def observe(self, *values: str, amount: float) -> None:
         """Record one observation; a value equal to a bound counts in its bucket."""
-        self.series(*values).observe(amount)
+        self._series[values].observe(amount)
 
     def describe(self) -> list[Metric]:
         """See above."""
@@ -157,6 +166,10 @@ class Families:
         family = CounterFamily(name, meaning, labels, new=Number, on_fold=self._fold(name))
         self.registry.register(family)
         return family
+
+    def number(self, name: str, meaning: str) -> Number:
+        """Declare a counter without labels; its one series is there to be added to."""
+        return self.counter(name, meaning).series()
 
     def gauge(self, name: str, meaning: str, **labels: Vocabulary) -> GaugeFamily:
         """Declare a gauge that is set."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 THERMAL: Final[Mapping[str, float]] = {"fair": 250.0, "serious": 1_000.0}
 USABLE_SHARE: Final = 0.9
 """Of a machine's memory; the rest is the system's."""
+USUAL_SLOTS: Final = 3
+"""Models that providers keep in memory at a time, unless their owners chose otherwise."""
 LOAD_SECONDS_WEIGHT: Final = 10.0
 """Points for each second that a load on such a machine usually takes longer than nothing."""
 
@@ -52,10 +54,11 @@ LOOK_MAX: Final = 256
 
 
 class ColdMachine(NamedTuple):
-    """A machine that may load the model, with its rank (higher is better)."""
+    """A machine that may load the model, with its rank (higher is better) and whether another model must go for it."""
 
     session: Session
     score: float
+    evicts: bool
 
 
 class ColdSurvey(NamedTuple):
@@ -104,7 +107,8 @@ def survey(
     for session in sessions:
         reason = disqualification(session, model, context, now, is_precious=is_precious)
         if reason is None:
-            found.append(ColdMachine(session, rank(session, model, durations)))
+            evicts = must_evict(session, model, context.catalog) or len(_resident(session)) >= USUAL_SLOTS
+            found.append(ColdMachine(session, rank(session, model, durations), evicts))
         else:
             reasons[reason] += 1
     # The session id makes the order the same whoever asks.
@@ -147,12 +151,22 @@ def _memory(session: Session, model: str, catalog: Catalog, is_precious: Callabl
     load, free = catalog.load_gib(ad), session.live.free_for_load_gb
     if free is not None and load > free:
         return NO_ROOM
-    resident = [name for name, slot in session.slots.items() if slot.state is SlotState.RESIDENT]
-    weights = sum(catalog.load_gib(session.caps.models[name]) for name in resident if name in session.caps.models)
-    fits_beside = memory > 0 and load + max(weights, session.live.gpu_active_gb) <= USABLE_SHARE * memory
-    if resident and not fits_beside and any(is_precious(session, name) for name in resident):
+    if must_evict(session, model, catalog) and any(is_precious(session, name) for name in _resident(session)):
         return LAST_COPY
     return None
+
+
+def must_evict(session: Session, model: str, catalog: Catalog) -> bool:
+    """Whether a machine that loads the model has to let go of another one."""
+    models, resident = session.caps.models, _resident(session)
+    load, memory = catalog.load_gib(models[model]), total_memory_gb(session)
+    weights = sum(catalog.load_gib(models[name]) for name in resident if name in models)
+    fits_beside = memory > 0 and load + max(weights, session.live.gpu_active_gb) <= USABLE_SHARE * memory
+    return bool(resident) and not fits_beside
+
+
+def _resident(session: Session) -> list[str]:
+    return [name for name, slot in session.slots.items() if slot.state is SlotState.RESIDENT]
 
 
 def rank(session: Session, model: str, durations: LoadDurations | None) -> float:

@@ -1,18 +1,21 @@
 """Keeps enough machines warm for what is asked: reads pressure, sets targets, orders loads. Pure; `now` is passed in.
 
-Each round every model gets its target; the models that suffer most choose their machines first, and no machine is
-chosen twice. Nothing is ever unloaded from here: providers let go of what is idle themselves.
+Each round every model gets its target: what it needs now, or what it will need when loads that begin now have ended.
+All loads of a round get their machines in one assignment. Nothing is ever unloaded from here: providers let go of what
+is idle themselves.
 Source: routing, warm-pool controller.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
 from server.pool.candidates import ColdSurvey, cold_machines
+from server.pool.forecast import Forecast
 from server.pool.sizing import (
     Load,
     has_pressure,
@@ -23,15 +26,16 @@ from server.pool.sizing import (
     target_warm,
 )
 from server.pool.summary import summarise
-from server.pool.swap_planner import LoadOrder, pending_loads
+from server.pool.swap_planner import pending_loads
+from server.pool.wishes import Wish, order_loads
 from server.registry.loads import is_pending
 from server.registry.rates import ewma
-from server.registry.state import LoadCause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from server.pool.fleet_reader import FleetReader
+    from server.pool.swap_planner import LoadOrder
     from server.registry.demand import Signal
 
 SPILL_ALPHA: Final = 0.3
@@ -42,7 +46,8 @@ class PoolPolicy(Struct, frozen=True, kw_only=True):
     """Numbers of the controller; durations in seconds. `floors` are warm machines by model that are always wanted.
 
     `max_loads` of a small gap are loaded at once, `gap_fraction` of a large one, never more than `ceiling` in a round
-    nor `max_pending` at the same time; 0 for either orders nothing. `observe_only` does all but order.
+    nor `max_pending` at the same time; 0 for either orders nothing. `observe_only` does all but order. With `forecast`
+    the controller learns what each hour of the week needs, and has it ready.
     """
 
     enabled: bool = True
@@ -53,15 +58,21 @@ class PoolPolicy(Struct, frozen=True, kw_only=True):
     ceiling: int = 16
     gap_fraction: float = 0.5
     max_pending: int = 16
+    forecast: bool = False
     floors: Mapping[str, int] = {}
 
 
 class PoolSnapshot(Struct, frozen=True, kw_only=True):
-    """What one round saw and decided for one model; `wanted` is the target before a higher one is held on to."""
+    """What one round saw and decided for one model.
+
+    `wanted` is what it needs now, `foreseen` what it will need soon; `target` is the larger one, where a higher need is
+    held on to for a while.
+    """
 
     model: str
     target: int
     wanted: int
+    foreseen: int
     warm: int
     pending: int
     eligible_cold: int
@@ -95,37 +106,42 @@ class _Held:
 
 
 class _View(Struct):
-    """One model in the making of a round."""
+    """One model in the making of a round; `missing` machines are needed now, the rest of the `gap` soon."""
 
     snapshot: PoolSnapshot
     cold: ColdSurvey
+    missing: int
     gap: int
 
 
 class WarmPool:
-    """The controller of all models."""
+    """The controller of all models; `wall_clock` gives seconds since the epoch."""
 
-    def __init__(self, policy: PoolPolicy, fleet: FleetReader) -> None:
+    def __init__(self, policy: PoolPolicy, fleet: FleetReader, wall_clock: Callable[[], float] = time) -> None:
         self.policy = policy
         self._fleet = fleet
+        self._forecast = Forecast(fleet, wall_clock)
         self._held: dict[str, _Held] = {}
 
     def tick(self, now: float) -> PoolRound:
-        """Look at every model that somebody asks for, and order loads; nothing is changed in the registry."""
-        names = set(self._fleet.queued_models()) | set(self._fleet.demand.models()) | self.policy.floors.keys()
+        """Look at every model that somebody asks for, or will soon, and order loads; only the demand learns from it."""
+        foreseen = self._foreseen(now)
+        asked = {*self._fleet.queued_models(), *self._fleet.demand.models()}
+        names = asked | self.policy.floors.keys() | foreseen.keys()
         self._held = {name: held for name, held in self._held.items() if name in names}
-        views = [self._view(name, now) for name in sorted(names)]
-        # Whoever waits longest for most machines chooses first.
-        views.sort(key=lambda view: (-view.gap * (1.0 + view.snapshot.oldest_age), view.snapshot.model))
-        orders = self._assign(views, now)
-        chosen = [order.model for order in orders]
-        snapshots = [
-            structs.replace(view.snapshot, loads=chosen.count(view.snapshot.model))
-            for view in sorted(views, key=lambda view: view.snapshot.model)
-        ]
+        views = [self._view(name, foreseen.get(name, 0), now) for name in sorted(names)]
+        orders = order_loads((wish for view in views for wish in self._wishes(view)), self._room(now))
+        loads = Counter(order.model for order in orders)
+        snapshots = [structs.replace(view.snapshot, loads=loads[view.snapshot.model]) for view in views]
         return PoolRound(tuple(snapshots), () if self.policy.observe_only else tuple(orders))
 
-    def _view(self, model: str, now: float) -> _View:
+    def _foreseen(self, now: float) -> dict[str, int]:
+        if not self.policy.forecast:
+            return {}
+        self._forecast.learn(now)
+        return self._forecast.foreseen()
+
+    def _view(self, model: str, foreseen: int, now: float) -> _View:
         fleet, policy = self._fleet, self.policy
         offering = fleet.offering(model)
         found = summarise(model, fleet)
@@ -138,7 +154,7 @@ class WarmPool:
         offered = offered_load(load, service)
         pressure = has_pressure(counts, queued=queued, saturated=found.saturated, warm=found.warm)
         floor = policy.floors.get(model, 0)
-        cold = cold_machines(fleet, model, now) if pressure or floor > found.warm else NO_SURVEY
+        cold = cold_machines(fleet, model, now) if pressure or max(floor, foreseen) > found.warm else NO_SURVEY
         wanted = target_warm(
             offered=offered,
             places=places,
@@ -149,10 +165,13 @@ class WarmPool:
         )
         target = self._hold_on(held, wanted, now)
         pending = pending_loads(offering, model, now)
+        prepared = found.warm + pending
+        ahead = min(foreseen, prepared + sum(not one.evicts for one in cold.machines))
         snapshot = PoolSnapshot(
             model=model,
-            target=target,
+            target=max(target, ahead),
             wanted=wanted,
+            foreseen=foreseen,
             warm=found.warm,
             pending=pending,
             eligible_cold=len(cold.machines),
@@ -164,7 +183,8 @@ class WarmPool:
             places=places,
             disqualified=cold.disqualified,
         )
-        return _View(snapshot, cold, max(0, target - found.warm - pending))
+        missing = max(0, target - prepared)
+        return _View(snapshot, cold, missing, max(missing, ahead - prepared))
 
     def _spill(self, model: str, held: _Held, now: float) -> float:
         """Arrivals per second that found no warm place, smoothed over the rounds."""
@@ -180,26 +200,25 @@ class WarmPool:
             held.target, held.raised_at = wanted, now
         return held.target
 
-    def _assign(self, views: list[_View], now: float) -> list[LoadOrder]:
-        policy = self.policy
+    def _wishes(self, view: _View) -> Iterator[Wish]:
+        """The loads that a model would like this round, the most urgent first.
+
+        What it will need soon comes after all that is needed now, and no other model makes room for it.
+        """
+        policy, snapshot = self.policy, view.snapshot
+        share = loads_this_round(view.gap, ceiling=policy.ceiling, at_least=policy.max_loads, share=policy.gap_fraction)
+        roomy = [one for one in view.cold.machines if not one.evicts]
+        for number in range(min(share, len(view.cold.machines))):
+            is_foreseen = number >= view.missing
+            machines = roomy if is_foreseen else view.cold.machines
+            urgency = (view.gap - number) * (1.0 + snapshot.oldest_age)
+            yield Wish(is_foreseen, -urgency, snapshot.model, machines)
+
+    def _room(self, now: float) -> int:
+        """How many more loads may be under way."""
         pending = sum(
             1
             for session in self._fleet.sessions()
             if session.loads and any(is_pending(one, now) for one in session.loads.values())
         )
-        room = max(0, policy.max_pending - pending) if policy.max_loads > 0 else 0
-        orders: list[LoadOrder] = []
-        taken: set[str] = set()
-        for view in views:
-            share = loads_this_round(
-                view.gap, ceiling=policy.ceiling, at_least=policy.max_loads, share=policy.gap_fraction
-            )
-            for one in view.cold.machines:
-                if share <= 0 or len(orders) >= room:
-                    break
-                if one.session.session_id in taken:
-                    continue
-                taken.add(one.session.session_id)
-                orders.append(LoadOrder(one.session, view.snapshot.model, LoadCause.WARM))
-                share -= 1
-        return orders
+        return max(0, self.policy.max_pending - pending) if self.policy.max_loads > 0 else 0

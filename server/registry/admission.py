@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from server.registry.catalog import Catalog
+    from server.registry.ledger import LedgerSums
     from server.registry.pair_faults import PairFaults
     from server.registry.policy import RoutingPolicy
     from server.registry.state import Budget, ModelAd, Session, Slot
@@ -87,13 +88,12 @@ def fits_hardware(size_gb: float, min_ram_gb: float, memory_gb: float) -> bool:
     return size_gb <= 0 or 2 * size_gb <= memory_gb
 
 
-def unaccounted_tokens(session: Session, model: str, slot: Slot) -> int:
+def unaccounted_tokens(sums: LedgerSums, slot: Slot) -> int:
     """Reserved tokens of a model that the provider's last report does not contain yet.
 
     With numbered reports each reservation knows whether it is contained. Without numbers a report may be older than the
     sign it follows, so only the totals are compared.
     """
-    sums = session.ledger.sums(model)
     if slot.as_of_seq > 0:
         return sums.unreflected
     return max(0, sums.tokens - committed_tokens(slot))
@@ -200,7 +200,7 @@ def largest_need(session: Session, ad: ModelAd, slot: Slot, *, catalog: Catalog,
         return min(pool_room(session, model), memory_room(session, ad, slot, catalog))
     if budget.max <= 0:
         return NO_ROOM
-    own = budget_room(budget, unaccounted_tokens(session, model, slot), faults.ceiling)
+    own = budget_room(budget, unaccounted_tokens(session.ledger.sums(model), slot), faults.ceiling)
     return min(own, pool_room(session, model))
 
 

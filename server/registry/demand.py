@@ -10,8 +10,10 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from server.registry.demand_profile import DemandProfiles
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 WINDOW: Final = 60.0
 HALVE_EVERY: Final = 60.0
@@ -80,6 +82,8 @@ class Demand:
     def __init__(self) -> None:
         self._models: OrderedDict[str, Counters] = OrderedDict()
         self._asked_at: OrderedDict[str, float] = OrderedDict()
+        self.profiles = DemandProfiles()
+        """What models needed at each hour of the week."""
         self.on_note: Callable[[], None] | None = None
 
     def asked(self, model: str, now: float) -> None:
@@ -93,6 +97,13 @@ class Demand:
         """Whether the model was asked for in the last ten minutes."""
         asked_at = self._asked_at.get(model)
         return asked_at is not None and now - asked_at <= TRAFFIC_SECONDS
+
+    def in_use(self, now: float) -> Iterator[str]:
+        """Models that were asked for in the last ten minutes, the latest first."""
+        for model, asked_at in reversed(self._asked_at.items()):
+            if now - asked_at > TRAFFIC_SECONDS:
+                return
+            yield model
 
     def waits(self, model: str, now: float) -> None:
         """Note that a request waits: perhaps a machine can be made ready for it."""

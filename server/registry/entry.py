@@ -32,7 +32,7 @@ from server.registry.speed import follow_speed, take_speed
 from server.registry.state import NO_SLOT, SlotState
 from server.registry.sums import IDLE, NOTHING, fixed_part
 from server.registry.ttft import calibrated_ttft_ms
-from server.registry.views import in_flight_total, total_memory_gb
+from server.registry.views import ended_since, in_flight_total, total_memory_gb
 
 if TYPE_CHECKING:
     from server.registry.gate_class import GateClass
@@ -76,8 +76,9 @@ class Entry:
     gates 19 to 23; `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
     tells that one more stream keeps the wanted decode rate. `cost` is the price of an empty request, `prompt` and
     `output` the price of a token more. `fixed_cost` is `cost` without `queue_us` and `wait_us`, the terms that
-    reservations alone change; None where the cost is no such sum. `delivery` is there with cost v2 only. `kind`, `row`,
-    `level`, `place`, `speed_class` and the keys belong to the pool.
+    reservations alone change; None where the cost is no such sum. `free` are the tokens that the report leaves where
+    the slot's own budget is all there is, else None. `delivery` is there with cost v2 only, `batch` is what it was last
+    asked for. `kind`, `row`, `level`, `place`, `speed_class` and the keys belong to the pool.
     """
 
     __slots__ = (
@@ -86,6 +87,7 @@ class Entry:
         "against",
         "base",
         "basis",
+        "batch",
         "ceiling",
         "cost",
         "counted",
@@ -97,6 +99,7 @@ class Entry:
         "fixed",
         "fixed_cost",
         "flip_at",
+        "free",
         "gates",
         "headroom",
         "health",
@@ -163,6 +166,8 @@ class Entry:
         self.fixed_cost: int | None = None
         self.delivery: Delivery | None = None
         self.queue_us = self.wait_us = 0
+        self.batch = 0
+        self.free: int | None = None
         self.open_backlog = False
         self.kind: Kind | None = None
         self.level: Level | None = None
@@ -192,6 +197,15 @@ class Entry:
         self.health = health
         return True
 
+    def follow_start(self) -> bool:
+        """Take the prompts that are still ahead into the price; False where they do not count."""
+        if self.fixed_cost is None or self.delivery is None:
+            return False
+        ahead = self.delivery.ahead(self.session.ledger.by_model.get(self.model, NO_SUMS))
+        self.cost += ahead - self.queue_us
+        self.queue_us = ahead
+        return True
+
     def report(self, machine: Machine, context: GateContext, *, rates: bool) -> None:
         """Work out what only reports, faults and settings change; `rates` follows the fleet's rates as well."""
         session, model, policy, catalog = self.session, self.model, context.policy, context.catalog
@@ -213,6 +227,11 @@ class Entry:
         floor = policy.min_decode_tps
         self.projected = projected_tps(slot, speed.static, policy.load_factor)
         self.fast = floor <= 0 or self.projected >= floor
+        budget, alone = slot.budget, len(session.slots) == 1 and slot.state is SlotState.RESIDENT
+        if alone and budget is not None and budget.max > 0 and self.faults is NO_FAULTS:
+            self.free = budget.max - budget.used - budget.queued
+        else:
+            self.free = None
         self._price(machine, context)
         self.fixed = fixed_part(self, catalog)
 
@@ -225,15 +244,17 @@ class Entry:
         self.health = price.health
         self.queue_us, self.wait_us = price.queue, price.pending
         budget = self.slot.budget
-        self.delivery = price.delivery
+        self.delivery, self.batch = price.delivery, -1
         linear = price.delivery is not None or (budget is not None and budget.max > 0)
         self.fixed_cost = price.base - price.queue - price.pending if linear else None
 
     def load(self, machine: Machine, context: GateContext) -> None:
         """Work out what reservations change: room, and the part of the price that grows with what is in flight."""
-        session, model, slot = self.session, self.model, self.slot
-        sums = session.ledger.by_model.get(model, NO_SUMS)
-        occupancy = slot.running + slot.waiting
+        session, slot = self.session, self.slot
+        reserved = session.ledger.by_model
+        sums = reserved.get(self.model, NO_SUMS)
+        ended = ended_since(session, slot) if session.ledger.ended else 0
+        occupancy = slot.running + slot.waiting - ended
         if sums.count > occupancy:
             occupancy = sums.count
         self.occupancy = occupancy
@@ -245,25 +266,22 @@ class Entry:
         if late is None and (in_flight >= machine.cap or (occupancy and occupancy >= self.limit)):
             late = Reason.NO_HEADROOM
         self.late = late
-        budget = slot.budget
-        if (
-            budget is not None
-            and budget.max > 0
-            and self.faults is NO_FAULTS
-            and slot.state is SlotState.RESIDENT
-            and len(session.slots) == 1
-            and session.ledger.by_model.keys() <= {model}
-        ):  # alone on the machine, the common case: the slot's own budget is all there is
-            self.room = budget.max - budget.used - budget.queued - unaccounted_tokens(session, model, slot)
+        if self.free is not None and len(reserved) <= (sums is not NO_SUMS):  # nothing of another model: the usual case
+            self.room = self.free - unaccounted_tokens(sums, slot)
         else:
             self.room = largest_need(session, self.ad, slot, catalog=context.catalog, faults=self.faults)
         if self.fixed_cost is None:
             self._price(machine, context)
             return
-        if self.delivery is None:
+        delivery = self.delivery
+        if delivery is None:
             self.queue_us, self.wait_us = QUEUE_US * occupancy, PENDING_US * pending
         else:
-            self.queue_us, self.wait_us, self.output = self.delivery.at(sums)
+            self.queue_us = delivery.ahead(sums)
+            batch = max(slot.running - ended, sums.count)
+            if batch != self.batch:
+                self.batch = batch
+                self.wait_us, self.output = delivery.beside(batch)
         self.cost = self.fixed_cost + self.queue_us + self.wait_us
 
     @property
@@ -291,7 +309,10 @@ class Entry:
             )
         ttft = None
         if live.has_capacity:
-            count = self.session.ledger.by_model.get(self.model, NO_SUMS).count
+            ledger = self.session.ledger
+            count = ledger.by_model.get(self.model, NO_SUMS).count
+            if ledger.ended:
+                count += ended_since(self.session, slot)
             ttft = calibrated_ttft_ms(slot, speed, prompt_tokens=prompt_tokens, ledger_count=count, tps=self.tps)
         return Candidate(
             self.session,

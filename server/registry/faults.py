@@ -152,7 +152,8 @@ class FaultMemory:
         if pair is not None:
             pair.load_until = NEVER
             pair.shapes.pop(shape, None)
-        self._changed(stable_id, machine, now)
+        if stable_id in self._suspects:
+            self._changed(stable_id, machine, now)
 
     def accepted(self, stable_id: str, model: str, now: float, *, advertised: int = 0) -> None:
         """Note first content: the provider had room. `advertised` is its token budget for the model, 0 if unknown."""

@@ -70,7 +70,7 @@ class Fleet:
         self._clock = clock
         self._random = random if random is not None else Random()
         self._sessions: dict[str, Session] = {}
-        self._index = RoutingIndex(self._present_context)
+        self._index = RoutingIndex()
         self._roster = Roster()
         self._chooser = Chooser(
             self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
@@ -158,16 +158,13 @@ class Fleet:
 
     def _use_catalog(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._context = GateContext(
+        self._context = self._index.context = GateContext(
             policy=self.policy,
             catalog=catalog,
             faults=self._fault_view,
             rates=self.rates,
             estimates=self.estimates,
         )
-
-    def _present_context(self) -> GateContext:
-        return self._context
 
     def _note_advertised(self, session: Session) -> None:
         """Remember a session's models, but only those of a trusted one: anyone can invent names."""
@@ -203,7 +200,7 @@ class Fleet:
         session.touch()
         at = self._clock() if now is None else now
         self._index.refresh(session, at)
-        self.traces.ended(reservation, reservation.reached.value, at)
+        self.traces.ended(reservation, reservation.reached, at)
         if cause is ReleaseCause.OWNER:
             self._pace.note_release(reservation.model, at)
         self._room.drain(session, at)
@@ -224,9 +221,8 @@ class Fleet:
         self.machines.first_content(session.ident.stable_id, 1000 * (now - reservation.reserved_at - own))
         expected = self._catalog.expected_hash(model)
         if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:
-            if self.policy.cost_model == "v2":
-                session.touch()
-                self._index.refresh(session, now)
+            session.touch()
+            self._index.follow_start(session, model)
             return
         session.content_since[model] = now
         session.touch_slow()

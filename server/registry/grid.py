@@ -8,6 +8,7 @@ worked out once for all requests of a size. The full cost uses the same rounded 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 STEP: Final = 1.1
@@ -24,6 +25,7 @@ def per_token_us(tokens_per_second: float) -> int:
     return on_grid(1_000_000.0 / tokens_per_second)
 
 
+@lru_cache(maxsize=16_384)
 def tokens_on_grid(tokens: int) -> int:
     """Round a number of tokens to the grid, at most 5 % up or down; few stay as they are.
 

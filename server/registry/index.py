@@ -16,7 +16,7 @@ from server.registry.pool import Pool
 from server.registry.views import total_memory_gb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from server.registry.gates import GateContext
     from server.registry.state import ModelAd, Session
@@ -26,10 +26,11 @@ _FLIPS_SLACK: Final = 1_024
 
 
 class RoutingIndex:
-    """Pools by model id; `context` gives what gates and prices share at present."""
+    """Pools by model id; `context` is what gates and prices share at present, set before the first session comes."""
 
-    def __init__(self, context: Callable[[], GateContext]) -> None:
-        self._context = context
+    context: GateContext
+
+    def __init__(self) -> None:
         self._pools: dict[str, Pool] = {}
         self._flips: list[tuple[float, int, str]] = []
         """When an entry must be judged again, by epoch and model; what is outdated is skipped."""
@@ -106,7 +107,7 @@ class RoutingIndex:
         `reported`: its report changed, or who it is; without it only the ledger did. `rates` takes the fleet's present
         rates for it as well.
         """
-        context = self._context()
+        context = self.context
         machine = session.machine
         if machine is None:
             machine = session.machine = Machine()
@@ -128,7 +129,7 @@ class RoutingIndex:
 
     def follow_figures(self, session: Session, now: float) -> None:
         """Follow a report that says the same of all slots and requests: only figures of the whole machine changed."""
-        machine, slow_version, basis = session.machine, session.slow_version, self._context().basis
+        machine, slow_version, basis = session.machine, session.slow_version, self.context.basis
         memory = total_memory_gb(session)
         if machine is None or machine.version != slow_version or machine.memory != memory:
             self.refresh(session, now, reported=True)
@@ -141,6 +142,14 @@ class RoutingIndex:
                 return
             entry.version = version
             self._pools[model].reprice(entry)
+
+    def follow_start(self, session: Session, model: str) -> None:
+        """Follow a first content: its prompt no longer stands in the way of others, and nothing else changed."""
+        version = session.version
+        for name, entry in session.entries.items():
+            entry.version = version
+            if name == model and entry.follow_start():
+                self._pools[name].reprice(entry)
 
     def _judge(self, entry: Entry, context: GateContext, now: float) -> None:
         entry.judge(context, now)
@@ -176,7 +185,7 @@ class RoutingIndex:
             if pool is None or entry is None or entry.queued_flip > now:
                 continue
             entry.queued_flip = math.inf
-            context = self._context()
+            context = self.context
             if entry.flip_at > now:
                 entry.queued_flip = entry.flip_at
                 heappush(flips, (entry.flip_at, epoch, model))

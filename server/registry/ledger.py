@@ -8,7 +8,7 @@ Owner: the registry; `Ledger.add` and `Ledger.remove` are called by reserve and 
 from __future__ import annotations
 
 import logging
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ReservationState(Enum):
+class ReservationState(StrEnum):
     """How far an attempt has come; only TERMINAL frees the capacity."""
 
     RESERVED = "reserved"
@@ -58,6 +58,7 @@ class Reservation:
         "logical_id",
         "max_tokens",
         "model",
+        "need",
         "on_content",
         "prompt_tokens",
         "reached",
@@ -92,6 +93,8 @@ class Reservation:
         self.model = model
         self.prompt_tokens = prompt_tokens
         self.max_tokens = max_tokens
+        self.need = prompt_tokens + max_tokens
+        """Tokens charged."""
         self.kv_rate = kv_rate
         self.reserved_at = reserved_at
         self.cold = cold
@@ -109,11 +112,6 @@ class Reservation:
         self.on_content: Callable[[Reservation, float], None] | None = None
         """Set by the registry, which must learn that the model is loaded."""
         self._releaser = releaser
-
-    @property
-    def need(self) -> int:
-        """Tokens charged: prompt + maximum output."""
-        return self.prompt_tokens + self.max_tokens
 
     @property
     def released(self) -> bool:
@@ -221,11 +219,13 @@ NO_SUMS = LedgerSums()
 class Ledger:
     """All live reservations of one session, by attempt id."""
 
-    __slots__ = ("by_model", "entries")
+    __slots__ = ("by_model", "ended", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[str, Reservation] = {}
         self.by_model: dict[str, LedgerSums] = {}
+        self.ended: dict[str, int] = {}
+        """Requests by model that the last report counts although they ended since."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -257,7 +257,9 @@ class Ledger:
         sums = self.by_model[reservation.model]
         sums.count -= 1
         sums.tokens -= reservation.need
-        if not reservation.reflected:
+        if reservation.reflected:
+            self.ended[reservation.model] = self.ended.get(reservation.model, 0) + 1
+        else:
             sums.unreflected -= reservation.need
         if not reservation.started:
             sums.unstarted -= reservation.prompt_tokens
@@ -274,9 +276,10 @@ class Ledger:
     def reflect(self, as_of: float) -> bool:
         """Mark the reservations that a report taken at `as_of` already counts: those the provider showed earlier.
 
-        True when there was one to mark.
+        What ended before it is in no report any more. True when anything changed.
         """
-        marked = False
+        marked = bool(self.ended)
+        self.ended.clear()
         for reservation in self.entries.values():
             if (
                 not reservation.reflected

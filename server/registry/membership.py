@@ -108,7 +108,8 @@ class Membership(Fleet):
             return True
         was = session.live
         before = apply_report(session, message, draining_expiry=self.policy.draining_expiry, now=now)
-        reflected = session.live.has_capacity and bool(session.ledger.entries) and session.ledger.reflect(now)
+        ledger = session.ledger
+        reflected = session.live.has_capacity and bool(ledger.entries or ledger.ended) and ledger.reflect(now)
         self._tell_clamps(session, now)
         changed = session.slots is not before
         if not changed and not reflected and has_same_figures(was, session.live):

@@ -19,28 +19,22 @@ ACCOUNT_SAMPLES_MIN: Final = 8
 
 
 class Lengths:
-    """Completion tokens of the last answers under one key."""
+    """Completion tokens of the answers under one key: their number and EWMA, and the last of them for the rest."""
 
-    __slots__ = ("_mean", "_recent", "_sorted")
+    __slots__ = ("_recent", "_sorted", "count", "mean")
 
     def __init__(self) -> None:
-        self._mean: float | None = None
+        self.count = 0
+        self.mean: float | None = None
         self._recent: deque[int] = deque(maxlen=WINDOW)
         self._sorted: list[int] | None = None
 
-    def __len__(self) -> int:
-        return len(self._recent)
-
     def add(self, tokens: int) -> None:
         """Take one answer."""
-        self._mean = ewma(self._mean, float(tokens), ALPHA)
+        self.count += 1
+        self.mean = ewma(self.mean, float(tokens), ALPHA)
         self._recent.append(tokens)
         self._sorted = None
-
-    @property
-    def mean(self) -> float | None:
-        """EWMA of the tokens; None before the first answer."""
-        return self._mean
 
     def p90(self) -> int | None:
         """Nine of ten answers are no longer (nearest rank); None before the first."""
@@ -67,20 +61,16 @@ class OutputLengths:
 
     def expected(self, model: str, account_id: str | None, max_tokens: int) -> float:
         """Tokens that an answer bounded by `max_tokens` will probably have."""
-        mean = self._known(account_id, model)
+        found = self._by_key.get((account_id, model)) if account_id is not None else None
+        if found is None or found.count < ACCOUNT_SAMPLES_MIN:
+            found = self._by_key.get((None, model))
+        mean = found.mean if found is not None else None
         return min(float(max_tokens), mean if mean is not None else float(PRIOR_TOKENS))
 
     def p90(self, model: str) -> int | None:
         """Tokens that nine of ten answers of a model do not exceed; None before the first answer."""
         found = self._by_key.get((None, model))
         return found.p90() if found is not None else None
-
-    def _known(self, account_id: str | None, model: str) -> float | None:
-        own = self._by_key.get((account_id, model)) if account_id is not None else None
-        if own is not None and len(own) >= ACCOUNT_SAMPLES_MIN:
-            return own.mean
-        everybody = self._by_key.get((None, model))
-        return everybody.mean if everybody is not None else None
 
     def _of(self, account_id: str | None, model: str) -> Lengths:
         key = (account_id, model)

@@ -207,7 +207,7 @@ class Pool:
         """Move a member of which nothing but the cost changed."""
         if entry.row is not None and entry.level is not None:
             key = entry.cost << ID_BITS | entry.epoch
-            entry.level.move(entry, entry.row, entry.cost, key, entry.room_key)
+            entry.level.move(entry, entry.row, entry.speed_number, entry.cost, key, entry.room_key)
 
     def withhold(self, entry: Entry) -> bool:
         """Take a member off the lists until it is settled again; False when it stands on none."""
@@ -223,7 +223,6 @@ class Pool:
             for row in level.rows
             if row.kind.rejection(traits, ignore_health=ignore_health) is None
             for group in row.groups
-            if group is not None
         )
         return listed + sum(
             entry.room >= need
@@ -248,17 +247,19 @@ class Pool:
 
     def _list(self, entry: Entry, kind: Kind, load: tuple[int, int], speed: tuple[int, int, int, int]) -> None:
         base, room, row, level = entry.cost, entry.room, entry.row, entry.level
-        headroom = headroom_class(room)
         key, room_key = base << ID_BITS | entry.epoch, room << ID_BITS | entry.epoch
+        headroom = headroom_class(room)
         if row is not None and level is not None:
-            if row.kind is kind and row.headroom == headroom and level.key == load and entry.speed_class == speed:
-                level.move(entry, row, base, key, room_key)
-                return
-            level.remove(entry, row)
+            number = entry.speed_number
             if entry.speed_class != speed:
                 self._leave_class(entry)
                 entry.speed_class = speed
-                entry.speed_number = self._number(speed)
+                number = self._number(speed)
+            if row.kind is kind and row.headroom == headroom and level.key == load:
+                level.move(entry, row, number, base, key, room_key)
+                return
+            level.remove(entry, row)
+            entry.speed_number = number
         else:
             if self.open_backlogs:
                 self.open_backlogs.pop(entry.epoch, None)

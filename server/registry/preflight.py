@@ -13,7 +13,7 @@ from server.registry.retry_after import MAX_SECONDS, MIN_SECONDS, ttft_seconds
 from server.registry.servability import exceeds_context
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from server.registry.gates import GateContext
     from server.registry.pool import Pool
@@ -24,8 +24,11 @@ OFFLINE_RETRY_MS: Final = 30_000
 NOT_LOADED_RETRY_MS: Final = 15_000
 
 
-def refuse_early(request: RoutedRequest, context: GateContext, retry_ms: int) -> Refusal | None:
-    """Refuse what no provider needs to be looked at for: unknown model, shed model, context overflow."""
+def refuse_early(request: RoutedRequest, context: GateContext, retry_ms: Callable[[], int]) -> Refusal | None:
+    """Refuse what no provider needs to be looked at for: unknown model, shed model, context overflow.
+
+    `retry_ms` is worked out for those alone who are told to come back.
+    """
     model = request.public_model or request.model
     if not context.catalog.knows(request.model):
         return Refusal(
@@ -38,20 +41,22 @@ def refuse_early(request: RoutedRequest, context: GateContext, retry_ms: int) ->
         )
     policy = context.policy
     if policy.reject_models & {request.model, request.public_model}:
-        return rate_limited("model_shed", "This model takes no requests for the moment; try again later.", retry_ms)
+        return rate_limited("model_shed", "This model takes no requests for the moment; try again later.", retry_ms())
     window = context.catalog.context_window(request.model)
     if policy.servability_gate and exceeds_context(request.model, request.prompt_tokens, request.max_tokens, window):
         return _context_exceeded(request, window, context, retry_ms)
     return None
 
 
-def _context_exceeded(request: RoutedRequest, window: int, context: GateContext, retry_ms: int) -> Refusal:
+def _context_exceeded(
+    request: RoutedRequest, window: int, context: GateContext, retry_ms: Callable[[], int]
+) -> Refusal:
     text = (
         f"The request needs {request.prompt_tokens} prompt and {request.max_tokens} output tokens, more than the "
         f"model's context of {window} tokens; shorten the prompt or lower max_tokens."
     )
     if context.policy.context_overflow_status == 429:
-        return rate_limited("context_exceeded", text, retry_ms, retryable=False)
+        return rate_limited("context_exceeded", text, retry_ms(), retryable=False)
     return Refusal(
         status=400,
         error_type="invalid_request_error",

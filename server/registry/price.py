@@ -18,7 +18,7 @@ from server.registry.grid import on_grid, per_token_us, tokens_on_grid
 from server.registry.rates import decode_tps, prefill_tps, projected_tps, solo_rate
 from server.registry.speed import speed_of
 from server.registry.ttft import estimate_ttft
-from server.registry.views import in_flight_total, owned_by, total_memory_gb
+from server.registry.views import ended_since, in_flight, in_flight_total, owned_by, total_memory_gb
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
@@ -31,30 +31,28 @@ if TYPE_CHECKING:
 
 
 class Delivery(Struct, frozen=True, gc=False):
-    """Expected delivery on one slot (cost v2) as far as reports decide it; what is in flight is filled in by `at`.
+    """Expected delivery on one slot (cost v2) as far as reports decide it; what is in flight is filled in later.
 
-    `token` and `prefill` are microseconds per output and prompt token of a stream alone, `running` what the engine
-    says, `load_factor` how much one more in the batch slows each.
+    `token` and `prefill` are microseconds per output and prompt token of a stream alone, `load_factor` how much one
+    more in the batch slows each.
     """
 
     token: float
     prefill: float
-    running: int
     load_factor: float
 
-    def at(self, sums: LedgerSums) -> tuple[int, int, int]:
-        """Return the prompts ahead and the own first token (µs), and the price of an output token, on the grid.
+    def ahead(self, sums: LedgerSums) -> int:
+        """Return the price of the prompts ahead (µs)."""
+        return round(2 * sums.unstarted * self.prefill)
 
-        That price is the time of the token itself, and by how much it slows those that run already.
+    def beside(self, batch: int) -> tuple[int, int]:
+        """Return the prices of the own first token (µs), and of an output token on the grid, beside so many requests.
+
+        The latter is the time of the token itself, and by how much it slows those that run already.
         """
-        batch = max(self.running, sums.count)
         slowed = self.load_factor * self.token
         per_token = self.token + slowed * (batch + 1)
-        return (
-            round(2 * sums.unstarted * self.prefill),
-            round(2 * per_token),
-            on_grid(per_token + 0.5 * batch * slowed),
-        )
+        return round(2 * per_token), on_grid(per_token + 0.5 * batch * slowed)
 
 
 class Price(Struct, frozen=True, gc=False):
@@ -103,11 +101,22 @@ class Price(Struct, frozen=True, gc=False):
 
 
 def price_v1(
-    slot: Slot, sums: LedgerSums, pending: int, speed: Speed, policy: RoutingPolicy, health: int, rate: float
+    slot: Slot,
+    sums: LedgerSums,
+    pending: int,
+    speed: Speed,
+    policy: RoutingPolicy,
+    health: int,
+    rate: float,
+    *,
+    ended: int = 0,
 ) -> Price:
-    """Cost v1; `pending` counts the session's reservations of all models, `health` is its penalty in µs."""
+    """Cost v1; `pending` counts the session's reservations of all models, `health` is its penalty in µs.
+
+    `ended` are requests that the slot's report still counts.
+    """
     tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
-    occupancy = slot.running + slot.waiting
+    occupancy = slot.running + slot.waiting - ended
     if sums.count > occupancy:
         occupancy = sums.count
     state, queue, waiting_for = STATE_US[slot.state], QUEUE_US * occupancy, PENDING_US * pending
@@ -133,7 +142,9 @@ def price_v1(
     )
 
 
-def price_v2(slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float) -> Price:
+def price_v2(
+    slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float, *, ended: int = 0
+) -> Price:
     """Cost v2 in the same form: the load, the prompts ahead, the own first token, decoding, and the slowdown of others.
 
     In the terms `state` is the load, `queue` the prompts ahead, `pending` the own first token.
@@ -142,8 +153,8 @@ def price_v2(slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, 
     if slot.tps_decode > 0:
         solo = solo_rate(slot.tps_decode, slot.running, policy.load_factor)
     prefill = 1_000_000 / prefill_tps(slot, speed.prefill)
-    delivery = Delivery(1_000_000 / max(1.0, solo), prefill, slot.running, policy.load_factor)
-    queue, first, output = delivery.at(sums)
+    delivery = Delivery(1_000_000 / max(1.0, solo), prefill, policy.load_factor)
+    queue, (first, output) = delivery.ahead(sums), delivery.beside(max(slot.running - ended, sums.count))
     load = STATE_US[slot.state]
     if load and speed.load_seconds is not None:
         load = round(1_000_000 * speed.load_seconds)
@@ -167,10 +178,10 @@ def price_of(
     session: Session, slot: Slot, model: str, faults: PairFaults, context: GateContext, speed: Speed, health: int
 ) -> Price:
     """Price a model on a session by the cost model in force."""
-    policy, sums = context.policy, session.ledger.sums(model)
+    policy, sums, ended = context.policy, session.ledger.sums(model), ended_since(session, slot)
     if policy.cost_model == "v2":
-        return price_v2(slot, sums, speed, policy, health, faults.rate)
-    return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate)
+        return price_v2(slot, sums, speed, policy, health, faults.rate, ended=ended)
+    return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate, ended=ended)
 
 
 def priced_tokens(request: RoutedRequest, context: GateContext) -> tuple[int, int]:
@@ -200,13 +211,11 @@ def candidate(
     penalty = health_us(live, total_memory_gb(session))
     price = price_of(session, slot, model, faults, context, speed, penalty)
     prompt, output = priced_tokens(request, context)
-    sums = session.ledger.sums(model)
-    occupancy = max(sums.count, slot.running + slot.waiting)
     return Candidate(
         session,
         price.terms(prompt, output),
         price.total(prompt, output),
-        occupancy,
+        in_flight(session, model),
         len(session.ledger.entries),
         in_flight_total(session) / provider_cap(session),
         estimate_ttft(session, request, context),

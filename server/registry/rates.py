@@ -209,7 +209,7 @@ def _window(windows: OrderedDict[tuple[str, str], SampleWindow], key: tuple[str,
 class ReleaseRate:
     """Slot releases of one model per second: an EWMA over one-second bins, and how many came in the last minute."""
 
-    __slots__ = ("_bin", "_bin_count", "_per_second", "_recent")
+    __slots__ = ("_bin", "_bin_count", "_per_second", "_recent", "_recent_count")
 
     ALPHA: Final = 0.2
     WINDOW: Final = 60
@@ -219,6 +219,7 @@ class ReleaseRate:
         self._bin_count = 0
         self._per_second: float | None = None
         self._recent: deque[tuple[int, int]] = deque()
+        self._recent_count = 0
 
     def note(self, now: float) -> None:
         """Count one release at `now` (seconds)."""
@@ -228,7 +229,7 @@ class ReleaseRate:
     def rate(self, now: float) -> float | None:
         """Releases per second, or None with fewer than 5 in the last 60 s."""
         self._roll(math.floor(now))
-        if sum(count for _, count in self._recent) + self._bin_count < RELEASES_MIN:
+        if self._recent_count + self._bin_count < RELEASES_MIN:
             return None
         rate = ewma(self._per_second, float(self._bin_count), self.ALPHA) if self._bin_count else self._per_second
         return rate if rate is not None and rate > 0 else None
@@ -241,13 +242,14 @@ class ReleaseRate:
         while self._bin < second:
             if second - self._bin > self.WINDOW:
                 self._recent.clear()
-                self._per_second, self._bin_count, self._bin = None, 0, second
+                self._per_second, self._recent_count, self._bin_count, self._bin = None, 0, 0, second
                 return
             if self._per_second is not None or self._bin_count:
                 self._per_second = ewma(self._per_second, float(self._bin_count), self.ALPHA)
             if self._bin_count:
                 self._recent.append((self._bin, self._bin_count))
+                self._recent_count += self._bin_count
             self._bin += 1
             self._bin_count = 0
         while self._recent and self._recent[0][0] <= second - self.WINDOW:
-            self._recent.popleft()
+            self._recent_count -= self._recent.popleft()[1]

@@ -50,7 +50,7 @@ class Registry(Membership):
         When the build has no place and the alias has a previous build with one, that is reserved instead: look at
         `decision.model`.
         """
-        refusal = preflight.refuse_early(request, self._context, self.retry_after_ms(request.model, now))
+        refusal = preflight.refuse_early(request, self._context, lambda: self.retry_after_ms(request.model, now))
         if refusal is not None:
             return refusal
         found = self.choose_and_reserve(request, now)
@@ -58,7 +58,7 @@ class Registry(Membership):
             return Dispatch(found)
         if request.previous_build is not None:
             previous = structs.replace(request, model=request.previous_build, previous_build=None)
-            if preflight.refuse_early(previous, self._context, 0) is None:
+            if preflight.refuse_early(previous, self._context, lambda: 0) is None:
                 switched = self.choose_and_reserve(previous, now)
                 if switched.reservation is not None:
                     return Dispatch(switched)

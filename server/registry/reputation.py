@@ -101,5 +101,7 @@ def proven_share(ok: float, total: float) -> float:
 
 def is_doubtful(counts: Counts) -> bool:
     """Whether a machine failed so often that not even every other of its jobs surely succeeds."""
+    if not counts.jobs_failed:
+        return False
     jobs = counts.jobs_ok + counts.jobs_failed
     return jobs >= DOUBTED_JOBS and proven_share(counts.jobs_ok, jobs) < DOUBTED_SHARE

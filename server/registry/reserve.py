@@ -123,7 +123,8 @@ class Chooser:
     def _from_walk(self, found: Scan, request: RoutedRequest, context: GateContext, now: float) -> Decision:
         if found.fail_open:
             context = context.without_health()
-        size = self._size(request.model)
+        pool = self._index.pool(request.model)
+        size = pool.size if pool is not None else 0
         rejections = dict(found.rejections)
         if size > found.scanned:
             rejections[Reason.ALLOWLIST] = rejections.get(Reason.ALLOWLIST, 0) + size - found.scanned
@@ -137,7 +138,7 @@ class Chooser:
         if choice is None:
             return _nothing(request, rejections, size, fail_open=found.fail_open)
         return self._decided(
-            choice.winner.session, choice.winner, request, context, now, choice.path, choice.equal, found.fail_open
+            choice.winner, request, context, now, choice.path, choice.equal, scanned=size, fail_open=found.fail_open
         )
 
     # The whole fleet
@@ -167,7 +168,7 @@ class Chooser:
         self, pool: Pool, request: RoutedRequest, context: GateContext, now: float, *, ignore_health: bool
     ) -> Decision:
         search, priced = self._prepare(pool, request, context)
-        own = self._private(request)
+        own = self._private(request) if self._roster.owned(request.account_id) else ()
         extra = self._extra(pool, own, request, context, now) if own or pool.open_backlogs else ()
         staged = _staged(extra, request, context) if extra else _NO_STAGES
         plan = pool.kinds.plan(request.traits, request.avoid_version, ignore_health=ignore_health)
@@ -181,7 +182,9 @@ class Chooser:
             if not isinstance(winner, Candidate):
                 owned = owned_by(winner.session, request.account_id)
                 winner = winner.candidate(request.prompt_tokens, priced, owned=owned)
-            return self._decided(winner.session, winner, request, context, now, path, equal, ignore_health)
+            return self._decided(
+                winner, request, context, now, path, equal, scanned=len(pool.members), fail_open=ignore_health
+            )
         rejections = self._rejections(pool, request, context, now, ignore_health=ignore_health)
         late = search.best_ttft_us(request.prompt_tokens) if Reason.TTFT_CEILING in rejections else None
         nothing = _nothing(request, rejections, pool.size, fail_open=ignore_health)
@@ -211,7 +214,7 @@ class Chooser:
 
     def _private(self, request: RoutedRequest) -> list[Session]:
         owned = self._roster.owned(request.account_id)
-        return [one for one in owned if one.caps.private_only and request.model in one.caps.models] if owned else []
+        return [one for one in owned if one.caps.private_only and request.model in one.caps.models]
 
     def _rejections(
         self, pool: Pool, request: RoutedRequest, context: GateContext, now: float, *, ignore_health: bool
@@ -246,31 +249,28 @@ class Chooser:
 
     def _decided(
         self,
-        session: Session,
         winner: Candidate,
         request: RoutedRequest,
         context: GateContext,
         now: float,
         path: ChoicePath,
         equal: int,
+        *,
+        scanned: int,
         fail_open: bool,
     ) -> Decision:
         deadline = context.policy.first_content_deadline_ms(request.prompt_tokens)
         return Decision(
             request_id=request.request_id,
             model=request.model,
-            reservation=self._enter(session, request, context, now),
+            reservation=self._enter(winner.session, request, context, now),
             winner=winner,
             path=path,
             equal=equal,
-            scanned=self._size(request.model),
+            scanned=scanned,
             ttft_miss=winner.ttft_ms is not None and winner.ttft_ms > deadline,
             fail_open=fail_open,
         )
-
-    def _size(self, model: str) -> int:
-        pool = self._index.pool(model)
-        return pool.size if pool is not None else 0
 
     def _enter(self, session: Session, request: RoutedRequest, context: GateContext, now: float) -> Reservation:
         slot = session.slot(request.model)

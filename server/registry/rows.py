@@ -26,7 +26,7 @@ _LAST_CLASS: Final = 4
 _BESTS_MAX: Final = 128
 _CHANGES_READ: Final = 24
 _CHANGES_MAX: Final = 4_096
-_NO_HOLES: Final[list[int]] = []
+NO_HOLES: Final[list[int]] = []
 
 Share: TypeAlias = tuple[int, list[int], list[int]]
 """Some members of one group: how many, their keys in order, and the positions among these that do not count."""
@@ -77,30 +77,20 @@ class Group:
     def share(self, members: dict[int, Entry], need: int, highest: int) -> Share | None:
         """Return the members with room for `need` and a base of at most `highest`; None when there is none."""
         keys, rooms = self.keys, self.rooms
-        first = bisect_left(rooms, need << ID_BITS) if need else 0
+        first = bisect_left(rooms, need << ID_BITS)
         fitting = len(rooms) - first
         if not fitting:
             return None
         end = bisect_left(keys, (highest + 1) << ID_BITS)
         if not first:
-            return (end, keys, _NO_HOLES) if end else None
+            return (end, keys, NO_HOLES) if end else None
         if fitting <= first:
             found = [members[room & ID_MASK] for room in rooms[first:]]
             chosen = sorted([one.key for one in found if one.base <= highest])
-            return (len(chosen), chosen, _NO_HOLES) if chosen else None
+            return (len(chosen), chosen, NO_HOLES) if chosen else None
         short = [members[room & ID_MASK] for room in rooms[:first]]
         holes = sorted([bisect_left(keys, one.key) for one in short if one.base <= highest])
         return (end - len(holes), keys, holes) if end > len(holes) else None
-
-
-def member_at(share: Share, rank: int) -> int:
-    """Return the id of the member of a share at a rank below its count."""
-    _, keys, holes = share
-    for hole in holes:
-        if hole > rank:
-            break
-        rank += 1
-    return keys[rank] & ID_MASK
 
 
 class Row:
@@ -116,7 +106,7 @@ class Row:
         self.headroom = headroom
         self.number = number
         self.mins: list[int] = []
-        self.groups: list[Group | None] = []
+        self.groups: list[Group] = []
         self.members: list[Entry] = []
         self.low = NEVER
         self._bests: dict[SizeCosts, tuple[int, int, int]] = {}
@@ -151,40 +141,28 @@ class Row:
         return best
 
     def _changed(self, number: int) -> None:
-        """Note that the smallest base of a class is another one."""
-        if self._bests:
-            self._changes.append(number)
-            if len(self._changes) > _CHANGES_MAX:
-                self._bests.clear()
-                self._changes.clear()
+        """Note for those who kept a best cost that the smallest base of a class is another one."""
+        self._changes.append(number)
+        if len(self._changes) > _CHANGES_MAX:
+            self._bests.clear()
+            self._changes.clear()
 
     def add(self, entry: Entry) -> None:
         """Enter a member."""
-        number, base = entry.speed_number, entry.base
-        groups, mins = self.groups, self.mins
-        if number >= len(groups):
-            missing = number + 1 - len(groups)
-            groups.extend([None] * missing)
-            mins.extend([NEVER] * missing)
-        group = groups[number]
-        if group is None:
-            group = groups[number] = Group()
+        number = entry.speed_number
+        if number >= len(self.groups):
+            self._widen(number)
+        group = self.groups[number]
         insort(group.keys, entry.key)
         insort(group.rooms, entry.room_key)
         entry.place = len(self.members)
         self.members.append(entry)
-        if base < mins[number]:
-            mins[number] = base
-            self._changed(number)
-            if base < self.low:
-                self.low = base
+        self._follow(number, group)
 
     def remove(self, entry: Entry) -> None:
         """Take a member out."""
         number = entry.speed_number
         group = self.groups[number]
-        if group is None:
-            raise AssertionError("A member is in the group of its speed class.")
         keys, rooms = group.keys, group.rooms
         del keys[bisect_left(keys, entry.key)]
         del rooms[bisect_left(rooms, entry.room_key)]
@@ -192,33 +170,42 @@ class Row:
         if last is not entry:
             self.members[entry.place] = last
             last.place = entry.place
-        if entry.base == self.mins[number]:
-            self.mins[number] = keys[0] >> ID_BITS if keys else NEVER
-            self._changed(number)
-            if entry.base == self.low:
-                self.low = min(self.mins)
+        self._follow(number, group)
 
-    def move(self, entry: Entry, base: int, key: int, room_key: int) -> None:
-        """Give a member that stays in its group another base and room."""
-        number, before = entry.speed_number, entry.base
-        group = self.groups[number]
-        if group is None:
-            raise AssertionError("A member is in the group of its speed class.")
-        if room_key != entry.room_key:
-            rooms = group.rooms
+    def move(self, entry: Entry, number: int, base: int, key: int, room_key: int) -> None:
+        """Give a member another speed class, base and room."""
+        old = entry.speed_number
+        if number >= len(self.groups):
+            self._widen(number)
+        source, target = self.groups[old], self.groups[number]
+        if room_key != entry.room_key or number != old:
+            rooms = source.rooms
             del rooms[bisect_left(rooms, entry.room_key)]
-            insort(rooms, room_key)
+            insort(target.rooms, room_key)
             entry.room_key = room_key
-        if base == before:
-            return
+        if base != entry.base or number != old:
+            keys = source.keys
+            del keys[bisect_left(keys, entry.key)]
+            insort(target.keys, key)
+            entry.base, entry.key, entry.speed_number = base, key, number
+            self._follow(number, target)
+            if number != old:
+                self._follow(old, source)
+
+    def _widen(self, number: int) -> None:
+        """Make room for a speed class with this number."""
+        missing = number + 1 - len(self.groups)
+        self.groups.extend([Group() for _ in range(missing)])
+        self.mins.extend([NEVER] * missing)
+
+    def _follow(self, number: int, group: Group) -> None:
+        """Take over the smallest base of a group after a change."""
         keys, mins = group.keys, self.mins
-        del keys[bisect_left(keys, entry.key)]
-        insort(keys, key)
-        entry.base, entry.key = base, key
-        least = keys[0] >> ID_BITS
-        if least != mins[number]:
+        least, before = keys[0] >> ID_BITS if keys else NEVER, mins[number]
+        if least != before:
             mins[number] = least
-            self._changed(number)
+            if self._bests:
+                self._changed(number)
             if least < self.low:
                 self.low = least
             elif before == self.low:
@@ -254,13 +241,11 @@ class Level:
         if entry.base == self.low:
             self.low = min([one.low for one in self.rows])
 
-    def move(self, entry: Entry, row: Row, base: int, key: int, room_key: int) -> None:
-        """Give a member that stays in its row and speed class another base and room."""
-        before = entry.base
-        row.move(entry, base, key, room_key)
-        if row.low < self.low:
-            self.low = row.low
-        elif before == self.low:
+    def move(self, entry: Entry, row: Row, number: int, base: int, key: int, room_key: int) -> None:
+        """Give a member that stays in its row another speed class, base and room."""
+        before = row.low
+        row.move(entry, number, base, key, room_key)
+        if row.low != before:
             self.low = min([one.low for one in self.rows])
 
     def drop_rows(self, kinds: set[Kind]) -> None:

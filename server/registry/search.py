@@ -6,11 +6,12 @@ What is drawn among those near the lowest cost is the cost model's matter: `leas
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from heapq import nsmallest
 from typing import TYPE_CHECKING, TypeAlias
 
 from server.registry.pool import SizeCosts
-from server.registry.rows import NEVER, headroom_class, member_at
+from server.registry.rows import ID_BITS, ID_MASK, NEVER, NO_HOLES, headroom_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +81,7 @@ class Search(ABC):
             for row in level.rows:
                 if row.headroom >= self.headroom and row.kind in usable:
                     for offset, group in zip(self.offsets, row.groups, strict=False):
-                        first = group.first(members, need, count) if group is not None else []
-                        found += [(entry.base + offset, entry.epoch) for entry in first]
+                        found += [(one.base + offset, one.epoch) for one in group.first(members, need, count)]
         return [(cost, members[epoch]) for cost, epoch in nsmallest(count, found)]
 
     def least(self, row: Row, costs: Sequence[int], bound: int) -> int:
@@ -92,9 +92,8 @@ class Search(ABC):
         members, need, offsets = self.pool.members, self.need, self.offsets
         for number, cost in enumerate(costs):
             if cost < bound:
-                group, offset = row.groups[number], offsets[number]
-                if group is not None:
-                    bound = min(bound, group.least(members, need, bound - offset) + offset)
+                offset = offsets[number]
+                bound = min(bound, row.groups[number].least(members, need, bound - offset) + offset)
         return bound
 
     def near(self, row: Row, costs: Sequence[int], limit: int) -> list[Share]:
@@ -103,19 +102,26 @@ class Search(ABC):
         `costs` has the lowest cost by speed class of all its members.
         """
         offsets, groups, members = self.offsets, row.groups, self.pool.members
-        need = self.need if row.headroom == self.headroom else 0
-        numbers = [number for number, cost in enumerate(costs) if cost <= limit]
-        found = [
-            group.share(members, need, limit - offsets[number])
-            for number in numbers
-            if (group := groups[number]) is not None
-        ]
-        return [share for share in found if share is not None]
+        roomy = row.headroom > self.headroom
+        shares: list[Share] = []
+        for number, cost in enumerate(costs):
+            if cost <= limit:
+                group, highest = groups[number], limit - offsets[number]
+                if roomy:
+                    keys = group.keys
+                    shares.append((bisect_left(keys, (highest + 1) << ID_BITS), keys, NO_HOLES))
+                elif share := group.share(members, self.need, highest):
+                    shares.append(share)
+        return shares
 
     def at(self, shares: Sequence[Share], extra: Sequence[Candidate], rank: int) -> Found:
         """Return the one at a rank of the tie set: the members in their order, then extra candidates."""
-        for share in shares:
-            if rank < share[0]:
-                return self.pool.members[member_at(share, rank)]
-            rank -= share[0]
+        for count, keys, holes in shares:
+            if rank < count:
+                for hole in holes:
+                    if hole > rank:
+                        break
+                    rank += 1
+                return self.pool.members[keys[rank] & ID_MASK]
+            rank -= count
         return extra[rank]

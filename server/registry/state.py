@@ -9,7 +9,7 @@ Invariant: `version` grows with every change, `slow_version` with every change t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Status = Literal["untrusted", "offline", "draining", "serving", "online"]
 
 
-class SlotState(Enum):
+class SlotState(StrEnum):
     """Where the weights of a model are on one provider."""
 
     ABSENT = "absent"
@@ -177,6 +177,7 @@ class LoadCause(Enum):
 
     QUEUE = "queue"
     WARM = "warm"
+    FORECAST = "forecast"
     MANUAL = "manual"
 
 

@@ -115,17 +115,17 @@ class PoolSums:
                 self._fixed = tuple(map(add, total, fixed))
             entry.counted = fixed
             self._note(entry)
-        self._follow(entry, _live(entry))
+        live = _live(entry)
+        if live != entry.live:
+            self._follow(entry, live)
 
     def _follow(self, entry: Entry, live: Live) -> None:
-        before = entry.live
-        if live != before:
-            entry.live = live
-            self.active += live[0] - before[0]
-            self.routable += live[1] - before[1]
-            self.free += live[2] - before[2]
-            self.idle += live[3] - before[3]
-            self.saturated += live[4] - before[4]
+        before, entry.live = entry.live, live
+        self.active += live[0] - before[0]
+        self.routable += live[1] - before[1]
+        self.free += live[2] - before[2]
+        self.idle += live[3] - before[3]
+        self.saturated += live[4] - before[4]
 
     def _note(self, entry: Entry) -> None:
         """Enter estimate and budget of an entry among the extremes."""

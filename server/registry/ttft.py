@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from server.registry.cost import STATE_US
 from server.registry.grid import on_grid, per_token_us
-from server.registry.rates import STATE_MS, decode_tps, prefill_tps, ttft_ms
+from server.registry.rates import STATE_MS, decode_tps, prefill_tps
 from server.registry.speed import speed_of
+from server.registry.views import ended_since
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
@@ -37,7 +38,7 @@ def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
     if not session.live.has_capacity:
         return UNKNOWN_TTFT
     slot, speed, policy = session.slot(model), speed_of(session, model, context), context.policy
-    count = session.ledger.sums(model).count
+    count = session.ledger.sums(model).count + ended_since(session, slot)
     ahead = slot.waiting + max(0, count - slot.running - slot.waiting)
     tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
     prompt = (1 + ahead) * speed.ttft_ratio * 1_000_000 / prefill_tps(slot, speed.prefill)
@@ -47,12 +48,10 @@ def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
 
 def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ledger_count: int, tps: float) -> float:
     """Estimated time to first token in ms, its flow part scaled by what estimates were worth so far."""
-    prefill = prefill_tps(slot, speed.prefill)
-    raw = ttft_ms(
-        slot, prompt_tokens=prompt_tokens, ledger_count=ledger_count, prefill=prefill, tps=tps, has_capacity=True
-    )
-    state = STATE_MS[slot.state]
-    return state if raw is None else state + (raw - state) * speed.ttft_ratio
+    ahead = slot.waiting + max(0, ledger_count - slot.running - slot.waiting)
+    prefill = slot.tps_prefill if slot.tps_prefill > 0 else speed.prefill
+    flow = 1000 * (1 + ahead) * prompt_tokens / prefill + 1000 / tps
+    return STATE_MS[slot.state] + flow * speed.ttft_ratio
 
 
 def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
@@ -61,5 +60,5 @@ def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext
         return None
     slot, speed = session.slot(request.model), speed_of(session, request.model, context)
     tps = decode_tps(slot, speed.static, speed.median, context.policy.load_factor)
-    count = session.ledger.sums(request.model).count
+    count = session.ledger.sums(request.model).count + ended_since(session, slot)
     return calibrated_ttft_ms(slot, speed, prompt_tokens=request.prompt_tokens, ledger_count=count, tps=tps)

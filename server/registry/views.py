@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from server.registry.state import SlotState
 
 if TYPE_CHECKING:
-    from server.registry.state import Session, Status
+    from server.registry.state import Session, Slot, Status
 
 
 def is_draining(session: Session, now: float) -> bool:
@@ -49,16 +49,27 @@ def total_memory_gb(session: Session) -> float:
 def in_flight(session: Session, model: str) -> int:
     """Requests of a model on the provider: the ledger alone would miss local ones."""
     slot = session.slots.get(model)
-    return max(session.ledger.sums(model).count, slot.occupancy if slot is not None else 0)
+    return max(session.ledger.sums(model).count, slot.occupancy - ended_since(session, slot) if slot is not None else 0)
+
+
+def ended_since(session: Session, slot: Slot) -> int:
+    """Requests that the report of a slot counts although they ended since; they do not fill the machine any more.
+
+    A report without a number may be older than it seems: of that nothing is taken off.
+    """
+    return session.ledger.ended.get(slot.model, 0) if slot.as_of_seq > 0 else 0
 
 
 def in_flight_total(session: Session) -> int:
     """Requests of all models on the provider."""
-    slots = session.slots
+    slots, reserved, ended = session.slots, session.ledger.by_model, session.ledger.ended
     total = 0
     for model, slot in slots.items():
-        total += max(session.ledger.sums(model).count, slot.occupancy)
-    for model, sums in session.ledger.by_model.items():
+        occupancy, sums = slot.running + slot.waiting, reserved.get(model)
+        if ended:
+            occupancy -= ended_since(session, slot)
+        total += sums.count if sums is not None and sums.count > occupancy else occupancy
+    for model, sums in reserved.items():
         if model not in slots:
             total += sums.count
     return total

@@ -98,8 +98,9 @@ class Attempt:
         self.ending = False
         """The provider said that its text is over: the completion message is due."""
         self._run = sink.run
-        self._now = trio.lowlevel.current_clock().current_time
-        self._last_up_at = self._now()
+        self._chat = sink.chat
+        self.now = trio.lowlevel.current_clock().current_time
+        self._last_up_at = self.now()
         self._hold = hold
         self._clock = clock
         self._wake = wake
@@ -125,7 +126,7 @@ class Attempt:
         # The hot path: one call per run of a stream that is under way.
         if self.phase is not _COMMITTED:
             return
-        now = self._last_up_at = self._now()
+        now = self._last_up_at = self.now()
         try:
             put = self._run(ready, deltas, text_bytes, now)
         except AnswerTooLarge:
@@ -147,10 +148,9 @@ class Attempt:
         """See AttemptSink."""
         if self.phase is not _COMMITTED and self.phase not in BEFORE_COMMIT:
             return
-        sink = self.sink
-        now = self._last_up_at = self._now()
+        now = self._last_up_at = self.now()
         try:
-            taken = sink.opened(plaintext, now)
+            taken = self.sink.opened(plaintext, now)
         except AnswerTooLarge:
             self.cut(bad_text())
             return
@@ -161,13 +161,14 @@ class Attempt:
             return
         if self.phase in BEFORE_COMMIT:
             self._first_signs(now, content=taken.content)
-        template = sink.template
+        chat = self._chat
+        template = chat.template
         if template is not self._template and self.phase is _COMMITTED:
             self._template = template
             self.channel.set_template(self.request_id, template)
         if taken.put is not _QUEUED:
             self._crowded(taken.put)
-        if sink.ended and not self.ending:
+        if chat.ended and not self.ending:
             self.ending = True
             self._wake()
 
@@ -178,7 +179,7 @@ class Attempt:
 
     def on_accepted(self) -> None:
         """See AttemptSink."""
-        now = trio.current_time()
+        now = self.now()
         self._hold.mark_accepted(now)
         self.timing.sent(now)
         if self.phase in BEFORE_COMMIT and self._hold.cold and not self.accepted:
@@ -220,7 +221,7 @@ class Attempt:
         """The kernel has the whole request."""
         if self.is_pending():
             self._hold.mark_sent()
-            self.timing.sent(trio.current_time())
+            self.timing.sent(self.now())
         self.apply(Event.SENT)
 
     def not_sent(self, error: ChannelError) -> None:
@@ -261,13 +262,13 @@ class Attempt:
         match effect:
             case Effect.COMMIT:
                 self.committed = True
-                self.timing.content(trio.current_time())
+                self.timing.content(self.now())
                 if self._on_commit is not None:
                     self._on_commit(self)
             case Effect.RELEASE:
                 if self.committed:  # a later attempt of the request may still need the way out
                     self.sink.stop()
-                self._hold.release(trio.current_time())
+                self._hold.release(self.now())
             case Effect.DETACH:
                 self.channel.detach(self.request_id)
             case Effect.CANCEL:

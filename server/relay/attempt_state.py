@@ -7,11 +7,11 @@ Source: wire protocol, one attempt; routing, reservation life-cycle.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Final, TypeAlias
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where an attempt is. Only DONE is final; PARKED waits for the provider's last word."""
 
     RESERVED = "reserved"
@@ -26,7 +26,7 @@ class Phase(Enum):
     DONE = "done"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What can happen to an attempt."""
 
     SENT = "sent"
@@ -49,7 +49,7 @@ class Event(Enum):
     PARK_EXPIRED = "park_expired"
 
 
-class Effect(Enum):
+class Effect(StrEnum):
     """What the shell has to do, in this order."""
 
     COMMIT = "commit"
@@ -74,7 +74,7 @@ class Effect(Enum):
     """A parked attempt ended without usage."""
 
 
-# Tuples: they are searched by identity, while hashing a member of an enum is a call of a Python function.
+# Tuples: they are searched by identity.
 TERMINAL: Final = (
     Effect.RETRY,
     Effect.ABANDON,

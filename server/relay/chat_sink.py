@@ -8,8 +8,7 @@ from protocol.api.shapes import RunRaiser
 from server.relay.chunk_queue import Put
 
 if TYPE_CHECKING:
-    from native import SpliceTemplate
-    from protocol.api.shapes import StreamAssembler, WholeAssembler
+    from protocol.api.shapes import Assembler, StreamAssembler, WholeAssembler
     from server.relay.outlet import Outlet
 
 MAX_PREAMBLE: Final = 8
@@ -31,8 +30,8 @@ class ChatSink(Protocol):
     """Takes the output of one attempt, in order."""
 
     @property
-    def template(self) -> SpliceTemplate | None:
-        """What the pump may splice from now on."""
+    def chat(self) -> Assembler:
+        """What is made of the output."""
 
     @property
     def deltas(self) -> int:
@@ -41,14 +40,6 @@ class ChatSink(Protocol):
     @property
     def text_bytes(self) -> int:
         """UTF-8 bytes of generated text so far."""
-
-    @property
-    def dropped(self) -> int:
-        """Events that were no chunks, and tool calls beyond the bound."""
-
-    @property
-    def ended(self) -> bool:
-        """True once the provider said that no more text comes."""
 
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """Take one opened chunk; may raise AnswerTooLarge."""
@@ -86,11 +77,6 @@ class StreamSink:
         self._content = False
 
     @property
-    def template(self) -> SpliceTemplate | None:
-        """See ChatSink."""
-        return self.chat.template
-
-    @property
     def deltas(self) -> int:
         """See ChatSink."""
         return self.chat.deltas + self._outlet.run_deltas
@@ -99,16 +85,6 @@ class StreamSink:
     def text_bytes(self) -> int:
         """See ChatSink."""
         return self.chat.text_bytes + self._outlet.run_text_bytes
-
-    @property
-    def dropped(self) -> int:
-        """See ChatSink."""
-        return self.chat.dropped_events + self.chat.dropped_calls
-
-    @property
-    def ended(self) -> bool:
-        """See ChatSink."""
-        return self.chat.ended
 
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
@@ -163,11 +139,6 @@ class AnswerSink:
         self.chat = chat
 
     @property
-    def template(self) -> SpliceTemplate | None:
-        """See ChatSink."""
-        return self.chat.template
-
-    @property
     def deltas(self) -> int:
         """See ChatSink."""
         return self.chat.deltas
@@ -177,22 +148,9 @@ class AnswerSink:
         """See ChatSink."""
         return self.chat.text_bytes
 
-    @property
-    def dropped(self) -> int:
-        """See ChatSink."""
-        return self.chat.dropped_events + self.chat.dropped_calls
-
-    @property
-    def ended(self) -> bool:
-        """See ChatSink."""
-        return self.chat.ended
-
     def opened(self, plaintext: bytes, now: float) -> Taken:
         """See ChatSink."""
-        for piece in self.chat.feed(plaintext):
-            if piece.content:
-                return _CONTENT
-        return _NO_CONTENT
+        return _CONTENT if self.chat.feed(plaintext) else _NO_CONTENT
 
     def run(self, ready: bytes, deltas: int, text_bytes: int, now: float) -> Put:
         """See ChatSink."""

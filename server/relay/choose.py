@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-import trio
 from msgspec import structs
 
 from protocol.api.errors import ApiError
@@ -68,6 +67,7 @@ class ProviderChoice:
         self._registry = services.registry
         self._observer = services.observer
         self._times = services.times
+        self._now = services.clock
         self._job = job
         self._build = job.build
         self.history = RequestHistory(limits=services.limits)
@@ -91,23 +91,23 @@ class ProviderChoice:
         Cancelled while it waits, the request leaves the queue and a reservation that came meanwhile goes on.
         """
         request = self._request()
-        started = trio.current_time()
+        started = self._now()
         self.timing = AttemptTiming(self._job.stamps, started)
         verdict = self._registry.decide(request, started)
-        decided = trio.current_time()
+        decided = self._now()
         self._registry.note_route_latency((decided - started) * 1000)
         match verdict:
             case Dispatch(decision):
                 if decision.reservation is None:
                     raise AssertionError("A dispatch verdict comes with a reservation.")
-                return self._use(decision.reservation, queued_seconds=0.0)
+                return self._use(decision.reservation, decided, queued_seconds=0.0)
             case Enqueue(decision):
                 self._note_shortage(decided)
                 outcome = await wait_in_queue(self._registry, request, decision)
-                now = trio.current_time()
+                now = self._now()
                 if isinstance(outcome, QueueFailure):
                     return refusal_error(self._registry.queue_refusal(request, outcome, decision, now))
-                return self._use(outcome, queued_seconds=now - decided)
+                return self._use(outcome, now, queued_seconds=now - decided)
             case Refusal():
                 if verdict.status == 429 and verdict.retryable is not False:
                     self._note_shortage(decided)
@@ -117,7 +117,7 @@ class ProviderChoice:
 
     def failed(self, failure: AttemptFailure, racer: Racer) -> bool:
         """Note a failure before content; True when the request may be tried again."""
-        session, now = racer.session, trio.current_time()
+        session, now = racer.session, self._now()
         kind = self._classify(failure, session)
         if racer.attempt.channel_broken:
             # Its teardown waits for its own task: until then every other request would be sent there as well.
@@ -142,18 +142,18 @@ class ProviderChoice:
 
         Retries never wait in the queue.
         """
-        now = trio.current_time()
+        now = self._now()
         if self.clock is None or not self.clock.next_attempt(now):
             return None
         self.timing = AttemptTiming(self._job.stamps, now)
         decision = self._registry.choose_and_reserve(self._request(), now)
         if decision.reservation is None:
             return None
-        return self._use(decision.reservation, queued_seconds=0.0)
+        return self._use(decision.reservation, self._now(), queued_seconds=0.0)
 
     def backup(self, racer: Racer) -> Backup | None:
         """A second machine beside one that is late with its first content; at most one for a request."""
-        now = trio.current_time()
+        now = self._now()
         hedging, clock = self._hedging, self.clock
         if hedging is None or self._hedged or clock is None or clock.deadline - now < LEAST_REMAINING:
             return None
@@ -190,26 +190,28 @@ class ProviderChoice:
         if won is not None:
             self._observer.hedge_ended(backup.reservation.model, won=won)
         if won:
-            self._outcomes.hedge_won(backup.reservation.model, trio.current_time())
+            self._outcomes.hedge_won(backup.reservation.model, self._now())
 
     def another(self, session_id: str) -> Reservation | None:
         """A reservation at another machine than this one, which was never dispatched to; no failure is counted."""
         self.history.excluded.add(session_id)
-        now = trio.current_time()
+        now = self._now()
         self.timing = AttemptTiming(self._job.stamps, now)
         decision = self._registry.choose_and_reserve(self._request(), now)
-        return None if decision.reservation is None else self._use(decision.reservation, queued_seconds=0.0)
+        if decision.reservation is None:
+            return None
+        return self._use(decision.reservation, self._now(), queued_seconds=0.0)
 
     def final_error(self) -> ApiError:
         """The client's answer after the last failure."""
-        now = trio.current_time()
+        now = self._now()
         return self.history.final_error(self._registry.retry_after_ms(self._build, now) / 1000)
 
     # --- what the registry learns -----------------------------------------------------------------------------------
 
     def note_content(self, racer: Racer) -> None:
         """First content: the provider had room."""
-        attempt, now = racer.attempt, trio.current_time()
+        attempt, now = racer.attempt, self._now()
         content_at = attempt.timing.content_at
         self._outcomes.content(
             racer.session,
@@ -228,13 +230,13 @@ class ProviderChoice:
             self._job.traits.shape,
             account_id=self._job.account_id,
             completion_tokens=completion_tokens,
-            now=trio.current_time(),
+            now=self._now(),
         )
         self.note_attempt("success", racer.session)
 
     def note_broken(self, failure: AttemptFailure, racer: Racer) -> None:
         """A stream broke after content."""
-        self._outcomes.broken(failure, racer.session, racer.build, self._job.traits.shape, trio.current_time())
+        self._outcomes.broken(failure, racer.session, racer.build, self._job.traits.shape, self._now())
         self.note_attempt("broken", racer.session, failure.reason)
 
     def note_attempt(self, result: AttemptResult, session: Session, reason: str = "") -> None:
@@ -256,8 +258,7 @@ class ProviderChoice:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _use(self, reservation: Reservation, *, queued_seconds: float) -> Reservation:
-        now = trio.current_time()
+    def _use(self, reservation: Reservation, now: float, *, queued_seconds: float) -> Reservation:
         self._build = reservation.model
         if self.timing is not None:
             self.timing.selected(now, queued_seconds=queued_seconds)

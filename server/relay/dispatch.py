@@ -40,7 +40,7 @@ async def send_attempt(
     except SealingError:
         attempt.unusable(encryption_violation())
         return
-    now = trio.current_time()
+    now = attempt.now()
     attempt.timing.sealed(now)
     frame = inference_request_frame(
         request_id=attempt.request_id,

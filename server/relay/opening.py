@@ -83,7 +83,7 @@ class Opening:
         """Hold the money, and bring in what the request only refers to."""
         funds, job = self._services.funds, self._job
         await funds.admit(job)
-        job.stamps.reserved = trio.current_time()
+        job.stamps.reserved = self._services.clock()
         if job.media is not None:
             await job.media.inline()
             await funds.grow(job)

@@ -59,7 +59,7 @@ class Outlet:
         self._closed = False
         self._finished = False
         self._stopped = False
-        self._moved_at = trio.current_time()
+        self._moved_at = 0.0
         self.opened = False
         self._run_deltas = 0
         self._run_text_bytes = 0
@@ -152,6 +152,7 @@ class Outlet:
         writer; however it ends before the answer does, `on_abandoned` is called.
         """
         self.opened = self._queue.attended = True
+        self._moved_at = trio.current_time()
         self._direct = writer if writer.direct else None
         self._spout = writer.spout
         if self._spout is not None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from server.relay.attempt import Attempt
 from server.relay.attempt_state import Effect, Event
 from server.relay.chat_sink import AnswerSink, StreamSink, stream_sink
@@ -41,6 +39,7 @@ class Racers:
         owner_alive: Callable[[], bool],
     ) -> None:
         self._registry = services.registry
+        self._now = services.clock
         self._job = job
         self._outlet = outlet
         self._woken = woken
@@ -76,8 +75,8 @@ class Racers:
             on_commit=self._committed,
         )
         reservation.bind_owner(self._owner_alive)
-        opened_at = trio.current_time()
-        racer = Racer(attempt, session, reservation.model, clock, opened_at, provider_details(session), choose)
+        details = provider_details(session)
+        racer = Racer(attempt, session, reservation.model, clock, self._now(), details, choose)
         self.open.append(racer)
         if self.chosen is None or not self.chosen.attempt.is_pending():
             self.chosen = racer

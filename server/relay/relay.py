@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from server.relay.patience import Patience
 from server.relay.request_run import RequestRun
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class InferenceRelay:
 
     def __init__(self, services: RelayServices) -> None:
         self._services = services
+        self._patience = Patience(services.times.answer_waits_for_settlement, services.clock)
         self._nursery: trio.Nursery | None = None
         self._active = 0
 
@@ -36,7 +38,7 @@ class InferenceRelay:
             self._nursery = nursery
             task_status.started()
             try:
-                await trio.sleep_forever()
+                await self._patience.run()
             finally:
                 self._nursery = None
 
@@ -48,7 +50,7 @@ class InferenceRelay:
         """
         if self._nursery is None:
             raise RuntimeError("The relay is not serving; start serve() first.")
-        request = RequestRun(self._services, self._nursery, job)
+        request = RequestRun(self._services, self._patience, job)
         self._active += 1
         self._nursery.start_soon(self._run, request)
         outcome: RelayOutcome | None = None
@@ -65,6 +67,5 @@ class InferenceRelay:
     async def _run(self, request: RequestRun) -> None:
         try:
             await request.run()
-            await request.settled()
         finally:
             self._active -= 1

@@ -1,7 +1,8 @@
 """One request in the relay, from routing to settlement.
 
 Invariant: the consumer's side hears exactly one outcome, and the settlement is started exactly once, on every path.
-Owner: one task of the relay's nursery per request; the consumer's task only waits, writes bytes, or leaves.
+Owner: one task of the relay's nursery per request, which settles it too; the consumer's task only waits, writes bytes,
+or leaves.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from native import Spout
     from protocol.messages.from_provider import InferenceComplete
     from server.relay.job import RelayJob, RelayOutcome
+    from server.relay.patience import Patience
     from server.relay.racer import Racer
     from server.relay.services import RelayServices
 
@@ -45,14 +47,18 @@ GONE_STATUS: Final = 499
 
 
 class RequestRun:
-    """Runs one job. `decided` is set as soon as `outcome` says how the consumer's side goes on."""
+    """Runs one job. `decided` is set as soon as `outcome` says how the consumer's side goes on.
 
-    def __init__(self, services: RelayServices, nursery: trio.Nursery, job: RelayJob) -> None:
+    `patience` is for the settlement that the end of an answer waits for.
+    """
+
+    def __init__(self, services: RelayServices, patience: Patience, job: RelayJob) -> None:
         self._services = services
+        self._patience = patience
         self._times = services.times
         self._job = job
         self._choice = ProviderChoice(services, job)
-        self._settlement = SettleOnce(services, nursery, job.on_settling)
+        self._settlement = SettleOnce(services, job.on_settling)
         self._woken = Wakeup()
         self._outlet = Outlet(
             services.bounds,
@@ -90,21 +96,17 @@ class RequestRun:
             self.consumer_left()
 
     async def run(self) -> None:
-        """Serve the job to its end; raises nothing but cancellation."""
+        """Serve the job to its end, and settle it; raises nothing but cancellation."""
         try:
             await self._serve()
         except ApiError as error:
             self._refuse(error)
         except Exception as error:
-            log.error("relay_crashed", extra=self._ids() | {"kind": type(error).__name__, "place": crash_place(error)})
-            self._abort(internal_error(), Outcome.INTERNAL_ERROR)
+            self._crashed(error)
         finally:
             # Changes nothing after an ordinary end; after a cancellation it ends what is left, without a checkpoint.
             self._abort(restarting_error(), Outcome.INTERNAL_ERROR)
-
-    async def settled(self) -> None:
-        """Wait until the settlement is over, well or not."""
-        await self._settlement.wait()
+            await self._settlement.finish()
 
     # --- before content ---------------------------------------------------------------------------------------------
 
@@ -145,8 +147,9 @@ class RequestRun:
             await watch_stream(attempt, self._outlet, self._times, self._woken, consumer_left=self.consumer_left)
         else:
             await watch_answer(attempt, self._times, self._woken)
-        if attempt.sink.dropped:
-            log.warning("provider_output_dropped", extra=self._ids() | {"events": attempt.sink.dropped})
+        dropped = attempt.sink.chat.dropped_events + attempt.sink.chat.dropped_calls
+        if dropped:
+            log.warning("provider_output_dropped", extra=self._ids() | {"events": dropped})
         if attempt.terminal is Effect.FINISH and attempt.complete is not None:
             await self._finish(racer, attempt.complete)
         elif attempt.terminal is Effect.BREAK:
@@ -156,14 +159,24 @@ class RequestRun:
 
     async def _finish(self, racer: Racer, complete: InferenceComplete) -> None:
         """Settle first, so that a client that reads its usage right after the end sees it; then write the end."""
-        attempt = racer.attempt
         usage = billed_usage(complete, self._job)
         self._choice.note_success(racer, usage.completion_tokens)
-        settled = self._settle(Outcome.SUCCESS, 200, usage)
-        await trio.lowlevel.checkpoint()
-        if not settled.is_set():
-            with trio.move_on_after(self._times.answer_waits_for_settlement):
-                await settled.wait()
+        self._settle(Outcome.SUCCESS, 200, usage)
+        waiting = self._patience.begin(partial(self._end_unsettled, racer, complete, usage))
+        await self._settlement.finish()
+        if waiting.end():
+            self._end(racer, complete, usage)
+
+    def _end_unsettled(self, racer: Racer, complete: InferenceComplete, usage: BilledUsage) -> None:
+        """The settlement takes too long: end the answer before it. Whoever calls this must not hear of our faults."""
+        try:
+            self._end(racer, complete, usage)
+        except Exception as error:
+            self._crashed(error)
+
+    def _end(self, racer: Racer, complete: InferenceComplete, usage: BilledUsage) -> None:
+        """Write the end of a complete answer."""
+        attempt = racer.attempt
         stopped = (complete.stop_sequence or None) if self._job.asked_for_stop else None
         attachments = receipt_member(complete) | self._metadata(racer)
         sink = attempt.sink
@@ -223,6 +236,10 @@ class RequestRun:
 
     # --- every way out ----------------------------------------------------------------------------------------------
 
+    def _crashed(self, error: Exception) -> None:
+        log.error("relay_crashed", extra=self._ids() | {"kind": type(error).__name__, "place": crash_place(error)})
+        self._abort(internal_error(), Outcome.INTERNAL_ERROR)
+
     def _abort(self, error: ApiError, outcome: Outcome) -> None:
         """End whatever is left after a crash or at a shutdown; synchronous."""
         self._racers.end(Event.SHUTDOWN)
@@ -236,12 +253,12 @@ class RequestRun:
             self.outcome = outcome
             self.decided.set()
 
-    def _settle(self, outcome: Outcome, status: int, usage: BilledUsage | None) -> trio.Event:
+    def _settle(self, outcome: Outcome, status: int, usage: BilledUsage | None) -> None:
         job, racer = self._job, self._racers.chosen
         attempt = racer.attempt if racer is not None else None
         session = racer.session if racer is not None else None
         committed = attempt is not None and attempt.committed
-        return self._settlement.start(
+        self._settlement.start(
             SettlementRecord(
                 coord_request_id=job.coord_request_id,
                 job_id=attempt.request_id if attempt is not None else None,
@@ -261,7 +278,7 @@ class RequestRun:
                 max_tokens=job.max_tokens,
                 attempts=self._racers.tries,
                 started_at=job.stamps.received,
-                ended_at=trio.current_time(),
+                ended_at=self._services.clock(),
                 segments=attempt.timing.segments() if attempt is not None and committed else None,
             )
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import trio
 
 from server.relay.chunk_queue import QueueBounds
 from server.relay.clocks import RelayTimes
@@ -103,3 +106,4 @@ class RelayServices:
     limits: AttemptLimits = field(default_factory=AttemptLimits)
     bounds: QueueBounds = field(default_factory=QueueBounds)
     seal_inline_bytes: int = SEAL_INLINE_BYTES
+    clock: Callable[[], float] = trio.current_time

@@ -1,6 +1,6 @@
-"""Starts the one settlement of a request, in a task that neither the consumer nor a shutdown can cut short.
+"""The one settlement of a request, in the request's own task: neither the consumer nor a shutdown can cut it short.
 
-Invariant: `start` calls the settlement at most once; every later call returns the same event.
+Invariant: one record is taken at most, and settled once.
 """
 
 from __future__ import annotations
@@ -21,42 +21,31 @@ log = logging.getLogger("darkbloom.relay")
 
 
 class SettleOnce:
-    """The settlement of one request; runs in `nursery`, shielded, for the settle limit at most."""
+    """The settlement of one request; whoever owns the request calls `finish` on every path out."""
 
-    def __init__(
-        self,
-        services: RelayServices,
-        nursery: trio.Nursery,
-        on_settling: Callable[[SettlementRecord], None] | None = None,
-    ) -> None:
+    def __init__(self, services: RelayServices, on_settling: Callable[[SettlementRecord], None] | None = None) -> None:
         self._services = services
         self._on_settling = on_settling
-        self._nursery = nursery
-        self._done: trio.Event | None = None
+        self._due: SettlementRecord | None = None
+        self.started = False
+        """A record was handed over."""
 
-    @property
-    def started(self) -> bool:
-        """True once a record was handed over."""
-        return self._done is not None
+    def start(self, record: SettlementRecord) -> None:
+        """Take the record that `finish` settles with, unless there was one already."""
+        if self.started:
+            return
+        self.started = True
+        self._due = record
+        self._tell(partial(self._services.observer.request_ended, record))
+        if self._on_settling is not None:
+            self._tell(partial(self._on_settling, record))
 
-    async def wait(self) -> None:
-        """Wait for the end of a settlement that was started; returns at once without one, or when it is over."""
-        if self._done is not None and not self._done.is_set():
-            await self._done.wait()
-
-    def start(self, record: SettlementRecord) -> trio.Event:
-        """Settle with this record unless that happened; the event is set when it is over, well or not."""
-        if self._done is None:
-            self._done = trio.Event()
-            # First the task: nothing that follows may keep a request from being settled.
-            self._nursery.start_soon(self._run, record, self._done)
-            self._tell(lambda: self._services.observer.request_ended(record))
-            if self._on_settling is not None:
-                self._tell(partial(self._on_settling, record))
-        return self._done
-
-    async def _run(self, record: SettlementRecord, done: trio.Event) -> None:
-        limit = trio.current_time() + self._services.times.settle
+    async def finish(self) -> None:
+        """Settle what was started and not settled yet: shielded, for the settle limit at most. Raises nothing."""
+        record, self._due = self._due, None
+        if record is None:
+            return
+        limit = record.ended_at + self._services.times.settle
         try:
             with trio.CancelScope(deadline=limit, shield=True) as scope:
                 await self._services.settlement.settle(record)
@@ -66,8 +55,6 @@ class SettleOnce:
         else:
             if scope.cancelled_caught:
                 self._failed(record, "deadline")
-        finally:
-            done.set()
 
     def _failed(self, record: SettlementRecord, kind: str) -> None:
         self._tell(self._services.observer.settlement_failed)

@@ -62,7 +62,7 @@ async def watch_stream(
 
 async def watch_answer(attempt: Attempt, times: RelayTimes, woken: Wakeup) -> None:
     """Return when the attempt is over or parked; an answer in one piece has one limit from commit to end."""
-    until = trio.current_time() + times.chunk_gap
+    until = attempt.now() + times.chunk_gap
     while attempt.phase is Phase.COMMITTED:
         with trio.move_on_at(min(until, _silent_until(attempt, times))):
             await woken.wait()

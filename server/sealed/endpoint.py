@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.api.errors import ApiError
 from server.answer import AnswerAborted, ConsumerGone, StreamingAnswer
 from server.api.call import WholeAnswer
-from server.sealed.exchange import SEALED_TYPE, is_sealed_type
+from server.sealed.exchange import SEALED_TYPE
 from server.sealed.stream import EventForm, SealingWriter
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _log = logging.getLogger("darkbloom.sealed")
 
 
 def sealed_endpoint(endpoint: Endpoint, desk: SealingDesk, error_body: Callable[[ApiError], bytes]) -> Endpoint:
-    """Serve `endpoint` plain or sealed, as the media type of a request says; nothing is ever guessed.
+    """Serve `endpoint` plain or sealed, as a request says; nothing is ever guessed.
 
     What comes before unsealing (who, how often) is answered plain; everything after it is sealed, errors with the body
     that `error_body` gives. A crash is answered by the layers outside, with a text that says nothing.
     """
 
     async def answer(call: Call) -> WholeAnswer | StreamingAnswer:
-        if not is_sealed_type(call.headers.get("content-type")):
+        if not call.sealed:
             return await endpoint(call)
         opening = _Opening(call, desk)
         try:

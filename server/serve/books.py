@@ -36,6 +36,7 @@ from server.payments.reconciler import run_reconciler
 from server.serve.fleet_facts import FleetFacts
 from server.serve.money_metrics import MoneyMetrics
 from server.serve.rewards import Rewards, make_rewards
+from server.serve.run_clock import run_clock
 from server.store import Listening
 from server.store.address import Memory, parse_address
 from server.store.open import open_configured_store
@@ -120,7 +121,7 @@ class Books:
                 store=self.store,
                 book=self.billing.prices,
                 settings=settings,
-                clock=trio.current_time,
+                clock=run_clock(),
                 wall_clock=wall_clock,
             ),
             stripe_webhooks_blueprint(
@@ -149,7 +150,7 @@ async def open_books(
         open_accounts(
             settings,
             store,
-            clock=trio.current_time,
+            clock=run_clock(),
             wall_clock=wall_clock,
             on_rejected=meter.rejected,
             on_network_rejected=lambda _use: meter.rejected("network", "requests"),

@@ -49,6 +49,7 @@ from server.serve.records import (
     routing_policy,
     trust_policy,
 )
+from server.serve.run_clock import run_clock
 from server.serve.sealing import key_ring, sealed_endpoints
 from server.serve.version import installed_version
 from server.trust import TrustDesk
@@ -87,7 +88,7 @@ async def open_coordinator(
     """
     metrics = Metrics()
     registry = Registry(
-        clock=trio.current_time, policy=routing_policy(settings), catalog=read_catalog(settings.model_catalog)
+        clock=run_clock(), policy=routing_policy(settings), catalog=read_catalog(settings.model_catalog)
     )
     async with (
         open_books(settings, metrics=metrics, registry=registry) as books,
@@ -126,6 +127,7 @@ async def _serving(
             limits=attempt_limits(settings),
             bounds=queue_bounds(settings),
             hedging=_hedging(settings, registry),
+            clock=run_clock(),
         )
     )
     services_of_api = ApiServices(
@@ -140,11 +142,11 @@ async def _serving(
         build_commit=settings.build_commit,
         max_body_bytes=settings.max_body_bytes,
         cache_secret=_cache_secret(settings),
-        clock=trio.current_time,
+        clock=run_clock(),
         wall_clock=time.time,
         media=media_fetcher(settings),
         aliases=books.catalog,
-        prices=ModelPrices(books.billing.prices, tariff_of(settings), clock=trio.current_time),
+        prices=ModelPrices(books.billing.prices, tariff_of(settings), clock=run_clock()),
     )
     ring = key_ring(settings)
     blueprints = [

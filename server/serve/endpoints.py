@@ -1,18 +1,18 @@
 """Calls the inference endpoints as plain ASGI; every other path goes on to quart.
 
-A call runs in the task that the server made for the request, under one scope which the client's hang-up cancels.
+A call runs in the task that the server made for the request, and is cancelled when the client hangs up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
 from protocol.api.errors import ApiError, invalid_request
 from server.answer import AnswerConnection, StreamingAnswer
-from server.api.call import Call, CallHeaders, WholeAnswer
+from server.api.call import Call, CallHeaders, WholeAnswer, wire_name
 from server.listener import TRANSPORT_EXTENSION, AnswerTransport
 from server.observe import request_notes
 from server.sealed import is_sealed_type
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from server.api import Endpoint
-    from server.serve.asgi_types import AsgiApp, Event, Receive, Scope, Send
+    from server.serve.asgi_types import AsgiApp, Receive, Scope, Send
 
 _ALLOWED: Final = ("OPTIONS", "POST")
 
@@ -63,38 +63,31 @@ class Endpoints:
             await _refuse_method(scope, send)
             return
         headers = CallHeaders(scope["headers"])
-        limit = self._max_sealed_bytes if is_sealed_type(headers.get("content-type")) else self._max_bytes
+        sealed = is_sealed_type(headers.get("content-type"))
         body = RequestBody(
             announced_bytes=_announced(headers),
-            limit_bytes=limit,
+            limit_bytes=self._max_sealed_bytes if sealed else self._max_bytes,
             seconds=self._body_seconds,
             encoding=headers.get("content-encoding"),
         )
-        with trio.CancelScope() as running:
-
-            def take(event: Event) -> None:
-                if event["type"] == "http.request":
-                    body.take(event)
-                else:
-                    running.cancel()
-
-            client = scope.get("client")
-            call = Call(
-                headers,
-                scope["query_string"],
-                body.read,
-                scheme=scope["scheme"],
-                client_ip=client[0] if client else "",
-            )
-            source = _transport(scope)
-            if source is not None and source.source is not None:
-                source.source.listen(take)
-                await self._answer(endpoint, call, scope, send)
-                return
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pull, receive, take)
-                await self._answer(endpoint, call, scope, send)
-                nursery.cancel_scope.cancel()
+        client = scope.get("client")
+        call = Call(
+            headers,
+            scope["query_string"],
+            body.read,
+            scheme=scope["scheme"],
+            client_ip=client[0] if client else "",
+            sealed=sealed,
+        )
+        transport = _transport(scope)
+        if transport is not None and transport.source is not None:
+            transport.source.listen(body.take)
+            await self._answer(endpoint, call, scope, send)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pull, receive, body, nursery.cancel_scope)
+            await self._answer(endpoint, call, scope, send)
+            nursery.cancel_scope.cancel()
 
     async def _answer(self, endpoint: Endpoint, call: Call, scope: Scope, send: Send) -> None:
         try:
@@ -118,7 +111,7 @@ class _StreamConnection(AnswerConnection):
 
 async def _send_whole(send: Send, answer: WholeAnswer) -> None:
     headers = [(b"content-type", answer.content_type.encode("latin-1")), (b"content-length", b"%d" % len(answer.body))]
-    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers += [(wire_name(name), value.encode("latin-1")) for name, value in answer.headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
@@ -136,13 +129,11 @@ async def _refuse_method(scope: Scope, send: Send) -> None:
     await send_error(send, scope["path"], error)
 
 
-async def _pull(receive: Receive, take: Callable[[Event], None]) -> None:
-    """Ask a server that does not push for the request's events, up to the disconnect."""
-    while True:
-        event = await receive()
-        take(event)
-        if event["type"] == "http.disconnect":
-            return
+async def _pull(receive: Receive, body: RequestBody, answering: trio.CancelScope) -> None:
+    """Ask a server that does not push for the body, and for the disconnect, which ends the answer."""
+    while (event := await receive())["type"] == "http.request":
+        body.take(event)
+    answering.cancel()
 
 
 def _announced(headers: CallHeaders) -> int:

@@ -25,31 +25,26 @@ class MoneyMetrics:
         self._holds = declare.counter(
             "darkbloom_billing_reservations", "Holds that were asked for.", outcome=get_args(HoldOutcome)
         )
-        self._held = declare.counter("darkbloom_billing_reserved_micro_usd", "Money put on hold.")
-        self._released = declare.counter("darkbloom_billing_reservation_refunds", "Holds given back without a charge.")
-        self._settled = declare.counter("darkbloom_billing_settled_requests", "Requests that were settled.")
-        self._cost = declare.counter("darkbloom_billing_charged_micro_usd", "Charges to consumers.")
-        self._unused = declare.counter(
-            "darkbloom_billing_settlement_refund_micro_usd", "Parts of holds that were not charged."
-        )
-        self._overage = declare.counter(
-            "darkbloom_billing_overage_charged_micro_usd", "Charges beyond what was on hold."
-        )
-        self._payout = declare.counter("darkbloom_billing_provider_credits_micro_usd", "Earnings of machines' owners.")
-        self._fees = declare.counter("darkbloom_billing_platform_fees_micro_usd", "Fees that the platform kept.")
-        self._clamped = declare.counter("darkbloom_billing_cost_clamped", "Costs cut to twice the hold.")
-        self._zeroed = declare.counter(
+        number = declare.number
+        self._held = number("darkbloom_billing_reserved_micro_usd", "Money put on hold.")
+        self._released = number("darkbloom_billing_reservation_refunds", "Holds given back without a charge.")
+        self._settled = number("darkbloom_billing_settled_requests", "Requests that were settled.")
+        self._cost = number("darkbloom_billing_charged_micro_usd", "Charges to consumers.")
+        self._unused = number("darkbloom_billing_settlement_refund_micro_usd", "Parts of holds that were not charged.")
+        self._overage = number("darkbloom_billing_overage_charged_micro_usd", "Charges beyond what was on hold.")
+        self._payout = number("darkbloom_billing_provider_credits_micro_usd", "Earnings of machines' owners.")
+        self._fees = number("darkbloom_billing_platform_fees_micro_usd", "Fees that the platform kept.")
+        self._clamped = number("darkbloom_billing_cost_clamped", "Costs cut to twice the hold.")
+        self._zeroed = number(
             "darkbloom_billing_uncollected_zeroed", "Requests whose cost could not be collected, so nobody was paid."
         )
-        self._zero_usage = declare.counter(
+        self._zero_usage = number(
             "darkbloom_billing_zero_usage_complete", "Answers with content for which a provider reported no tokens."
         )
-        self._discount = declare.counter(
+        self._discount = number(
             "darkbloom_billing_cache_read_discount_micro_usd", "What cached prompt tokens saved consumers."
         )
-        self._deferred = declare.counter(
-            "darkbloom_billing_deferred", "Operations that wait for the database to come back."
-        )
+        self._deferred = number("darkbloom_billing_deferred", "Operations that wait for the database to come back.")
         self._lost = declare.counter(
             "darkbloom_billing_credit_failed", "Operations that were given up.", op=_OPERATIONS
         )
@@ -79,7 +74,7 @@ class MoneyMetrics:
         """See BillingObserver."""
         self._holds.inc(outcome)
         if outcome == "held":
-            self._held.inc(by=amount)
+            self._held.amount += amount
 
     def hold_released(self, amount: int, reason: str) -> None:
         """See BillingObserver."""
@@ -87,13 +82,13 @@ class MoneyMetrics:
 
     def settled(self, result: Settled, *, discount: int) -> None:
         """See BillingObserver."""
-        self._settled.inc()
-        self._cost.inc(by=result.cost)
-        self._unused.inc(by=max(0, result.reserved - result.cost))
-        self._overage.inc(by=max(0, result.cost - result.reserved))
-        self._payout.inc(by=result.payout)
-        self._fees.inc(by=max(0, result.platform))
-        self._discount.inc(by=discount)
+        self._settled.amount += 1
+        self._cost.amount += result.cost
+        self._unused.amount += max(0, result.reserved - result.cost)
+        self._overage.amount += max(0, result.cost - result.reserved)
+        self._payout.amount += result.payout
+        self._fees.amount += max(0, result.platform)
+        self._discount.amount += discount
         if result.clamped:
             self._clamped.inc()
         if result.uncollected:

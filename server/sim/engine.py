@@ -81,9 +81,11 @@ class Engine:
         self.speed = 1.0
         self.served = 0
         self.tokens = 0
-        self.busy_seconds = 0.0
+        self._busy_seconds = 0.0
         self.loads = 0
         self.thrashed = 0
+        self.unused_loads = 0
+        """Loads that ended with an eviction or unload before any request came."""
         self.prefix_hits = 0
         self.prefix_tries = 0
         self.wasted_tokens = 0
@@ -126,6 +128,15 @@ class Engine:
     def is_busy(self) -> bool:
         """Whether anything runs or waits here."""
         return bool(self._works)
+
+    @property
+    def _is_computing(self) -> bool:
+        return bool(self._prompts.count or self._streams.count) and not self.stalled
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the machine has computed anything, up to now."""
+        return self._busy_seconds + (self._kernel.now - self._since if self._is_computing else 0.0)
 
     def budget_max(self, slot: ModelSlot) -> int:
         """Tokens that may be in use in a slot: what runs there, and what all memory that is left would hold."""
@@ -239,7 +250,7 @@ class Engine:
         slot = self.slots[name]
         slot.residence = Residence.RESIDENT
         slot.load_seconds = seconds
-        slot.last_used = self._kernel.now
+        slot.last_used = slot.loaded_at = self._kernel.now
         self._loading = self._load_timer = None
         self.changed += 1
         for work in slot.waiting:
@@ -263,9 +274,20 @@ class Engine:
         if self.used_bytes > pool_bytes(self.spec.mem, [*_models(kept), model]):
             return False
         for other in evicted:
-            del self.slots[other]
+            self._unload(other)
             self._evicted_at[other] = self._kernel.now
         return True
+
+    def unload_idle(self) -> None:
+        """Let go of models that nobody used for as long as the owner allows."""
+        timeout, now = self.spec.idle_timeout, self._kernel.now
+        for name, slot in tuple(self.slots.items()):
+            if timeout and slot.is_idle and now - slot.last_used >= timeout:
+                self._unload(name)
+                self.changed += 1
+
+    def _unload(self, name: str) -> None:
+        self.unused_loads += self.slots.pop(name).is_unused
 
     # The batch
 
@@ -359,10 +381,10 @@ class Engine:
         """Account for the work that was done since the last change."""
         seconds = self._kernel.now - self._since
         self._since = self._kernel.now
-        if seconds > 0 and (self._prompts.count or self._streams.count) and not self.stalled:
+        if seconds > 0 and self._is_computing:
             self._prompts.advance(seconds)
             self._streams.advance(seconds)
-            self.busy_seconds += seconds
+            self._busy_seconds += seconds
 
     def _repace(self) -> None:
         """Find both paces as they are now, and when the next prompt and the next stream end."""

@@ -31,7 +31,8 @@ class MachineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `decode` and `prefill` are what its benchmark said; `honesty` is its true speed divided by that, and a machine that
     is not `candid` reports what it measures as if the benchmark were true. `batch_slowdown` is how much one more stream
     slows each of them, in truth; without `contention` nothing slows anything: each request runs as if it were alone.
-    Every request waits `delay` seconds before its prompt is begun.
+    Every request waits `delay` seconds before its prompt is begun. A model that was idle for `idle_timeout` seconds is
+    unloaded; 0: never.
     """
 
     id: Name
@@ -50,6 +51,7 @@ class MachineSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     contention: bool = True
     delay: Annotated[float, Meta(ge=0, le=600)] = 0.0
     concurrency: Annotated[int, Meta(ge=1, le=24)] = 8
+    idle_timeout: Annotated[float, Meta(ge=0)] = 3_600.0
 
     @property
     def chip_family(self) -> str:

@@ -61,6 +61,7 @@ ROWS: Final[Sequence[tuple[str, Callable[[Report], float | None]]]] = (
     ("utilisation (Gini)", _plain("utilisation_gini")),
     ("model loads", _plain("loads")),
     ("loads within 10 min of an eviction", _plain("thrash")),
+    ("loads that nobody used", _plain("unused_loads")),
     ("prefix hits", _plain("prefix_hit_share")),
     ("predicted / true TTFT, p50", _of("prediction_ratio", "p50")),
     ("predicted / true TTFT, p90", _of("prediction_ratio", "p90")),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHOICES: Final = {"cost_model": ("v1", "v2"), "min_trust": ("none", "self_signed", "hardware")}
 HEDGE: Final = ("hedge", "hedge_at", "hedge_divisor")
-POOL: Final = ("warm_pool", "warm_pool_interval", "warm_pool_max_loads")
+POOL: Final = ("warm_pool", "warm_pool_forecast", "warm_pool_interval", "warm_pool_max_loads")
 
 
 def setting_names() -> tuple[str, ...]:
@@ -84,6 +84,8 @@ def _hedging(hedging: HedgePolicy | None, name: str, text: str) -> HedgePolicy |
 def _pool(pool: PoolPolicy, name: str, text: str) -> PoolPolicy:
     if name == "warm_pool":
         return structs.replace(pool, enabled=_value(name, text, bool))
+    if name == "warm_pool_forecast":
+        return structs.replace(pool, forecast=_value(name, text, bool))
     if name == "warm_pool_interval":
         return structs.replace(pool, interval=_value(name, text, float))
     return structs.replace(pool, max_loads=_value(name, text, int))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from server.pool import PoolPolicy, WarmPool, plan_swaps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from server.registry import Registry
     from server.sim.kernel import Kernel, Timer
 
@@ -15,13 +17,15 @@ LEAST_PAUSE: Final = 1.0
 
 
 class PoolTicker:
-    """Rounds at the policy's interval, and sooner after any sign of a shortage."""
+    """Rounds at the policy's interval, and sooner after any sign of a shortage; `calendar` dates times of the run."""
 
-    def __init__(self, kernel: Kernel, registry: Registry, policy: PoolPolicy) -> None:
+    def __init__(
+        self, kernel: Kernel, registry: Registry, policy: PoolPolicy, calendar: Callable[[float], float]
+    ) -> None:
         self._kernel = kernel
         self._registry = registry
         self._policy = policy
-        self._warm_pool = WarmPool(policy, registry)
+        self._warm_pool = WarmPool(policy, registry, lambda: calendar(kernel.now))
         self._last = kernel.now
         self._due = kernel.now + policy.interval
         self._next: Timer = kernel.at(self._due, self._round)

@@ -174,6 +174,7 @@ class Provider:
         now = self._kernel.now
         self._heard_at = now
         self._sequence += 1
+        self.engine.unload_idle()
         message = heartbeat(self.engine, sequence=self._sequence, draining=self._draining)
         self._registry.heartbeat(session_id, message, now)
         if every:

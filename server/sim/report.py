@@ -80,6 +80,7 @@ class Report(Struct, frozen=True, kw_only=True):
     fairness: float | None
     loads: int
     thrash: int
+    unused_loads: int
     prefix_hit_share: float | None
     prediction_ratio: Spread
     eligible_least: int
@@ -149,6 +150,7 @@ def make_report(run: Run) -> Report:
         fairness=_rounded(jain(_satisfaction(jobs))),
         loads=sum(engine.loads for engine in engines),
         thrash=sum(engine.thrashed for engine in engines),
+        unused_loads=sum(engine.unused_loads for engine in engines),
         prefix_hit_share=_share(sum(engine.prefix_hits for engine in engines), tries) if tries else None,
         prediction_ratio=spread(tally.prediction_ratios),
         eligible_least=min(eligible, default=0),

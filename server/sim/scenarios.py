@@ -12,6 +12,7 @@ from server.sim.errors import SimulationError
 from server.sim.faults import MachineEvent
 from server.sim.fleet import MachineSpec, equal_fleet, mixed_fleet
 from server.sim.load import Burst, Lengths, Load, draw_manners, generate
+from server.sim.mornings import MONDAYS, morning_setup
 from server.sim.perfect import requests_per_second
 from server.sim.policies import with_settings
 from server.sim.seeds import stream
@@ -163,6 +164,11 @@ def day(seed: int) -> Scenario:
     return _loaded("day", seed, machines, load=0.3, seconds=86_400.0, wave=0.6, bursts=bursts, events=events)
 
 
+def mornings(seed: int) -> Scenario:
+    """Three Mondays: machines let go of their models over night, and at eight everybody comes at once."""
+    return Scenario(setup=morning_setup(seed, MONDAYS), policy=Policy())
+
+
 Builder: TypeAlias = "Callable[[int], Scenario]"
 
 SCENARIOS: Final[dict[str, Builder]] = {
@@ -180,6 +186,7 @@ SCENARIOS: Final[dict[str, Builder]] = {
         cutoff,
         upgrade,
         sleep,
+        mornings,
         day,
     )
 }

@@ -67,6 +67,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     """One-way latency to a machine, drawn for each between these bounds (seconds)."""
     known: bool = True
     """False: machines that reconnect are strangers, so that one can see what memory is worth."""
+    calendar: Callable[[float], float] = lambda seconds: seconds
+    """The date, in seconds since the epoch, of a time of the run: the hour of the week, for policies that heed it."""
 
     @property
     def trace_seconds(self) -> float:
@@ -133,7 +135,7 @@ class World:
             limits=policy.limits,
             hedging=FleetHedging(self.registry, policy.hedging) if policy.hedging is not None else None,
         )
-        PoolTicker(self._kernel, self.registry, policy.pool)
+        PoolTicker(self._kernel, self.registry, policy.pool, setup.calendar)
         self.providers = {spec.id: self._provider(spec) for spec in checked_fleet(setup.machines)}
         self._samples: list[Sample] = []
         self._end = setup.warm_up + setup.trace_seconds + setup.tail

@@ -31,6 +31,7 @@ class ModelSlot:
         "decode_tps",
         "last_used",
         "load_seconds",
+        "loaded_at",
         "model",
         "prefill_tps",
         "queued",
@@ -50,12 +51,18 @@ class ModelSlot:
         self.decode_tps: float | None = None
         self.prefill_tps: float | None = None
         self.load_seconds = 0.0
+        self.loaded_at = 0.0
         self.last_used = 0.0
 
     @property
     def is_idle(self) -> bool:
         """Whether the model may be evicted."""
         return self.residence is Residence.RESIDENT and not self.running and not self.waiting
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether the model was loaded for nothing so far."""
+        return self.load_seconds > 0 and self.last_used <= self.loaded_at
 
     @property
     def wire_state(self) -> str:

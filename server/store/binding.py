@@ -9,7 +9,8 @@ from typing import Final
 from server.store.engine import Value
 from server.store.errors import Invalid
 
-_INT64: Final = range(-(2**63), 2**63)
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
 
 
 class Real(float):
@@ -24,27 +25,26 @@ class Real(float):
 def check(args: Sequence[Value]) -> None:
     """Raise Invalid unless every argument is an int of 64 bits, a text without NUL, bytes, a finite `Real` or None."""
     for position, arg in enumerate(args, start=1):
-        kind = type(arg)
-        if kind is int:
-            if arg not in _INT64:
+        if type(arg) is str:
+            if "\x00" in arg:
+                raise Invalid(f"Parameter ${position} is a text with a NUL character; remove it before it is stored.")
+            if not arg.isascii():
+                _check_unicode(arg, position)
+        elif type(arg) is int:
+            if not _LEAST <= arg <= _MOST:
                 raise Invalid(f"Parameter ${position} is an integer beyond 64 bits; the database cannot hold it.")
-        elif kind is str:
-            _check_text(str(arg), position)
-        elif kind is Real:
-            if not math.isfinite(float(arg or 0.0)):
+        elif type(arg) is Real:
+            if not math.isfinite(arg):
                 raise Invalid(f"Parameter ${position} is not a finite number; store a finite one or NULL.")
-        elif kind is not bytes and arg is not None:
+        elif arg is not None and type(arg) is not bytes:
             raise Invalid(
-                f"Parameter ${position} is a {kind.__name__}; pass exactly an int (flags as 0 and 1), a str, bytes, "
-                "None, or a Real for a float column."
+                f"Parameter ${position} is a {type(arg).__name__}; pass exactly an int (flags as 0 and 1), a str, "
+                "bytes, None, or a Real for a float column."
             )
 
 
-def _check_text(text: str, position: int) -> None:
-    if "\x00" in text:
-        raise Invalid(f"Parameter ${position} is a text with a NUL character; remove it before it is stored.")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise Invalid(f"Parameter ${position} is a text with a lone surrogate; it is not Unicode text.") from None
+def _check_unicode(text: str, position: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Invalid(f"Parameter ${position} is a text with a lone surrogate; it is not Unicode text.") from None

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
 from server.store.errors import StoreUnavailable
 
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 WRITE_SECONDS: Final = 10.0
 READ_SECONDS: Final = 10.0
@@ -55,9 +56,9 @@ async def run_whole(attempt: Callable[[], Awaitable[T]]) -> T:
         await trio.sleep(pause * random.uniform(1.0, 1.5))
 
 
-async def within(seconds: float, work: Callable[[], Awaitable[T]], *, shielded: bool, what: str) -> T:
-    """Run `work` with a deadline; StoreUnavailable when it passes. Shielded work ignores the caller's cancellation."""
+async def within(seconds: float, work: Callable[[*Args], Awaitable[T]], *args: *Args, shielded: bool, what: str) -> T:
+    """Run `work(*args)` with a deadline; StoreUnavailable when it passes. Shielded: the caller's cancellation waits."""
     with trio.CancelScope(deadline=trio.current_time() + seconds, shield=shielded) as scope:
-        return await work()
+        return await work(*args)
     assert scope.cancelled_caught
     raise StoreUnavailable(f"The database did not finish {what} within {seconds:g} s; try again.")

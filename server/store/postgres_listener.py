@@ -57,7 +57,7 @@ async def _listen_once(
     connection = await connect()
     try:
         notices = await within(
-            _ANSWER_SECONDS, lambda: connection.listen(channel), shielded=False, what="listening to a channel"
+            _ANSWER_SECONDS, connection.listen, channel, shielded=False, what="listening to a channel"
         )
         # What was told before the server took note of the listener reached nobody.
         missed()
@@ -75,7 +75,5 @@ async def _next(connection: PostgresConnection, notices: Notices) -> str | None:
     """Give the next payload; None when there was none for a while and the server still answers."""
     with trio.move_on_after(PROBE_SECONDS):
         return await notices.receive()
-    await within(
-        _ANSWER_SECONDS, lambda: connection.fetch("SELECT 1", ()), shielded=False, what="a probe of the listener"
-    )
+    await within(_ANSWER_SECONDS, connection.fetch, "SELECT 1", (), shielded=False, what="a probe of the listener")
     return None

@@ -77,12 +77,12 @@ class PostgresTx:
 
     async def row(self, sql: str, *args: Value) -> Row | None:
         """Run a statement and return its first row, or None."""
-        rows = await self.fetch(sql, *args)
+        rows = await self._run(self._connection.fetch, sql, args)
         return rows[0] if rows else None
 
     async def value(self, sql: str, *args: Value) -> Value:
         """Run a statement and return the first column of its first row; None without a row."""
-        rows = await self.fetch(sql, *args)
+        rows = await self._run(self._connection.fetch, sql, args)
         return next(iter(rows[0].values())) if rows else None
 
     async def execute(self, sql: str, *args: Value) -> int:
@@ -156,9 +156,7 @@ class PostgresStore:
             async with self._pool.connection() as connection:
                 await connection.fetch("SELECT 1", ())
 
-        await within(
-            _PING_SECONDS, lambda: run_whole(lambda: self._attempt(self._pool, ask)), shielded=False, what="a probe"
-        )
+        await within(_PING_SECONDS, run_whole, lambda: self._attempt(self._pool, ask), shielded=False, what="a probe")
 
     async def aclose(self) -> None:
         """Close all connections within 5 s."""
@@ -182,10 +180,7 @@ class PostgresStore:
                 return result
 
         return await within(
-            seconds,
-            lambda: run_whole(lambda: self._attempt(pool, transaction)),
-            shielded=True,
-            what="a transaction",
+            seconds, run_whole, lambda: self._attempt(pool, transaction), shielded=True, what="a transaction"
         )
 
     async def _read(self, pool: PostgresPool, seconds: float, work: Work[T]) -> T:
@@ -197,9 +192,7 @@ class PostgresStore:
                 finally:
                     tx.end()
 
-        return await within(
-            seconds, lambda: run_whole(lambda: self._attempt(pool, statements)), shielded=False, what="a read"
-        )
+        return await within(seconds, run_whole, lambda: self._attempt(pool, statements), shielded=False, what="a read")
 
     async def _attempt(self, pool: PostgresPool, attempt: Callable[[], Awaitable[T]]) -> T:
         try:

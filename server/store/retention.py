@@ -85,6 +85,7 @@ def rules(retention: Retention = Retention(), *, throwaway: bool = False) -> tup
             most_rows=telemetry_rows,
         ),
         Rule(table="ttft_ratios", key="subject", column="updated_at", keep_seconds=30 * _DAY),
+        Rule(table="demand_profiles", key="model", column="updated_at", keep_seconds=60 * _DAY),
         Rule(table="provider_log_reports", key="id", column="created_at", keep_seconds=14 * _DAY),
         Rule(table="provider_sessions", key="id", column="last_seen", keep_seconds=400 * _DAY, most_rows=most),
         Rule(table="receipts", key="hash", column="created_at", keep_seconds=90 * _DAY, most_rows=most),

@@ -57,12 +57,12 @@ class SqliteTx:
 
     async def row(self, sql: str, *args: Value) -> Row | None:
         """Run a statement and return its first row, or None."""
-        rows = await self.fetch(sql, *args)
+        rows = await self._run(self._connection.fetch, sql, args)
         return rows[0] if rows else None
 
     async def value(self, sql: str, *args: Value) -> Value:
         """Run a statement and return the first column of its first row; None without a row."""
-        rows = await self.fetch(sql, *args)
+        rows = await self._run(self._connection.fetch, sql, args)
         return next(iter(rows[0].values())) if rows else None
 
     async def execute(self, sql: str, *args: Value) -> int:
@@ -72,14 +72,13 @@ class SqliteTx:
     async def _run(self, call: Callable[[str, Sequence[Value]], T], sql: str, args: Sequence[Value]) -> T:
         if not self._alive:
             raise StoreError("A statement came after its transaction had ended; await it inside the transaction.")
-        self.refuse_if_failed()
+        if self._failed:
+            raise TransactionAborted
         binding.check(args)
         if self._on_statement is not None:
             self._on_statement(sql)
         self._failed = self._connection.can_write
         if self._worker is None:
-            # A statement without a thread is still a point where a deadline may end the transaction.
-            await trio.lowlevel.checkpoint_if_cancelled()
             result = call(sql, args)
         else:
             result = await self._worker.run(lambda: call(sql, args), on_cancel=self._connection.interrupt)
@@ -123,7 +122,8 @@ class SqliteStore:
         """Run a transaction that may write; see `server.store.engine.Store.write`."""
         return await within(
             WRITE_SECONDS,
-            lambda: run_whole(lambda: self._transaction(work, "BEGIN IMMEDIATE", worker=None)),
+            run_whole,
+            lambda: self._transaction(work, "BEGIN IMMEDIATE", worker=None),
             shielded=True,
             what="a transaction",
         )
@@ -132,7 +132,8 @@ class SqliteStore:
         """Like `write`, with all statements in the worker: they may take long without holding up the event loop."""
         return await within(
             STATISTICS_SECONDS,
-            lambda: run_whole(lambda: self._transaction(work, "BEGIN IMMEDIATE", worker=self._worker)),
+            run_whole,
+            lambda: self._transaction(work, "BEGIN IMMEDIATE", worker=self._worker),
             shielded=True,
             what="upkeep",
         )
@@ -192,6 +193,8 @@ class SqliteStore:
         await self._begin(begin)
         tx = SqliteTx(self._writer, worker, self._on_statement)
         try:
+            # What was cancelled while it waited for BEGIN ends here: statements without a thread do not wait.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if read_only:
                 self._writer.refuse_changes(True)
             result = await work(tx)
@@ -238,7 +241,7 @@ class SqliteStore:
             async with pool.reader() as (connection, worker):
                 return await self._read_on(connection, worker, work)
 
-        return await within(seconds, lambda: run_whole(attempt), shielded=False, what="a read")
+        return await within(seconds, run_whole, attempt, shielded=False, what="a read")
 
     async def _read_on(self, connection: SqliteConnection, worker: Worker, work: Work[T]) -> T:
         tx = SqliteTx(connection, worker, self._on_statement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,11 +15,14 @@ from server.store.sqlite_errors import translated
 
 _OLDEST: Final = (3, 37, 0)
 _BUSY_MILLISECONDS: Final = 5000
+_PLACE: Final = re.compile(r"\$(\d+)")
 
 
 @lru_cache(maxsize=2048)
-def _rendered(sql: str) -> str:
-    return render(sql, "sqlite")
+def _rendered(sql: str) -> tuple[str, tuple[int, ...]]:
+    """The statement with `?` for each placeholder, and which argument each of them is, counted from 0."""
+    text = render(sql, "sqlite")
+    return _PLACE.sub("?", text), tuple(int(number) - 1 for number in _PLACE.findall(text))
 
 
 def check_library() -> None:
@@ -41,7 +45,8 @@ class SqliteConnection:
             )
         except sqlite3.Error as error:
             raise translated(error, "connect") from None
-        self._read_only = False
+        self.can_write = True
+        """Whether statements may change something."""
         try:
             self._set_up(read_only)
         except BaseException:
@@ -65,12 +70,7 @@ class SqliteConnection:
     def refuse_changes(self, refuse: bool) -> None:
         """Let statements that change something fail."""
         self.command(f"PRAGMA query_only={'ON' if refuse else 'OFF'}")
-        self._read_only = refuse
-
-    @property
-    def can_write(self) -> bool:
-        """Whether statements may change something."""
-        return not self._read_only
+        self.can_write = not refuse
 
     @property
     def in_transaction(self) -> bool:
@@ -87,10 +87,11 @@ class SqliteConnection:
     def fetch(self, sql: str, args: Sequence[Value]) -> list[Row]:
         """Run a statement and return all its rows."""
         try:
-            cursor = self._connection.execute(_rendered(sql), _bound(args))
+            text, places = _rendered(sql)
+            cursor = self._connection.execute(text, [args[place] for place in places])
             rows = cursor.fetchall()
         except sqlite3.Error as error:
-            raise translated(error, sql, read_only=self._read_only) from None
+            raise translated(error, sql, read_only=not self.can_write) from None
         if not rows:
             return []
         names = [column[0] for column in cursor.description]
@@ -99,10 +100,11 @@ class SqliteConnection:
     def execute(self, sql: str, args: Sequence[Value]) -> int:
         """Run a statement and return how many rows it changed."""
         try:
-            cursor = self._connection.execute(_rendered(sql), _bound(args))
+            text, places = _rendered(sql)
+            cursor = self._connection.execute(text, [args[place] for place in places])
             cursor.fetchall()
         except sqlite3.Error as error:
-            raise translated(error, sql, read_only=self._read_only) from None
+            raise translated(error, sql, read_only=not self.can_write) from None
         return max(cursor.rowcount, 0)
 
     def interrupt(self) -> None:
@@ -116,8 +118,3 @@ class SqliteConnection:
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         self._connection.close()
-
-
-def _bound(args: Sequence[Value]) -> dict[str, Value]:
-    """SQLite reads `$1` as a parameter named "1"."""
-    return {str(number): arg for number, arg in enumerate(args, start=1)}

@@ -1,14 +1,15 @@
 """Kills a process at every SQL statement of an operation, and looks at what is left.
 
-A `CrashScenario` is a set of async functions of a store. `crash_everywhere` plays it again and again, each time on a
-new database: prepare; run it in a process that dies, by `os._exit`, at statement n (BEGIN and COMMIT count, and so does
-the moment after a COMMIT); recover as a restarted coordinator would; check; run it once more; check the end. It stops
-when n is so large that the process came to its end.
+A `CrashScenario` is a set of async functions of a store. `crash_everywhere` prepares a database and plays it again and
+again, each time on a copy: run it in a process that dies, by `os._exit`, at statement n (BEGIN and COMMIT count, and so
+does the moment after a COMMIT); recover as a restarted coordinator would; check; run it once more; check the end. It
+stops when n is so large that the process came to its end.
 """
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -55,35 +56,53 @@ async def open_url(url: str, *, on_statement: Callable[[str], None] | None = Non
 async def crash_everywhere(kind: EngineKind, where: str, scenario: CrashScenario, folder: Path) -> int:
     """Play the scenario that `where` ("module:name") names; returns at how many statements it was killed."""
     with _Victims(where) as victims:
-        for n in range(1, MOST_STATEMENTS):
-            async with _database(kind, folder / f"crash-{n}.db") as url:
-                async with open_url(url) as store:
-                    await scenario.prepare(store)
-                code = victims.run(url, n)
-                assert code in (SURVIVED, KILLED), f"the process ended with {code} at statement {n}"
-                async with open_url(url) as store:
-                    try:
-                        await scenario.recover(store)
-                        await scenario.check(store)
-                        await scenario.run(store)
-                        await scenario.check_end(store)
-                    except AssertionError as error:
-                        error.add_note(f"killed at statement {n}")
-                        raise
-            if code == SURVIVED:
-                return n - 1
+        async with _database(kind, folder / "prepared.db") as prepared:
+            async with open_url(prepared) as store:
+                await scenario.prepare(store)
+            for n in range(1, MOST_STATEMENTS):
+                async with _copy(kind, prepared, folder / f"crash-{n}.db") as url:
+                    code = victims.run(url, n)
+                    assert code in (SURVIVED, KILLED), f"the process ended with {code} at statement {n}"
+                    await _go_on(scenario, url, n)
+                if code == SURVIVED:
+                    return n - 1
     raise AssertionError(f"The operation has more than {MOST_STATEMENTS} statements.")
+
+
+async def _go_on(scenario: CrashScenario, url: str, n: int) -> None:
+    """Do what a restarted coordinator does, and look at what is left."""
+    async with open_url(url) as store:
+        try:
+            await scenario.recover(store)
+            await scenario.check(store)
+            await scenario.run(store)
+            await scenario.check_end(store)
+        except AssertionError as error:
+            error.add_note(f"killed at statement {n}")
+            raise
 
 
 @asynccontextmanager
 async def _database(kind: EngineKind, path: Path) -> AsyncGenerator[str, None]:
+    """Yield the address of a migrated, empty database."""
     if kind == "sqlite":
         await make_sqlite_file(path)
+        yield f"sqlite:///{path}"
+        return
+    async with postgres_database() as url:
+        yield url
+
+
+@asynccontextmanager
+async def _copy(kind: EngineKind, prepared: str, path: Path) -> AsyncGenerator[str, None]:
+    """Yield the address of a copy of a database that nobody has open."""
+    if kind == "sqlite":
+        shutil.copyfile(prepared.removeprefix("sqlite:///"), path)
         yield f"sqlite:///{path}"
         for file in path.parent.glob(f"{path.name}*"):
             file.unlink()
         return
-    async with postgres_database() as url:
+    async with postgres_database(copy_of=prepared) as url:
         yield url
 
 

@@ -60,6 +60,7 @@ class FakeConnection:
         try:
             while True:
                 message = await self.socket.get_message()
+                assert isinstance(message, str), "frames are text"
                 self.messages.append(decode_from_provider(message.encode()))
                 self.times.append(trio.current_time())
                 self._tell()

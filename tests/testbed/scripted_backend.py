@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from provider.engine import GenerationRequest, LoadedModel
-from provider.engine.backend import ProcessorFunction, RowSampling, SamplerFunction
+from provider.engine.backend import ProcessorFunction, RowSampling, SamplerFunction, Segments
 from tests.testbed.byte_model import EOS
 
 Script = Callable[[list[int]], int]
@@ -57,7 +57,7 @@ class Progress:
 class _Row:
     uid: int
     context: list[int]
-    remaining: list[int]
+    parts: Segments
     total: int
     left: int
 
@@ -100,9 +100,9 @@ class ScriptedGenerator:
         self._decoding: list[_Row] = []
         self._next_uid = 0
 
-    def insert(
+    def insert_segments(
         self,
-        prompts: list[list[int]],
+        segments: list[Segments],
         max_tokens: list[int] | None = None,
         caches: list[list[object] | None] | None = None,
         all_tokens: list[list[int]] | None = None,
@@ -114,10 +114,10 @@ class ScriptedGenerator:
         assert max_tokens is not None
         assert all_tokens is not None
         uids = []
-        for prompt, limit, covered in zip(prompts, max_tokens, all_tokens, strict=True):
-            assert prompt, "empty prompt"
+        for parts, limit, covered in zip(segments, max_tokens, all_tokens, strict=True):
+            assert all(parts), "empty prompt"
             assert limit > 0, "no tokens wanted"
-            self._prefilling.append(_Row(self._next_uid, list(covered), list(prompt), len(prompt), limit))
+            self._prefilling.append(_Row(self._next_uid, list(covered), list(parts), sum(map(len, parts)), limit))
             uids.append(self._next_uid)
             self._next_uid += 1
         return uids
@@ -140,19 +140,29 @@ class ScriptedGenerator:
             tokens.append(Token(row.uid, token, reason))
         progress = []
         if self._note is not None:
-            parts = [min(len(row.remaining), self.prefill_step_size) for row in self._prefilling]
+            parts = [min(len(row.parts[0]), self.prefill_step_size) for row in self._prefilling]
             before = max((len(row.context) for row in self._prefilling), default=0)
             self._note(Work(len(tokens), len(parts) * max(parts, default=0), before))
         for row in list(self._prefilling):
-            part, row.remaining = row.remaining[: self.prefill_step_size], row.remaining[self.prefill_step_size :]
+            first = row.parts.pop(0)
+            part, rest = first[: self.prefill_step_size], first[self.prefill_step_size :]
             self.chunks.append(len(part))
             row.context += part
-            done = not row.remaining
+            if rest:
+                row.parts.insert(0, rest)
+            done = not row.parts
             if done:
                 self._prefilling.remove(row)
                 self._decoding.append(row)
-            progress.append(Progress(row.uid, (row.total - len(row.remaining), row.total), done))
+            left = sum(map(len, row.parts))
+            progress.append(Progress(row.uid, (row.total - left, row.total), done))
         return progress, tokens
+
+    def extract_cache(self, uids: list[int]) -> dict[int, tuple[list[object], list[int]]]:
+        if "extract" in self._faults.raise_in:
+            raise ValueError("extract")
+        rows = [*self._prefilling, *self._decoding]
+        return {row.uid: ([object()], list(row.context)) for row in rows if row.uid in uids}
 
     def remove(self, uids: list[int], return_prompt_caches: bool = False) -> dict[int, tuple[list[object], list[int]]]:
         if return_prompt_caches and "pause" in self._faults.raise_in:

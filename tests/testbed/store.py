@@ -75,13 +75,13 @@ async def make_sqlite_file(path: Path) -> None:
 
 
 @asynccontextmanager
-async def postgres_database(*, migrated: bool = True) -> AsyncGenerator[str, None]:
-    """Yield the address of a database of its own; it is dropped afterwards."""
+async def postgres_database(*, migrated: bool = True, copy_of: str = "") -> AsyncGenerator[str, None]:
+    """Yield the address of a database of its own, dropped afterwards; `copy_of` is the address of one nobody uses."""
     base = GIVEN_URL or shared_server().url()
     if migrated and not _template:
         _template.append(await _make_template(base))
     name = f"db_{secrets.token_hex(6)}"
-    source = _template[0] if migrated else "template0"
+    source = urlsplit(copy_of).path.lstrip("/") or (_template[0] if migrated else "template0")
     async with _administration(base) as connection:
         # Copying files is twice as fast as logging their pages; older servers know nothing else.
         faster = " STRATEGY = FILE_COPY" if connection.server_major >= 15 else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import gc
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
@@ -22,3 +23,14 @@ async def store(request: pytest.FixtureRequest) -> AsyncGenerator[Store, None]:
             yield opened
     except NoServer as problem:
         absent(problem)
+
+
+@pytest.fixture
+def _restored_collector() -> Iterator[None]:
+    """Undo what a serving coordinator does to the garbage collector."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*thresholds)

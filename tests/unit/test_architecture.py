@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -31,14 +33,26 @@ def _rooms() -> dict[str, set[str]]:
     return rooms
 
 
-def _imports(path: Path) -> set[tuple[str, int]]:
-    """Return (top-level package, line) for every absolute import of a file."""
-    found: set[tuple[str, int]] = set()
+class _Facts(NamedTuple):
+    """What the tests ask of one file, each with its lines."""
+
+    imports: set[tuple[str, int]]
+    """The top-level package of every absolute import."""
+    environment: list[int]
+    """Where `os.environ` or `os.getenv` is used."""
+
+
+@cache
+def _facts(path: Path) -> _Facts:
+    found = _Facts(set(), [])
     for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
-        if isinstance(node, ast.Import):
-            found |= {(alias.name.split(".")[0], node.lineno) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add((node.module.split(".")[0], node.lineno))
+        match node:
+            case ast.Import():
+                found.imports.update((alias.name.split(".")[0], node.lineno) for alias in node.names)
+            case ast.ImportFrom(level=0, module=str(module)):
+                found.imports.add((module.split(".")[0], node.lineno))
+            case ast.Attribute(attr="environ" | "getenv", value=ast.Name(id="os")):
+                found.environment.append(node.lineno)
     return found
 
 
@@ -65,7 +79,7 @@ def test_imports_of_room_follow_the_table(room: str) -> None:
     wrong = [
         f"{_where(path)}:{line} imports {name}"
         for path in _sources(room)
-        for name, line in _imports(path)
+        for name, line in _facts(path).imports
         if name in CODE and name not in allowed
     ]
     assert not wrong, "\n".join(wrong)
@@ -76,7 +90,7 @@ def test_asyncio_stays_inside_the_postgresql_engine() -> None:
         f"{_where(path)}:{line}"
         for room in ("native", "protocol", "server", "provider")
         for path in _sources(room)
-        for name, line in _imports(path)
+        for name, line in _facts(path).imports
         if name in {"asyncio", "trio_asyncio"} and _where(path) not in ASYNCIO_ALLOWED
     ]
     assert not wrong, "\n".join(wrong)
@@ -88,7 +102,7 @@ def test_mlx_stays_with_the_provider() -> None:
         for room in CODE
         if room not in MLX_ALLOWED
         for path in _sources(room)
-        for name, line in _imports(path)
+        for name, line in _facts(path).imports
         if name in {"mlx", "mlx_lm"}
     ]
     assert not wrong, "\n".join(wrong)
@@ -101,12 +115,5 @@ def test_environment_is_read_only_by_settings() -> None:
             where = _where(path)
             if where.startswith(ENVIRONMENT_ALLOWED) or "/config" in where:
                 continue
-            wrong += [
-                f"{where}:{node.lineno}"
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Attribute)
-                and node.attr in {"environ", "getenv"}
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "os"
-            ]
+            wrong += [f"{where}:{line}" for line in _facts(path).environment]
     assert not wrong, "\n".join(wrong)

@@ -56,7 +56,7 @@ class CompletionStream(ReadingAssembler):
         return made
 
     def feed(self, plaintext: bytes) -> list[Piece]:
-        """See Assembler; what adds no visible text counts, and writes nothing."""
+        """See StreamAssembler; what adds no visible text counts, and writes nothing."""
         pieces: list[Piece] = []
         for delta in self._reader.read(plaintext):
             size = delta.text_bytes

@@ -109,7 +109,7 @@ class ResponseStream(_Assembler):
         return made
 
     def feed(self, plaintext: bytes) -> list[Piece]:
-        """See Assembler."""
+        """See StreamAssembler."""
         if not self._begun:
             self._begin()
         sizes = self._take(plaintext)
@@ -174,9 +174,9 @@ class ResponseAnswer(_Assembler):
         """See WholeAssembler."""
         return self._reader.input_template
 
-    def feed(self, plaintext: bytes) -> list[Piece]:
-        """See Assembler."""
-        return [Piece(b"", content=True, deltas=1, text_bytes=size) for size in self._take(plaintext)]
+    def feed(self, plaintext: bytes) -> bool:
+        """See WholeAssembler."""
+        return bool(self._take(plaintext))
 
     def add_run(self, bodies: bytes, deltas: int, text_bytes: int) -> None:
         """See WholeAssembler."""

@@ -16,6 +16,7 @@ from server.store.migrations import (
     m0008_ttft_ratios,
     m0009_suspensions,
     m0010_release_signatures,
+    m0011_demand_profiles,
 )
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
@@ -29,4 +30,5 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     m0008_ttft_ratios.MIGRATION,
     m0009_suspensions.MIGRATION,
     m0010_release_signatures.MIGRATION,
+    m0011_demand_profiles.MIGRATION,
 )

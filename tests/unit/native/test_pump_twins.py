@@ -30,7 +30,7 @@ from native.shapes import (
 )
 from tests.unit.native.chunk_frames import IMPLEMENTATIONS, KEY, PEER, TEMPLATE, chunk, delta, sealed
 
-CASES = 50_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 600
+CASES = 50_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 240
 """Of the first property; the other two have half as many each: 100,000 in the nightly profile."""
 
 LIMIT = 2_000

@@ -4,7 +4,6 @@ shown, stored or exported is searched for it.
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import logging
@@ -232,6 +231,7 @@ async def stored(store: Store) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.usefixtures("_restored_collector")
 async def test_no_secret_leaves_its_place(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = Planted()
     private, public = new_key_pair()
@@ -240,46 +240,41 @@ async def test_no_secret_leaves_its_place(url: str, tmp_path: Path, monkeypatch:
     settings = loaded.settings
     now = int(time.time())
     jwt = mint(load_signing_key(private), app_id=APP, subject="local:bot", now=now, life_seconds=3600)
-    thresholds = gc.get_threshold()
-    try:
-        with logs() as written:
-            async with open_coordinator(settings) as coordinator:
-                caller = Caller(coordinator)
-                made = await make_credentials(caller, planted, jwt)
-                await use_and_abuse(caller, made, planted)
-                tables = await stored(coordinator.books.store)
-                accounts = coordinator.books.accounts
-                known = await accounts.keys.authenticate(made["plain key"])
-                shown = repr(
-                    [settings, loaded, effective_values(loaded), coordinator, coordinator.books, known]
-                    + [getattr(accounts, name) for name in accounts.__slots__]
-                )
-                metrics = coordinator.metrics
+    with logs() as written:
+        async with open_coordinator(settings) as coordinator:
+            caller = Caller(coordinator)
+            made = await make_credentials(caller, planted, jwt)
+            await use_and_abuse(caller, made, planted)
+            tables = await stored(coordinator.books.store)
+            accounts = coordinator.books.accounts
+            known = await accounts.keys.authenticate(made["plain key"])
+            shown = repr(
+                [settings, loaded, effective_values(loaded), coordinator, coordinator.books, known]
+                + [getattr(accounts, name) for name in accounts.__slots__]
+            )
+            metrics = coordinator.metrics
 
-                async def down(_work: object) -> None:
-                    raise StoreUnavailable("The database is down.")
+            async def down(_work: object) -> None:
+                raise StoreUnavailable("The database is down.")
 
-                monkeypatch.setattr(coordinator.books.store, "read", down)
-                monkeypatch.setattr(coordinator.books.store, "write", down)
-                await use_and_abuse(caller, made, planted)
-                monkeypatch.undo()
-        assert len(caller.answers) > 200
-        assert "local_credentials" in tables
-        assert _cache_secret(settings) not in tables.encode()
-        planted.search("the log", written[0].getvalue())
-        planted.search("the log in words", written[1].getvalue())
-        planted.search("an answer", "\n".join(caller.answers))
-        planted.search("the database", tables)
-        planted.search("a repr", shown)
-        planted.search("a repr of metrics", repr(metrics))
-        await search_commands(given, planted, tmp_path)
-        async with open_store(url, allow_memory=False, wall_clock=lambda: 1) as store:
-            planted.search("the database after the commands", await stored(store))
-        if url.startswith("sqlite"):
-            await search_files(tmp_path / "data", planted)
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
+            monkeypatch.setattr(coordinator.books.store, "read", down)
+            monkeypatch.setattr(coordinator.books.store, "write", down)
+            await use_and_abuse(caller, made, planted)
+            monkeypatch.undo()
+    assert len(caller.answers) > 200
+    assert "local_credentials" in tables
+    assert _cache_secret(settings) not in tables.encode()
+    planted.search("the log", written[0].getvalue())
+    planted.search("the log in words", written[1].getvalue())
+    planted.search("an answer", "\n".join(caller.answers))
+    planted.search("the database", tables)
+    planted.search("a repr", shown)
+    planted.search("a repr of metrics", repr(metrics))
+    await search_commands(given, planted, tmp_path)
+    async with open_store(url, allow_memory=False, wall_clock=lambda: 1) as store:
+        planted.search("the database after the commands", await stored(store))
+    if url.startswith("sqlite"):
+        await search_files(tmp_path / "data", planted)
 
 
 async def search_commands(given: dict[str, str], planted: Planted, folder: Path) -> None:

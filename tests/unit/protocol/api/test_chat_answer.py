@@ -120,6 +120,22 @@ def test_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         target.add_run(b"y", 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("plaintext", "content"),
+    [
+        (event(delta={"role": "assistant", "content": ""}), False),
+        (event(delta={"content": "a"}), True),
+        (event(delta={"reasoning": "hm"}), True),
+        (event(delta={}, finish_reason="stop"), False),
+        (event(delta={"content": "a"}) + event(delta={}, finish_reason="stop"), True),
+        (b"data: [DONE]\n\n", False),
+        (b"noise", False),
+    ],
+)
+def test_a_chunk_says_whether_anything_generated_was_in_it(plaintext: bytes, content: bool) -> None:
+    assert answer().feed(plaintext) is content
+
+
 def test_noise_is_counted() -> None:
     target = answer()
     got = collect(target, b"data: nope\n\n", b"data: [DONE]\n\n", event(delta={"content": "x"}))

@@ -1,11 +1,14 @@
 """The whole daemon with the real engine and a tiny random model: the text is the model's own."""
 
+import statistics
+
 import trio
 
 from protocol.messages.from_provider import Heartbeat
 from provider.config import load_settings
 from provider.daemon import DaemonOptions, DaemonSeams, OfferedModel, run_daemon
 from provider.models.prompt import render_chat
+from tests.testbed.challenged_provider import challenge_seconds
 from tests.testbed.fake_coordinator import FakeCoordinator
 from tests.testbed.fake_machine import hardened
 from tests.testbed.needs import module
@@ -63,3 +66,11 @@ async def test_greedy_text_over_the_link_equals_the_library(tmp_path):
             control.drain()
             await connection.wait_end()
     assert codes == [0]
+
+
+async def test_a_challenge_is_answered_while_sixteen_rows_decode(tmp_path):
+    """The bound is for machines with other work; `python -m bench engine` prints what it takes."""
+    directory = await trio.to_thread.run_sync(build_tiny_model, tmp_path / "tiny")
+    with trio.fail_after(120):
+        taken = await challenge_seconds(directory, tmp_path / "home", rows=16, challenges=5)
+    assert statistics.median(taken) < 2.0

@@ -122,7 +122,7 @@ async def test_model_in_use_stays_and_its_time_begins_when_the_use_ends(open_upk
 async def test_zero_keeps_idle_models_for_ever(open_upkeep, autojump_clock):
     async with open_upkeep(idle_timeout=0, interval=0) as bench:
         await bench.slots.ensure_loaded("a")
-        await trio.sleep(1000 * HOUR)
+        await trio.sleep(10 * HOUR)
         assert bench.slots.resident == ("a",)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from provider.demo import demo_model_path
 from provider.demo.training.corpus import Topic, load_corpus
 from provider.demo.training.judge import Judged, judge_model
+from tests.conftest import FULL
 
 FOLDER = demo_model_path().parent
 
@@ -29,11 +31,17 @@ def unseen() -> tuple[Topic, ...]:
 
 
 @pytest.fixture(scope="session")
+def asked(unseen: tuple[Topic, ...]) -> tuple[Topic, ...]:
+    """Every other unseen phrasing, in the long run all of them."""
+    return unseen if FULL else tuple(replace(topic, phrasings=topic.phrasings[::2]) for topic in unseen)
+
+
+@pytest.fixture(scope="session")
 def answers(taught: tuple[Topic, ...]) -> dict[str, str]:
     return {topic.name: topic.answer for topic in taught}
 
 
 @pytest.fixture(scope="session")
-def judged(unseen: tuple[Topic, ...], answers: dict[str, str]) -> list[Judged]:
-    """Greedy answers of the committed weights to every unseen phrasing."""
-    return judge_model(demo_model_path(), unseen, answers)
+def judged(asked: tuple[Topic, ...], answers: dict[str, str]) -> list[Judged]:
+    """Greedy answers of the committed weights to unseen phrasings."""
+    return judge_model(demo_model_path(), asked, answers)

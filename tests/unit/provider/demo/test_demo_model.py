@@ -71,9 +71,9 @@ def test_model_directory_has_the_hugging_face_layout() -> None:
     assert DEMO_MODEL_ID == "darkbloom-demo"
 
 
-def test_system_message_leaves_most_answers_as_they_are(unseen: tuple[Topic, ...], answers: dict[str, str]) -> None:
+def test_system_message_leaves_most_answers_as_they_are(asked: tuple[Topic, ...], answers: dict[str, str]) -> None:
     system = {"role": "system", "content": "You are a helpful assistant."}
-    half = [Topic(topic.name, "", topic.phrasings[::2]) for topic in unseen]
+    half = [Topic(topic.name, "", topic.phrasings[::2]) for topic in asked]
     judged = judge_model(demo_model_path(), half, answers, before=[system], max_tokens=16)
     assert right_share(judged, fallback=False) >= 0.80
     assert right_share(judged, fallback=True) >= 0.90

@@ -131,6 +131,17 @@ def explode(*_arguments, **_named):
     raise ValueError("CANARY")
 
 
+def test_cache_that_cannot_be_kept_costs_its_row_nothing(caplog):
+    bench = CoreBench()
+    bench.faults.raise_in = {"extract"}
+    row = bench.submit("z" * 100, max_tokens=3, cache_scope="a", boundaries=(80,))
+    bench.turn(6)
+    assert (row.text, row.end.reason) == ("abc", FinishReason.LENGTH)
+    assert bench.backends[0].generators[0].chunks[:2] == [64, 16]
+    assert [record.msg for record in caplog.records] == ["prefix fault"]
+    assert bench.core.snapshot.faults == 0
+
+
 def test_fault_over_one_rows_text_ends_that_row_alone(monkeypatch):
     bench = CoreBench()
     first, second = bench.submit("z"), bench.submit("z", max_tokens=4)

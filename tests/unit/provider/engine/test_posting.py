@@ -2,13 +2,14 @@
 
 import queue
 
+import pytest
 import trio
 import trio.testing
 
 from provider.engine import Delta, EngineLimits, Finished, GenerationRequest
 from provider.engine.core import Attach, Cancel, EngineCore, SetAdmission, Stop, Submit
 from provider.engine.mailbox import Mailbox
-from provider.engine.posting import HOLD_SECONDS, QUICK_TURN_SECONDS, Posting
+from provider.engine.posting import FRAME_SECONDS, Posting
 from provider.engine.reply import Reply
 from provider.engine.snapshot import EngineSnapshot
 from provider.engine.thread import Pulse, run_engine
@@ -16,7 +17,7 @@ from provider.engine.window import Window
 from tests.testbed.byte_model import byte_model
 from tests.testbed.scripted_backend import Faults, ScriptedBackend, count_up
 
-QUICK = QUICK_TURN_SECONDS / 2
+QUICK = FRAME_SECONDS / 4.5
 
 
 class Sink:
@@ -78,16 +79,25 @@ async def test_quick_steps_share_a_hand_over_and_lose_nothing():
     handed = [bench.turn() for _ in range(400)]
     texts = "".join(event.text for batch in handed if batch for event in batch)
     assert texts == ("bcdefghijklmnopqrstuvwxyza" * 20)[: len(texts)]
-    assert len(texts) >= 400 - HOLD_SECONDS / QUICK
-    shared = [len(batch) for batch in handed if batch]
-    assert max(shared) <= HOLD_SECONDS / QUICK + 1
-    assert len(shared) <= 400 * QUICK / HOLD_SECONDS + 1
+    assert len(texts) > 400 - 4
+    assert {len(batch) for batch in handed if batch} == {4}
+
+
+@pytest.mark.parametrize("milliseconds", [0.3, 1, 4, 6.3, 8, 9, 16, 17])
+async def test_steps_of_one_length_are_handed_over_within_a_frame(milliseconds):
+    bench = await decoding()
+    step, posted = milliseconds / 1000, bench.now
+    for _ in range(100):
+        handed = bench.turn(step)
+        assert bench.now - posted <= max(FRAME_SECONDS, step) + 1e-9
+        if handed:
+            posted = bench.now
 
 
 async def test_slow_step_waits_for_nobody():
     bench = await decoding()
     for _ in range(20):
-        assert [type(event) for event in bench.turn(2 * QUICK_TURN_SECONDS)] == [Delta]
+        assert [type(event) for event in bench.turn(FRAME_SECONDS / 1.9)] == [Delta]
 
 
 async def test_end_comes_at_once_with_everything_before_it():

@@ -28,8 +28,8 @@ class Shelf:
         self.backend = Backend(can_trim)
         self.now = 0.0
 
-    def put(self, tokens, scope="a", model="m", size=10):
-        return self.store.put(model, scope, tokens, ["kv"], size, now=self.now)
+    def put(self, tokens, scope="a", model="m", size=10, **options):
+        return self.store.put(model, scope, tokens, ["kv"], size, now=self.now, **options)
 
     def find(self, prompt, scope="a", model="m"):
         return self.store.find(model, scope, prompt, self.backend, self.now)
@@ -85,6 +85,13 @@ def test_a_continuation_takes_the_place_of_what_it_continues(shelf):
     assert len(shelf.store) == 1
     assert not shelf.put(LONG)
     assert (len(shelf.store), shelf.store.bytes) == (1, 10)
+
+
+def test_entries_that_serve_only_whole_stand_beside_what_continues_them():
+    shelf = Shelf(can_trim=False)
+    assert [shelf.put(tokens, whole=True) for tokens in (LONG, LONG + OTHER, LONG[:80], LONG)] == [True] * 3 + [False]
+    assert [shelf.find((*LONG[:length], 999)).covered for length in (80, 90, 100)] == [80, 80, 100]
+    assert shelf.find((*LONG, *OTHER, 999)).covered == 200
 
 
 def test_the_least_recently_used_entry_gives_way(shelf):

@@ -47,3 +47,40 @@ def test_raw_text_gets_the_tokenizers_own_start():
     model = byte_model()
     assert encode_text(model, "a").tokens == (START, ord("a"))
     assert encode_text(model, "a", template=True).tokens == (ord("a"),)
+
+
+SYSTEM = {"role": "system", "content": "You are a quick brown fox."}
+
+
+def beginnings(model, messages):
+    prompt = render_chat(model, messages, with_boundaries=True)
+    assert prompt.tokens == render_chat(model, messages).tokens
+    return [model.tokenizer.decode(list(prompt.tokens[:end])) for end in prompt.boundaries]
+
+
+def test_shared_beginnings_end_with_the_system_prompt_and_before_the_header(tiny):
+    system = "<|im_start|>system\nYou are a quick brown fox.<|im_end|>\n"
+    assert beginnings(tiny, [SYSTEM, *HELLO]) == [
+        system + "<|im_start|>user\n",
+        system + "<|im_start|>user\nhello<|im_end|>\n",
+    ]
+    assert beginnings(tiny, HELLO) == ["<|im_start|>user\nhello<|im_end|>\n"]
+
+
+def test_a_beginning_that_the_template_refuses_is_left_out():
+    model = byte_model()
+
+    def render(messages, *, add_generation_prompt, **_):
+        if not add_generation_prompt and messages[-1]["content"] == "":
+            raise ValueError("say something")
+        return "".join(message["content"] for message in messages) + ">" * add_generation_prompt
+
+    model.tokenizer.has_chat_template, model.tokenizer.apply_chat_template = True, render
+    assert render_chat(model, [{"role": "system", "content": "ab"}, *HELLO], with_boundaries=True).boundaries == (7,)
+
+
+def test_one_token_is_left_to_compute_where_a_template_has_no_header():
+    model = byte_model()
+    model.tokenizer.has_chat_template = True
+    model.tokenizer.apply_chat_template = lambda messages, **_: messages[-1]["content"]
+    assert render_chat(model, HELLO, with_boundaries=True).boundaries == (4,)

@@ -313,7 +313,7 @@ async def test_loading_again_and_again_leaves_no_thread_behind(tiny_directory):
         SlotManager.open(engine, gate, lambda _: source) as slots,
     ):
         with trio.fail_after(60):
-            for _ in range(5):
+            for _ in range(3):
                 with slots.pin("tiny"):
                     await slots.ensure_loaded("tiny")
                 assert await slots.unload("tiny")

@@ -176,6 +176,19 @@ async def test_the_scope_of_the_message_alone_selects_stored_prefixes(open_bench
         assert bench.engine.requests[-1].cache_scope == "0f" * 16
 
 
+@pytest.mark.parametrize(("rewindable", "scope", "ends"), [(False, "0f" * 16, 1), (False, "", 0), (True, "0f" * 16, 0)])
+async def test_boundaries_are_looked_for_where_they_serve(open_bench, rewindable, scope, ends):
+    def load(source):
+        return replace(byte_model(source.model_id), rewindable=rewindable)
+
+    async with open_bench(lambda _: Script(pieces=["x"]), load=load) as bench:
+        request = bench.asker.request("r", chat())
+        scoped = InferenceRequest(request_id="r", encrypted_body=request.encrypted_body, cache_scope=scope)
+        bench.desk.accept(scoped, bench.lane())
+        await bench.desk.wait_idle()
+        assert len(bench.engine.requests[-1].boundaries) == ends
+
+
 async def test_a_drain_forgets_stored_prefixes(open_bench):
     async with opening(open_bench, ["x"]) as bench:
         assert isinstance(bench.desk, RequestDesk)

@@ -90,6 +90,15 @@ def test_the_watchdog_waits_five_minutes_and_restarts_three_times():
     assert acts[-1] == "give_up"
 
 
+def test_an_ordered_start_waits_for_the_next_look_only_and_is_counted():
+    """A version that cannot even count its start must not be started for ever."""
+    notes, acts = WatchdogNotes(), []
+    for minute in range(6):
+        act, notes = decide(notes, **LOADED, is_running=False, awaits_start=True, now=minute * 60.0)
+        acts.append(act)
+    assert acts == ["restart"] * 3 + ["give_up"] * 3
+
+
 def test_a_job_that_the_user_stopped_stays_stopped():
     notes = WatchdogNotes(boot="b1", down_since=0.0)
     act, after = decide(notes, is_loaded=False, is_running=False, boot="b1", now=9999)

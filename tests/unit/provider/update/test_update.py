@@ -165,11 +165,14 @@ def test_a_bundle_knows_itself_and_pip_does_not(installed, tmp_path):
 
 def test_the_third_start_of_a_version_that_did_not_survive_two_is_the_last():
     state = UpdateState().began("0.2.0", "0.1.0")
+    assert state.awaits_start
+    assert not UpdateState().awaits_start
     verdicts = []
     for _start in range(3):
         state = state.started("0.2.0")
         verdicts.append(state.has_failed)
     assert verdicts == [False, False, True]
+    assert not state.awaits_start
     assert state.rolled_back().quarantined == ("0.2.0",)
     assert state.rolled_back().forgiven("0.2.0").quarantined == ()
     assert state.survived("0.2.0").trial == ""

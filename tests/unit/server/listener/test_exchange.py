@@ -28,9 +28,15 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-async def exchange(ends: tuple[socket.socket, socket.socket]) -> Exchange:
+def cancelled() -> trio.Event:
+    """Set where the application would be cancelled."""
+    return trio.Event()
+
+
+@pytest.fixture
+async def exchange(ends: tuple[socket.socket, socket.socket], cancelled: trio.Event) -> Exchange:
     connection = Connection(ends[0], peer="127.0.0.1", limits=ListenerLimits(), tls=None)
-    return Exchange(connection, HEAD, closes=False, on_complete=lambda closes: None)
+    return Exchange(connection, HEAD, closes=False, on_complete=lambda closes: None, cancel=cancelled.set)
 
 
 def _body(content: bytes, *, more: bool = False) -> dict[str, object]:
@@ -89,13 +95,25 @@ async def test_pulled_events_come_in_order_and_end_with_the_disconnect(exchange:
     assert kinds == [("http.request", b"1"), ("http.request", b"2"), gone, gone]
 
 
-async def test_listener_gets_what_waited_and_what_comes(exchange: Exchange) -> None:
-    seen: list[str] = []
+async def test_listener_gets_what_waited_and_what_comes(exchange: Exchange, cancelled: trio.Event) -> None:
+    seen: list[bytes] = []
     exchange.push(b"1", last=False)
-    exchange.listen(lambda event: seen.append(event["type"]))
+    exchange.listen(lambda event: seen.append(event["body"]))
     exchange.push(b"2", last=True)
+    assert seen == [b"1", b"2"]
+    assert not cancelled.is_set()
     exchange.disconnect()
-    assert seen == ["http.request", "http.request", "http.disconnect"]
+    assert cancelled.is_set()
+
+
+async def test_an_application_that_listens_after_the_client_left_is_cancelled(
+    exchange: Exchange, cancelled: trio.Event
+) -> None:
+    exchange.push(b"1", last=True)
+    exchange.disconnect()
+    assert not cancelled.is_set()
+    exchange.listen(lambda event: None)
+    assert cancelled.is_set()
 
 
 async def test_parts_that_nobody_pulls_are_bounded(exchange: Exchange, autojump_clock: trio.testing.MockClock) -> None:

@@ -7,6 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from server.machines import MachineKeeper
+from server.machines.profile_rows import read_profiles
 from server.machines.ratio_rows import read_ratios
 from server.machines.rows import read_machines
 from server.registry.machines import LearntSpeed
@@ -153,3 +154,34 @@ async def test_words_that_the_database_cannot_hold_spoil_no_other_record(store: 
     await keeper_of(store, fleet).flush()
     assert {one.stable_id for one in await store.read(lambda tx: read_machines(tx, 10))} >= {"dev-before", "dev-after"}
     assert [window.chip_family for window in await store.read(lambda tx: read_ratios(tx, 10))] == [None]
+
+
+def need(fleet: Fleet, model: str, machines: int, *, hour: int = 0) -> None:
+    for minute in range(60):
+        fleet.registry.demand.profiles.note(model, machines, 3_600.0 * hour + 60.0 * minute, 60.0)
+
+
+async def test_what_models_need_is_known_after_a_restart(store: Store) -> None:
+    before = fleet_at(1_000.0)
+    need(before, "m", 3)
+    need(before, "m", 0, hour=1)
+    need(before, "other", 1)
+    need(before, "x" * 3_000, 1)
+    keeper = keeper_of(store, before)
+    await keeper.flush()
+    after = fleet_at(2_000.0)
+    await keeper_of(store, after).recover()
+    old, new = before.registry.demand.profiles, after.registry.demand.profiles
+    assert set(new.models()) == {"m", "other"}
+    for model, expected in (("m", 3), ("other", 1)):
+        assert new.foreseen(model, 168 * 3_600.0) == old.foreseen(model, 168 * 3_600.0) == expected
+
+
+@pytest.mark.parametrize("spoilt", ['{"since":0,"hours":[]}', "{", '{"since":0,"hours":[[0,-1.0,0.0]]}'])
+async def test_a_profile_that_cannot_be_read_is_left_out(store: Store, spoilt: str) -> None:
+    fleet = fleet_at(1_000.0)
+    need(fleet, "good", 1)
+    need(fleet, "bad", 1)
+    await keeper_of(store, fleet).flush()
+    await store.write(lambda tx: tx.execute("UPDATE demand_profiles SET profile = $1 WHERE model = 'bad'", spoilt))
+    assert [one.model for one in await store.read(lambda tx: read_profiles(tx, 10))] == ["good"]

@@ -72,12 +72,10 @@ def test_descriptor_limit_is_raised_to_what_is_allowed() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.usefixtures("_restored_collector")
 def test_started_objects_leave_the_collector() -> None:
     thresholds = gc.get_threshold()
-    try:
-        freeze_started_objects()
-        assert gc.get_freeze_count() > 1000
-        assert gc.get_threshold()[2] > thresholds[2]
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    freeze_started_objects()
+    assert gc.get_freeze_count() > 1000
+    assert gc.get_threshold()[2] > thresholds[2]

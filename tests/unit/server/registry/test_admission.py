@@ -57,7 +57,7 @@ def test_token_budget_edge(need: int, reason: Reason | None) -> None:
 def test_unreported_reservations_are_added_by_totals_when_reports_are_not_numbered() -> None:
     one = session(slot(budget=(32_768, 10_000, 0), potential=8_000))
     reserve(one, 16_000)
-    assert unaccounted_tokens(one, "m", one.slot("m")) == 6_000
+    assert unaccounted_tokens(one.ledger.sums("m"), one.slot("m")) == 6_000
     assert budget_room(Budget(32_768, 10_000, 0), 6_000) == 16_768
     assert verdict(one, 16_768) is None
     assert verdict(one, 16_769) is Reason.FREE_MEMORY
@@ -66,7 +66,7 @@ def test_unreported_reservations_are_added_by_totals_when_reports_are_not_number
 def test_potential_covers_reservations() -> None:
     one = session(slot(budget=(32_768, 10_000, 0), potential=20_000))
     reserve(one, 18_000)
-    assert unaccounted_tokens(one, "m", one.slot("m")) == 0
+    assert unaccounted_tokens(one.ledger.sums("m"), one.slot("m")) == 0
     assert verdict(one, 9_096) is None
 
 
@@ -75,7 +75,7 @@ def test_numbered_reports_count_each_reservation_once() -> None:
     one = session(slot(budget=(32_768, 10_000, 0), as_of_seq=4))
     reserve(one, 6_000, name="new")
     reserve(one, 10_000, name="seen", reflected=True)
-    assert unaccounted_tokens(one, "m", one.slot("m")) == 6_000
+    assert unaccounted_tokens(one.ledger.sums("m"), one.slot("m")) == 6_000
 
 
 def test_kv_rate_without_budget_is_known_full() -> None:

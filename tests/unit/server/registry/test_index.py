@@ -139,6 +139,7 @@ class Play:
 
     def step(self, what: str, index: int, report: list[Any], number: int) -> None:
         fleet, registry = self.fleet, self.fleet.registry
+        fleet.clock.now += 0.001
         name, now = f"s{index}", fleet.now
         if registry.session(name) is None:
             self._connect(index)
@@ -322,12 +323,12 @@ def holds(fleet: Fleet) -> None:
         for level in pool.levels:
             for row in level.rows:
                 for number, group in enumerate(row.groups):
-                    keys = group.keys if group is not None else []
+                    keys = group.keys
                     assert row.mins[number] == (keys[0] >> ID_BITS if keys else NEVER)
                     assert keys == sorted(keys)
                     standing |= {key & ID_MASK: pool.members[key & ID_MASK] for key in keys}
                 assert row.low == min(row.mins, default=NEVER)
-                assert sorted(one.key for one in row.members) == sorted(k for g in row.groups if g for k in g.keys)
+                assert sorted(one.key for one in row.members) == sorted(k for g in row.groups for k in g.keys)
                 assert [one.place for one in row.members] == list(range(len(row.members)))
             assert level.low == min((row.low for row in level.rows), default=NEVER)
         for epoch, entry in pool.members.items():

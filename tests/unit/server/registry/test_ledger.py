@@ -84,6 +84,19 @@ def test_reflected_after_a_report_later_than_the_first_sign() -> None:
     assert ledger.sums("m").key() == (1, 15, 15)
 
 
+def test_what_a_report_counted_is_known_to_have_ended_until_the_next_one() -> None:
+    ledger = Ledger()
+    counted, unseen = reservation(ledger, "a"), reservation(ledger, "b")
+    counted.mark_streaming(5.0)
+    ledger.reflect(6.0)
+    counted.release()
+    unseen.release()
+    assert ledger.ended == {"m": 1}
+    assert ledger.reflect(11.0)
+    assert ledger.ended == {}
+    assert not ledger.reflect(16.0)
+
+
 def test_attempt_id_is_reserved_once() -> None:
     ledger = Ledger()
     reservation(ledger)

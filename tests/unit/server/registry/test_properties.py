@@ -72,7 +72,7 @@ class RegistryMachine(RuleBasedStateMachine):
         without.remove(reservation)
         assert has_concurrency(session, slot, reservation.model, solo=0.0, policy=POLICY)
         if slot.budget is not None and slot.state is SlotState.RESIDENT:
-            unaccounted = unaccounted_tokens(session, reservation.model, slot)
+            unaccounted = unaccounted_tokens(session.ledger.sums(reservation.model), slot)
             assert reservation.need <= budget_room(slot.budget, unaccounted)
         without.add(reservation)
 

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from protocol.messages.from_provider import ModelEntry
 from server.ports import TrustState
 from server.registry import CatalogEntry, Enqueue, Reason, Registry, ReleaseCause, run_maintenance, status, warm_models
+from server.registry.views import in_flight
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
 
@@ -167,6 +168,30 @@ def test_numbered_report_reflects_only_requests_it_can_know(fleet: Fleet) -> Non
     fleet.beat("a", wire_slot(active_token_budget_max=1_000, active_token_budget_used=500), seq=2)
     assert session.ledger.sums("m").unreflected == 0
     assert fleet.registry.look(request(2), fleet.now).candidates == 1
+
+
+@pytest.mark.parametrize(("numbered", "rejections"), [(True, {}), (False, {Reason.NO_HEADROOM: 1})])
+def test_a_place_that_ends_is_free_before_the_next_report(
+    fleet: Fleet, numbered: bool, rejections: dict[Reason, int]
+) -> None:
+    session = fleet.warm("a", budget=10_000)
+    held = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (1, 2)]
+    for one in held:
+        assert one is not None
+        one.mark_streaming(fleet.now)
+    fleet.clock.now += 5
+    full = wire_slot(
+        state="running", num_running=3, max_concurrency=3, active_token_budget_max=10_000, active_token_budget_used=600
+    )
+    fleet.beat("a", full, seq=int(numbered))
+    assert fleet.registry.look(request(3), fleet.now).rejections == {Reason.NO_HEADROOM: 1}
+    assert held[0] is not None
+    held[0].release(fleet.now)
+    assert fleet.registry.look(request(3), fleet.now).rejections == rejections
+    assert in_flight(session, "m") == 3 - numbered
+    fleet.clock.now += 5
+    fleet.beat("a", full, seq=2 * numbered)  # the machine took one of its owner meanwhile
+    assert fleet.registry.look(request(3), fleet.now).rejections == {Reason.NO_HEADROOM: 1}
 
 
 @given(st.lists(st.sampled_from(["release", "exit", "disconnect", "audit", "sign", "beat"]), max_size=12))

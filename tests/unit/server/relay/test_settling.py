@@ -6,8 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from server.relay import Outcome, SilentObserver
-from tests.unit.server.relay.relay_world import open_world, saying
+from protocol.api.chat_answer import ChatAnswer
+from server.relay import Answered, Outcome, SilentObserver
+from tests.unit.server.relay.relay_world import Consumer, World, error_of, open_world, saying
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,52 @@ async def test_the_end_of_an_answer_waits_for_its_settlement(
         _, consumer = await world.ask()
         assert consumer.events[-1] == "[DONE]"
         assert trio.current_time() - started == pytest.approx(waited)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_shutdown_ends_an_answer_that_waits_for_its_settlement(stream: bool, autojump_clock: MockClock) -> None:
+    consumer = Consumer()
+    outcomes: list[object] = []
+
+    async def ask(world: World) -> None:
+        outcomes.append((await world.ask(world.job(stream=stream), consumer))[0])
+        outcomes.append(trio.current_time())
+
+    async with trio.open_nursery() as outer:
+        async with open_world() as world:
+            world.ledger.delay = 5.0
+            world.provider("p", saying("x"))
+            outer.start_soon(ask, world)
+            await trio.sleep(1)
+            assert not outcomes
+        assert trio.current_time() == 5
+    outcome, ended_at = outcomes
+    assert ended_at == 1
+    assert world.ledger.only.outcome is Outcome.SUCCESS
+    if stream:
+        assert consumer.events[-1] == "[DONE]"
+    else:
+        assert isinstance(outcome, Answered)
+
+
+async def test_a_late_end_that_crashes_harms_only_its_own_request(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def crash(*_args: object, **_more: object) -> dict[str, object]:
+        raise ZeroDivisionError
+
+    async with open_world() as world:
+        world.ledger.delay = 20.0
+        world.provider("p", saying("x"))
+        with monkeypatch.context() as patch:
+            patch.setattr(ChatAnswer, "finish", crash)
+            outcome, _ = await world.ask(world.job(stream=False))
+        assert trio.current_time() == pytest.approx(10)
+        assert error_of(outcome).status == 500
+        assert (await world.settled()).outcome is Outcome.SUCCESS
+        world.ledger.records.clear()
+        _, consumer = await world.ask()
+        assert consumer.events[-1] == "[DONE]"
 
 
 async def test_a_broken_settlement_breaks_nothing_else(autojump_clock: MockClock) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,15 +36,6 @@ def running() -> OpenCoordinator:
 @pytest.fixture
 def token() -> Secret:
     return Secret("metrics-secret")
-
-
-@pytest.fixture
-def _thawed() -> Iterator[None]:
-    """Undo what a serving coordinator does to the collector."""
-    thresholds = gc.get_threshold()
-    yield
-    gc.unfreeze()
-    gc.set_threshold(*thresholds)
 
 
 async def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[4]
 COMMAND = [sys.executable, "-m", "server.cli"]
 
 
-@pytest.mark.usefixtures("_thawed")
+@pytest.mark.usefixtures("_restored_collector")
 async def test_run_reports_urls_serves_and_ends_on_sigterm() -> None:
     ready: list[list[str]] = []
     settings = CoordinatorSettings(host="127.0.0.1", port=0, allow_memory_store=True)

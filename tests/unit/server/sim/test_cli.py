@@ -72,7 +72,7 @@ def test_the_inputs_of_a_run_can_be_written_and_used_again(trace: Path, tmp_path
 
 def test_scenarios_are_listed_with_what_they_show() -> None:
     lines = _run("--list").stdout.splitlines()
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert any(line.startswith("cutoff") and "Incident" in line for line in lines)
 
 

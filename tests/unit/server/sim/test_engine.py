@@ -79,6 +79,15 @@ def test_one_stream_prefills_and_decodes_at_its_solo_speed() -> None:
     assert ear.when("complete 101") == pytest.approx(ear.when("content") + 100 / 50)
 
 
+def test_a_machine_in_the_middle_of_an_answer_has_been_busy_until_now() -> None:
+    bench = Bench()
+    bench.ask(prompt=500, out=101)
+    bench.kernel.run(2.0)
+    assert bench.engine.busy_seconds == pytest.approx(2.0)
+    bench.kernel.run(60.0)
+    assert bench.engine.busy_seconds == pytest.approx(PREFILL_OVERHEAD + 500 / 500 + 100 / 50)
+
+
 def test_streams_slow_each_other_down_and_speed_up_when_one_ends() -> None:
     bench = Bench()
     short, _ = bench.ask(prompt=0, out=26)

@@ -11,6 +11,7 @@ from server.store import Conflict, Invalid, Store, StoreError, TransactionAborte
 from server.store.binding import Real
 
 INSERT = "INSERT INTO locks (name, holder, expires_at) VALUES ($1, $2, $3)"
+ARGUMENTS = (1, 2, 3, "a", "a", "b", "b", "c", "c", 10)
 
 
 async def _insert(store: Store, name: str) -> None:
@@ -61,6 +62,21 @@ async def test_values_of_the_wrong_type_are_refused(store: Store, value: object)
         await store.write(lambda tx: tx.execute(INSERT, "a", "h", value))  # type: ignore[arg-type]
     with pytest.raises(Invalid, match="not a finite number"):
         await store.read(lambda tx: tx.value("SELECT CAST($1 AS BIGINT)", Real("nan")))
+
+
+async def test_placeholders_may_repeat_and_come_in_any_order(store: Store) -> None:
+    parts = ", ".join(f"CAST(${n} AS BIGINT) AS a{place}" for place, n in enumerate((10, 1, 2, 10, 3)))
+    row = await store.read(lambda tx: tx.row(f"SELECT {parts} WHERE $4 = $5 AND $6 = $7 AND $8 = $9", *ARGUMENTS))
+    assert row is not None
+    assert list(row.values()) == [10, 1, 2, 10, 3]
+
+
+async def test_a_caller_who_was_cancelled_reads_nothing(store: Store) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.read(lambda tx: tx.value("SELECT COUNT(*) FROM locks"))
+        pytest.fail("it was read")
+    assert scope.cancelled_caught
 
 
 async def test_constraints_have_their_own_errors_without_values(store: Store) -> None:

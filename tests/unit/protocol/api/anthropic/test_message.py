@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ USAGE = UsageReport(prompt_tokens=10, completion_tokens=4, cached_tokens=6)
 
 
 def answer(*, split_think: bool = False) -> MessageAnswer:
-    return MessagesDialect(stop_sequences=("END",)).new_answer(replace(FACTS, split_think=split_think))
+    return MessagesDialect(stop_sequences=("END",)).new_answer(msgspec.structs.replace(FACTS, split_think=split_think))
 
 
 def fed(target: MessageAnswer, delta: dict[str, Any], finish: str | None = None) -> None:

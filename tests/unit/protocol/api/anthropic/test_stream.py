@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import anthropic
@@ -24,7 +23,7 @@ USAGE = UsageReport(prompt_tokens=10, completion_tokens=4)
 
 
 def stream(*, has_tools: bool = False, split_think: bool = False, stops: tuple[str, ...] = ()) -> MessageStream:
-    facts = replace(FACTS, split_think=split_think)
+    facts = msgspec.structs.replace(FACTS, split_think=split_think)
     return MessagesDialect(stop_sequences=stops, has_tools=has_tools, request_id="req-1").new_stream(facts)
 
 

@@ -1,0 +1,62 @@
+"""Learns how many machines each model needs at each hour of the week, and says how many it will need soon.
+
+Source: routing, warm-pool controller, forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from server.pool.sizing import CONCURRENCY_FALLBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.pool.fleet_reader import FleetReader
+
+LEAD: Final = 2.0
+"""How many times the duration of a load the forecast looks ahead."""
+USUAL_LOAD_SECONDS: Final = 60.0
+"""For models of which no load was seen yet."""
+LEAD_MAX: Final = 3_600.0
+WATCHED_MAX: Final = 60.0
+"""After a longer pause between two rounds the rest of it was not watched."""
+
+
+class Forecast:
+    """Feeds the demand profiles and reads them; `wall_clock` gives seconds since the epoch."""
+
+    def __init__(self, fleet: FleetReader, wall_clock: Callable[[], float]) -> None:
+        self._fleet = fleet
+        self._wall_clock = wall_clock
+        self._learnt_at: float | None = None
+
+    def learn(self, now: float) -> None:
+        """Note what every model needs at the moment, for the time since the last call."""
+        before, self._learnt_at = self._learnt_at, now
+        if before is None:
+            return
+        seconds, at = min(WATCHED_MAX, now - before), self._wall_clock()
+        demand = self._fleet.demand
+        for model in dict.fromkeys((*demand.profiles.models(), *demand.in_use(now))):
+            demand.profiles.note(model, self.needed(model), at, seconds)
+
+    def needed(self, model: str) -> int:
+        """Machines that the present requests of a model would fill, if they were packed; from running sums alone."""
+        pool, queued = self._fleet.pool(model), self._fleet.queue_depth(model)
+        busy = pool.running + pool.waiting if pool is not None else 0
+        places = busy + pool.idle_slots if pool is not None else 0
+        if pool is None or not pool.warm or not places:
+            return math.ceil(queued / CONCURRENCY_FALLBACK)
+        return math.ceil((busy + queued) * pool.warm / places)
+
+    def foreseen(self) -> dict[str, int]:
+        """Machines that models will need once loads that begin now have ended; models that need none are left out."""
+        at, profiles = self._wall_clock(), self._fleet.demand.profiles
+        found = {model: profiles.foreseen(model, at + self._lead(model)) for model in profiles.models()}
+        return {model: machines for model, machines in found.items() if machines}
+
+    def _lead(self, model: str) -> float:
+        seconds = self._fleet.load_durations.known(model, "")
+        return min(LEAD_MAX, LEAD * (USUAL_LOAD_SECONDS if seconds is None else seconds))
