@@ -34,8 +34,8 @@ DEMO_DIRECTORY = Path(__file__).parents[1] / "provider" / "demo" / "model"
 BATCHES = (1, 4, 16)
 PROMPT_TOKENS = 16
 PAIRS = {1: 27, 4: 27, 16: 9}
-"""Pairs of runs for each batch size. Small batches have more and shorter ones, so that both runs of a pair meet the same
-machine: other work that falls on one of them alone moves the ratio."""
+"""Pairs of runs for each batch size. Small batches have more and shorter ones: other work that falls on one run of a
+pair alone moves its ratio, and long runs meet more of it."""
 
 QUICK_PAIRS = 3
 TARGETS = {"8m": 0.95, "demo": 0.90}

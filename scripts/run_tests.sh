@@ -27,8 +27,8 @@ run() {
 # run_all NAME
 run_all() {
     run "$1-unit" "tests/unit tests/crash" -n auto --dist loadfile
-    # Scenarios mostly wait; two at a time keep their deadlines on two cores.
-    run "$1-e2e" tests/e2e -n 2 --dist loadfile
+    # Scenarios mostly wait; two at a time keep their deadlines on two cores. They have an order of their own.
+    run "$1-e2e" tests/e2e -n 2 --dist loadfile --no-loadscope-reorder
 }
 
 if [ "$length" = full ]; then

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from protocol.release_archive import ArchiveRefused, open_archive
 from protocol.release_bundle import ENTRY, MAX_BUNDLE_BYTES
-from provider.update.archive import ArchiveRefused, unpack_archive
+from provider.update.members import extract_member
 from provider.update.release import Release, ReleaseRefused
 
 MAX_SIGNATURE_BYTES: Final = 1024
@@ -89,8 +90,9 @@ def unpack_bundle(archive: Path, into: Path, release: Release) -> None:
     """Unpack into a folder that is not there yet, and check the entry file; blocks. Raises `ReleaseRefused`."""
     into.mkdir(mode=0o700, parents=True)
     try:
-        with archive.open("rb") as file:
-            unpack_archive(file, into)
+        with archive.open("rb") as file, open_archive(file) as members:
+            for member in members:
+                extract_member(members.tar, member, into)
     except ArchiveRefused as refused:
         raise ReleaseRefused(f"The bundle of {release.version} {refused}; nothing was installed.") from None
     except OSError as error:

@@ -6,29 +6,21 @@ Source: trust rules, registering a release.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import ssl
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import httpx
 import trio
 import trio.from_thread
 import trio.to_thread
 
-from protocol.release_bundle import (
-    ENTRY,
-    MAX_BUNDLE_BYTES,
-    MAX_ENTRIES,
-    MAX_ENTRY_BYTES,
-    MAX_UNPACKED_BYTES,
-    bundle_name,
-    leaves_the_bundle,
-)
+from protocol.release_archive import ArchiveRefused, ReleaseArchive, open_archive
+from protocol.release_bundle import ENTRY, MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, bundle_name
 
 if TYPE_CHECKING:
     from server.catalog.release_rows import Release
@@ -39,9 +31,6 @@ CHECK_SECONDS: Final = 120.0
 AT_ONCE: Final = 2
 CONNECT_SECONDS: Final = 30.0
 _PIECE: Final = 1024 * 1024
-_MAX_HEADERS: Final = 2 * 1024 * 1024
-"""How much of an archive may be read before a file of it is told: its header, its name, what else is said of it."""
-
 _ROOT: Final = "/bundle"
 """A folder that is not there, for the rules of links: nothing is written."""
 
@@ -115,47 +104,30 @@ def entry_hash(file: IO[bytes], look_up: Callable[[], None] = lambda: None) -> s
     """
     file.seek(0)
     try:
-        # Not the streaming form of the library, which would take names of any length into memory.
-        with (
-            _Bounded(fileobj=_Watched(file, look_up), mode="rb") as plain,
-            tarfile.open(fileobj=plain, mode="r:") as tar,
-        ):
-            return _walked(tar, plain)
-    except ArtefactRefused:
-        raise
-    except Exception as error:  # on forged headers the library raises nearly anything
-        raise _failed(f"the bundle is no archive that can be unpacked ({type(error).__name__})") from None
+        with open_archive(cast("IO[bytes]", _Watched(file, look_up))) as archive:
+            return _walked(archive)
+    except ArchiveRefused as refused:
+        raise _failed(f"the bundle {refused}") from None
+    except OSError as error:
+        raise _failed(f"the bundle cannot be read ({type(error).__name__})") from None
 
 
-def _walked(tar: tarfile.TarFile, plain: _Bounded) -> str:
-    found, unpacked, number = "", 0, 0
-    while (member := tar.next()) is not None:
-        # The library keeps what it was told of every file.
-        tar.members.clear()  # type: ignore[attr-defined]  # a public list that its stubs do not know
-        plain.forget_headers()
-        number += 1
-        unpacked += max(0, member.size)
-        if number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
-            raise _failed("the bundle holds too many files, or too much")
-        if leaves_the_bundle(member):
-            raise _failed("the bundle holds a file outside of itself")
-        if member.issparse():
-            # What it takes in the archive is not what it says.
-            raise _failed(f"the bundle holds a sparse file, {member.name[:100]!r}; pack it as an ordinary one")
+def _walked(archive: ReleaseArchive) -> str:
+    found = ""
+    for member in archive:
         tarfile.data_filter(member, _ROOT)
         if PurePosixPath(member.name) != PurePosixPath(ENTRY):
             continue
         if found or not member.isreg() or member.size > MAX_ENTRY_BYTES:
-            raise _failed(f"the bundle must hold one ordinary file {ENTRY} of at most 512 MiB")
-        content = tar.extractfile(member)
+            raise ArchiveRefused(f"must hold one ordinary file {ENTRY} of at most 512 MiB")
+        content = archive.tar.extractfile(member)
         assert content is not None, "an ordinary file has content"
         digest = hashlib.sha256()
         while piece := content.read(_PIECE):
-            plain.forget_headers()
             digest.update(piece)
         found = digest.hexdigest()
     if not found:
-        raise _failed(f"the bundle holds no {ENTRY}")
+        raise ArchiveRefused(f"holds no {ENTRY}")
     return found
 
 
@@ -174,22 +146,6 @@ class _Watched:
     def seek(self, offset: int, whence: int = 0) -> int:
         """See IO."""
         return self._file.seek(offset, whence)
-
-
-class _Bounded(gzip.GzipFile):
-    """The plain bytes of an archive, of which nobody reads more than two megabytes on the way to its next file."""
-
-    _headers = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _MAX_HEADERS - self._headers:
-            raise _failed("a file of the bundle has a name of impossible length")
-        self._headers += size
-        return super().read(size)
-
-    def forget_headers(self) -> None:
-        """Begin to count anew: a file was told, or a piece of it read."""
-        self._headers = 0
 
 
 def _failed(what: str) -> ArtefactRefused:

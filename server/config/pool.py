@@ -91,3 +91,10 @@ class PoolSettings:
         group="Warm pool",
         meaning="Most loads under way in the whole fleet; 0 loads none.",
     )
+    warm_pool_forecast: bool = setting(
+        "WARM_POOL_FORECAST",
+        boolean(),
+        default=True,
+        group="Warm pool",
+        meaning="Learn what each hour of the week needs, and have it loaded before the hour begins.",
+    )

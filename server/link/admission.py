@@ -41,7 +41,7 @@ class UnregisteredSockets:
 
 
 class RegistrationRate:
-    """Registrations of the last minute by identity; the least recently seen identity is forgotten first."""
+    """Registrations of the last minute by identity; an identity is forgotten with its minute, or as the oldest."""
 
     def __init__(self, settings: LinkSettings) -> None:
         """Start empty."""
@@ -52,8 +52,7 @@ class RegistrationRate:
         """Count a registration; False when the identity used up its minute, and then it is not counted."""
         times = self._times.setdefault(identity, deque(maxlen=self._limit))
         self._times.move_to_end(identity)
-        if len(self._times) > _MAX_IDENTITIES:
-            self._times.popitem(last=False)
+        self._forget(now)
         if self._is_full(times, now):
             return False
         times.append(now)
@@ -63,6 +62,17 @@ class RegistrationRate:
         """Tell whether the identity used up its minute, without counting anything."""
         times = self._times.get(identity)
         return times is not None and self._is_full(times, now)
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def _forget(self, now: float) -> None:
+        """Drop those whose minute is over, longest ago first, and whoever is too many; the last one seen stays."""
+        while len(self._times) > 1:
+            oldest = next(iter(self._times.values()))
+            if len(self._times) <= _MAX_IDENTITIES and now - oldest[-1] < _WINDOW_SECONDS:
+                return
+            self._times.popitem(last=False)
 
     def _is_full(self, times: deque[float], now: float) -> bool:
         return len(times) == self._limit and now - times[0] < _WINDOW_SECONDS

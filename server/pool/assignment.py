@@ -60,8 +60,8 @@ def _enter(
     free = [machine for machine in points if machine not in holders]
     if not free:
         return
-    machine: str | None = min(free, key=lambda one: (-points[one], one))
-    while machine is not None:
-        load = takers[machine]
-        holders[machine] = load
-        chosen[load], machine = machine, chosen[load]
+    taken: str | None = min(free, key=lambda one: (-points[one], one))
+    while taken is not None:
+        load = takers[taken]
+        holders[taken] = load
+        chosen[load], taken = taken, chosen[load]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from server.pool.sizing import CONCURRENCY_FALLBACK
+from server.pool.sizing import BURST_BUFFER, CONCURRENCY_FALLBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +43,14 @@ class Forecast:
             demand.profiles.note(model, self.needed(model), at, seconds)
 
     def needed(self, model: str) -> int:
-        """Machines that the present requests of a model would fill, if they were packed; from running sums alone."""
-        pool, queued = self._fleet.pool(model), self._fleet.queue_depth(model)
-        busy = pool.running + pool.waiting if pool is not None else 0
-        places = busy + pool.idle_slots if pool is not None else 0
-        if pool is None or not pool.warm or not places:
-            return math.ceil(queued / CONCURRENCY_FALLBACK)
-        return math.ceil((busy + queued) * pool.warm / places)
+        """Machines that the present requests of a model fill, and one for a burst; from running sums alone."""
+        pool, load = self._fleet.pool(model), self._fleet.queue_depth(model)
+        places = float(CONCURRENCY_FALLBACK)
+        if pool is not None:
+            busy = pool.running + pool.waiting
+            load += busy
+            places = (busy + pool.idle_slots) / max(1, pool.warm) or places
+        return math.ceil(load / places) + BURST_BUFFER if load else 0
 
     def foreseen(self) -> dict[str, int]:
         """Machines that models will need once loads that begin now have ended; models that need none are left out."""

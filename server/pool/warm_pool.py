@@ -58,7 +58,7 @@ class PoolPolicy(Struct, frozen=True, kw_only=True):
     ceiling: int = 16
     gap_fraction: float = 0.5
     max_pending: int = 16
-    forecast: bool = False
+    forecast: bool = True
     floors: Mapping[str, int] = {}
 
 
@@ -154,7 +154,8 @@ class WarmPool:
         offered = offered_load(load, service)
         pressure = has_pressure(counts, queued=queued, saturated=found.saturated, warm=found.warm)
         floor = policy.floors.get(model, 0)
-        cold = cold_machines(fleet, model, now) if pressure or max(floor, foreseen) > found.warm else NO_SURVEY
+        urgent = pressure or floor > found.warm
+        cold = cold_machines(fleet, model, now) if urgent or foreseen > found.warm else NO_SURVEY
         wanted = target_warm(
             offered=offered,
             places=places,
@@ -183,7 +184,7 @@ class WarmPool:
             places=places,
             disqualified=cold.disqualified,
         )
-        missing = max(0, target - prepared)
+        missing = max(0, target - prepared) if urgent else 0
         return _View(snapshot, cold, missing, max(missing, ahead - prepared))
 
     def _spill(self, model: str, held: _Held, now: float) -> float:

@@ -6,7 +6,6 @@ Source: routing, warm-pool controller, one global assignment.
 from __future__ import annotations
 
 from heapq import nsmallest
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from server.pool.assignment import assign
@@ -40,11 +39,9 @@ def order_loads(wishes: Iterable[Wish], room: int) -> list[LoadOrder]:
     """Order at most `room` loads, the most pressing wishes first, so that the machines suit all of them best."""
     pressing = nsmallest(ROUND_MAX, wishes, key=lambda wish: wish[:3])
     # Of n loads none has to go beyond its n best machines: one of those is always left for it.
-    points = [
-        {one.session.session_id: round(POINTS * one.score) for one in islice(wish.machines, len(pressing))}
-        for wish in pressing
-    ]
-    sessions = {one.session.session_id: one.session for wish in pressing for one in wish.machines}
+    best = [wish.machines[: len(pressing)] for wish in pressing]
+    points = [{one.session.session_id: round(POINTS * one.score) for one in machines} for machines in best]
+    sessions = {one.session.session_id: one.session for machines in best for one in machines}
     return [
         LoadOrder(sessions[chosen], wish.model, LoadCause.FORECAST if wish.is_foreseen else LoadCause.WARM)
         for wish, chosen in zip(pressing, assign(points, room), strict=True)

@@ -193,15 +193,8 @@ class Chooser:
     def _prepare(self, pool: Pool, request: RoutedRequest, context: GateContext) -> tuple[Search, tuple[int, int]]:
         priced = priced_tokens(request, context)
         build = _SEARCHES[context.policy.cost_model]
-        search = build(
-            pool,
-            priced,
-            need=request.need,
-            prompt_tokens=request.prompt_tokens,
-            deadline_us=hard_deadline_us(request, context.policy),
-            doubtful=context.estimates.doubtful,
-        )
-        return search, priced
+        deadline, doubtful = hard_deadline_us(request, context.policy), context.estimates.doubtful
+        return build(pool, priced, request.need, request.prompt_tokens, deadline, doubtful), priced
 
     def _extra(
         self, pool: Pool, own: Sequence[Session], request: RoutedRequest, context: GateContext, now: float

@@ -39,7 +39,6 @@ class Search(ABC):
         self,
         pool: Pool,
         priced: tuple[int, int],
-        *,
         need: int,
         prompt_tokens: int,
         deadline_us: int | None,

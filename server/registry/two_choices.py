@@ -41,7 +41,9 @@ class TwoChoicesSearch(Search):
         for lowest, row, costs in rows:
             if lowest <= limit:
                 shares += self.near(row, costs, limit)
-        total = sum([share[0] for share in shares]) + len(near)
+        total = len(near)
+        for share in shares:
+            total += share[0]
         if total < 2:
             return (self.at(shares, near, 0), ChoicePath.UNIQUE_MIN, 1) if total else None
         first = int(random.random() * total)

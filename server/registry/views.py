@@ -67,7 +67,7 @@ def in_flight_total(session: Session) -> int:
     for model, slot in slots.items():
         occupancy, sums = slot.running + slot.waiting, reserved.get(model)
         if ended:
-            occupancy -= ended_since(session, slot)
+            occupancy = max(0, occupancy - ended_since(session, slot))
         total += sums.count if sums is not None and sums.count > occupancy else occupancy
     for model, sums in reserved.items():
         if model not in slots:

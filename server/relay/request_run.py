@@ -103,9 +103,10 @@ class RequestRun:
             self._refuse(error)
         except Exception as error:
             self._crashed(error)
+        except BaseException:
+            self._abort(restarting_error(), Outcome.INTERNAL_ERROR)  # cancelled: end what is left, without a checkpoint
+            raise
         finally:
-            # Changes nothing after an ordinary end; after a cancellation it ends what is left, without a checkpoint.
-            self._abort(restarting_error(), Outcome.INTERNAL_ERROR)
             await self._settlement.finish()
 
     # --- before content ---------------------------------------------------------------------------------------------
@@ -120,11 +121,6 @@ class RequestRun:
             if opened.choose is not None:
                 opened.choose()
             await self._relay(opened)
-
-    def _refuse(self, error: ApiError) -> None:
-        self._racers.end(Event.SHUTDOWN)
-        self._settle(outcome_of_status(error.status), error.status, None)
-        self._decide(Refused(error))
 
     def _end_unheard(self) -> None:
         """The consumer left before content."""
@@ -236,12 +232,15 @@ class RequestRun:
 
     # --- every way out ----------------------------------------------------------------------------------------------
 
+    def _refuse(self, error: ApiError) -> None:
+        self._abort(error, outcome_of_status(error.status))
+
     def _crashed(self, error: Exception) -> None:
         log.error("relay_crashed", extra=self._ids() | {"kind": type(error).__name__, "place": crash_place(error)})
         self._abort(internal_error(), Outcome.INTERNAL_ERROR)
 
     def _abort(self, error: ApiError, outcome: Outcome) -> None:
-        """End whatever is left after a crash or at a shutdown; synchronous."""
+        """End whatever is left, with an error; synchronous."""
         self._racers.end(Event.SHUTDOWN)
         self._end_broken(error)
         if not self._settlement.started:

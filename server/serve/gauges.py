@@ -23,6 +23,11 @@ Samples: TypeAlias = "Iterable[tuple[tuple[str, ...], float]]"
 _POOL: Final[tuple[tuple[str, str, Callable[[PoolSnapshot], int]], ...]] = (
     ("warm_machines", "Machines with the model loaded that may serve it.", lambda one: one.warm),
     ("target_machines", "Machines that the model should have loaded.", lambda one: one.target),
+    (
+        "foreseen_machines",
+        "Machines that the model will need soon, judged by this hour of earlier weeks.",
+        lambda one: one.foreseen,
+    ),
     ("pending_loads", "Loads of the model under way.", lambda one: one.pending),
     (
         "cold_machines",

@@ -128,6 +128,7 @@ def pool_policy(settings: CoordinatorSettings) -> PoolPolicy:
         ceiling=settings.warm_pool_ceiling,
         gap_fraction=settings.warm_pool_gap_fraction,
         max_pending=settings.warm_pool_max_pending,
+        forecast=settings.warm_pool_forecast,
     )
 
 

@@ -19,7 +19,7 @@ from server.sim.simulation import Setup
 from server.sim.tally import Goal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from server.sim.trace import Arrival
 
@@ -44,12 +44,12 @@ MONDAYS: Final = (4, 11, 18)
 
 
 def is_workday(day: int) -> bool:
-    """Whether anything is asked on a day."""
+    """Whether anything is asked on a day that is no holiday."""
     return (day + 3) % 7 < 5
 
 
-def morning_setup(seed: int, days: Sequence[int]) -> Setup:
-    """The mornings of these days, one after the other; on weekends nobody comes."""
+def morning_setup(seed: int, days: Sequence[int], *, holidays: Container[int] = ()) -> Setup:
+    """The mornings of these days, one after the other; on weekends and holidays nobody comes."""
     names = [model.id for model in MODELS]
     machines = equal_fleet(MACHINES, models=names, warm=(), mem=128.0, decode=60.0, prefill=800.0)
     asked = Load(seconds=WORK_SECONDS, rate=1.0, models=WEIGHTS, prompt=PROMPT)
@@ -57,7 +57,7 @@ def morning_setup(seed: int, days: Sequence[int]) -> Setup:
     busy = stream(seed, "days")
     arrivals: list[Arrival] = []
     for number, day in enumerate(days):
-        if is_workday(day):
+        if is_workday(day) and day not in holidays:
             rate = LOAD * possible * busy.uniform(0.8, 1.2)
             begin_ms = 1000 * (number * MORNING_SECONDS + WORK_BEGINS)
             for one in generate(structs.replace(asked, rate=rate), 1_000 * seed + day):

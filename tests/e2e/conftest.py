@@ -21,6 +21,8 @@ SEALED_SETTINGS: Mapping[str, str] = {
     "DARKBLOOM_COORDINATOR_MNEMONIC": MNEMONIC,
     "DARKBLOOM_ADMIN_KEYS": ADMIN_KEY,
 }
+LONGEST = ("canary_provider", "provider_life", "real_provider", "dev", "login", "money_storm", "schemathesis", "storm")
+"""The files that take longest. They begin first, so that no worker is left alone with one of them at the end."""
 NATIVE_SETTINGS: Mapping[str, Mapping[str, str]] = {"pump": {}, "twin": {"DARKBLOOM_NATIVE": "0"}}
 
 
@@ -29,6 +31,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("twin_scenario") is not None
     if marked and "native" in metafunc.fixturenames and os.environ.get("DARKBLOOM_NATIVE") != "0":
         metafunc.parametrize("native", list(NATIVE_SETTINGS))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
 
 
 @pytest.fixture

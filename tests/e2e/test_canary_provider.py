@@ -170,7 +170,11 @@ class Supervisor:
 
     async def run(self) -> None:
         """Start it again whenever it ended."""
-        settings = {"DARKBLOOM_LOG_LEVEL": "debug", "TMPDIR": str(self._home / "tmp")}
+        settings = {
+            "DARKBLOOM_LOG_LEVEL": "debug",
+            "DARKBLOOM_HEARTBEAT_INTERVAL": "1s",
+            "TMPDIR": str(self._home / "tmp"),
+        }
         while True:
             async with real_provider(
                 self._home, self._server.link_url, settings, module="tests.testbed.sabotage"

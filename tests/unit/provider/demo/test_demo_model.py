@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from provider.demo import DEMO_MODEL_ID, demo_model_path
 from provider.demo.training.corpus import FALLBACK, Topic
 from provider.demo.training.judge import Judged, judge_model, right_share
+from tests.conftest import FULL
 
 MIB = 1024 * 1024
 
@@ -73,7 +74,7 @@ def test_model_directory_has_the_hugging_face_layout() -> None:
 
 def test_system_message_leaves_most_answers_as_they_are(asked: tuple[Topic, ...], answers: dict[str, str]) -> None:
     system = {"role": "system", "content": "You are a helpful assistant."}
-    half = [Topic(topic.name, "", topic.phrasings[::2]) for topic in asked]
+    half = [Topic(topic.name, "", topic.phrasings[::2]) for topic in (asked if FULL else asked[::2])]
     judged = judge_model(demo_model_path(), half, answers, before=[system], max_tokens=16)
     assert right_share(judged, fallback=False) >= 0.80
     assert right_share(judged, fallback=True) >= 0.90

@@ -108,8 +108,8 @@ def hard_link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
         ([*whole(), file("lib/../../x")], "outside of itself"),
         ([*whole(), file("/etc/x")], "outside of itself"),
         ([*whole(), device()], "outside of itself"),
-        ([*whole(), link("lib/x", "/etc/passwd")], "no archive that can be unpacked"),
-        ([*whole(), link("lib/x", "../../x")], "no archive that can be unpacked"),
+        ([*whole(), link("lib/x", "/etc/passwd")], "cannot be unpacked"),
+        ([*whole(), link("lib/x", "../../x")], "cannot be unpacked"),
         ([*whole(), file(ENTRY, PROGRAM)], "one ordinary file"),
         ([*whole(), file(f"./{ENTRY}", PROGRAM)], "one ordinary file"),
         ([file(bundles.MARK), link(ENTRY, "other"), file("bin/other", PROGRAM)], "one ordinary file"),
@@ -143,7 +143,7 @@ def test_archives_that_would_fill_the_disk_or_the_memory() -> None:
         entry_hash(io.BytesIO(gzip.compress(large.tobuf(tarfile.GNU_FORMAT))))
     name = tarfile.TarInfo("././@LongLink")
     name.type, name.size = tarfile.GNUTYPE_LONGNAME, 2**32
-    with pytest.raises(ArtefactRefused, match="a name of impossible length"):
+    with pytest.raises(ArtefactRefused, match="too much is told"):
         entry_hash(io.BytesIO(gzip.compress(name.tobuf(tarfile.GNU_FORMAT))))
 
 
@@ -172,12 +172,12 @@ def test_a_sparse_file_takes_more_than_it_says_and_is_refused() -> None:
 def test_headers_without_an_end_are_not_taken_into_memory() -> None:
     block = (SPAN * 21).ljust(504, b"\0") + b"\1" + bytes(7)
     endless = gzip.compress(sparse_header(goes_on=True) + block * 20_000)
-    with pytest.raises(ArtefactRefused, match="a name of impossible length"):
+    with pytest.raises(ArtefactRefused, match="too much is told"):
         entry_hash(io.BytesIO(endless))
     one = tarfile.TarInfo.create_pax_global_header({"comment": "x"})
     nested = (one[:156] + tarfile.XHDTYPE + one[157:])[:512]
     nested = nested[:148] + b"%06o\0 " % sum(nested[:148] + b" " * 8 + nested[156:]) + nested[156:] + one[512:]
-    with pytest.raises(ArtefactRefused, match="no archive that can be unpacked"):
+    with pytest.raises(ArtefactRefused, match="cannot be unpacked"):
         entry_hash(io.BytesIO(gzip.compress(nested * 1_500)))
 
 

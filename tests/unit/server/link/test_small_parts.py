@@ -94,9 +94,18 @@ def test_registration_rate_is_bounded() -> None:
     rate = RegistrationRate(LinkSettings(registrations_per_minute=1))
     for number in range(20_000):
         rate.allow(f"{number}", 0)
-    assert len(rate._times) == 16_384
+    assert len(rate) == 16_384
     assert rate.allow("0", 1)
     assert not rate.allow("19999", 1)
+
+
+def test_registration_rate_forgets_an_identity_with_its_minute() -> None:
+    rate = RegistrationRate(LinkSettings(registrations_per_minute=1))
+    for now in (0, 30, 59):
+        assert rate.allow(f"seen at {now}", now)
+    assert rate.allow("another", 90)
+    assert len(rate) == 2
+    assert not rate.allow("seen at 59", 90)
 
 
 def test_flood_guard_needs_the_whole_number_within_the_window() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.messages.from_provider import ModelEntry
 from server.pool import PoolPolicy, PoolRound, WarmPool
 from server.registry import LoadCause
 from server.registry.demand_profile import HOUR_SECONDS
@@ -112,9 +113,22 @@ def test_no_other_model_makes_room_for_what_is_foreseen(fleet: Fleet) -> None:
     assert names(office.tick()) == [(MODEL, "holder")]
 
 
+def test_a_need_that_is_only_held_on_to_makes_no_room_either(fleet: Fleet) -> None:
+    small = {"memory_gb": 16.0, "free_for_load": 12.0}
+    cold(fleet, "holder")
+    fleet.beat("holder", wire_slot(OTHER), **small)
+    office = Office(fleet, {MODEL: 1})
+    suffer(fleet)
+    assert office.tick().snapshots[0].target == 1
+    fleet.clock.now += 61.0
+    calm = office.tick()
+    assert (calm.snapshots[0].wanted, calm.snapshots[0].target) == (0, 1)
+    assert calm.orders == ()
+
+
 def test_a_machine_with_three_models_in_memory_is_full(fleet: Fleet) -> None:
     more = ("x", "y", "z")
-    fleet.connect("full", message=register_message(*(one.__class__(id=one.id) for one in register_message().models)))
+    fleet.connect("full", message=register_message(*(ModelEntry(id=name) for name in (MODEL, *more))))
     cold(fleet, "empty", free_for_load=20.0)
     fleet.beat("full", *(wire_slot(name) for name in more), free_for_load=40.0)
     assert names(Office(fleet, {MODEL: 2}).tick()) == [(MODEL, "empty")]
@@ -136,7 +150,7 @@ def test_present_needs_are_learnt_by_the_time_they_last(fleet: Fleet) -> None:
         office.tick(10.0)
     (profile,) = fleet.registry.demand.profiles.take_changed(10)
     hour = profile.hours[33]
-    assert hour.mean == 2.0
+    assert hour.mean == 3.0  # two for three requests with two places each, and one for a burst
     assert hour.weight == pytest.approx(60 / HOUR_SECONDS)
 
 

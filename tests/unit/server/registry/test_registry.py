@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from protocol.messages.from_provider import ModelEntry
 from server.ports import TrustState
 from server.registry import CatalogEntry, Enqueue, Reason, Registry, ReleaseCause, run_maintenance, status, warm_models
-from server.registry.views import in_flight
+from server.registry.views import in_flight, in_flight_total
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
 
@@ -192,6 +192,17 @@ def test_a_place_that_ends_is_free_before_the_next_report(
     fleet.clock.now += 5
     fleet.beat("a", full, seq=2 * numbered)  # the machine took one of its owner meanwhile
     assert fleet.registry.look(request(3), fleet.now).rejections == {Reason.NO_HEADROOM: 1}
+
+
+def test_a_report_that_hides_what_ended_makes_no_machine_emptier_than_empty(fleet: Fleet) -> None:
+    session = fleet.warm("a")
+    held = fleet.registry.choose_and_reserve(request(), fleet.now).reservation
+    assert held is not None
+    held.mark_streaming(fleet.now)
+    fleet.clock.now += 5
+    fleet.beat("a", wire_slot(num_running=0), seq=1)
+    held.release(fleet.now)
+    assert (in_flight(session, "m"), in_flight_total(session)) == (0, 0)
 
 
 @given(st.lists(st.sampled_from(["release", "exit", "disconnect", "audit", "sign", "beat"]), max_size=12))

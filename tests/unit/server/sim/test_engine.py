@@ -273,3 +273,35 @@ def test_a_slower_machine_takes_longer_from_that_moment_on() -> None:
     bench.engine.set_speed(0.5)
     bench.kernel.run(100.0)
     assert ear.when("complete 101") == pytest.approx(PREFILL_OVERHEAD + 1.0 + 50 / 25)
+
+
+def test_a_model_that_nobody_used_for_an_hour_is_unloaded() -> None:
+    bench = Bench()
+    bench.ask(prompt=0, out=26)
+    bench.kernel.run(3_599.0)
+    bench.engine.unload_idle()
+    assert set(bench.engine.slots) == {"m"}
+    bench.kernel.run(3_700.0)
+    bench.engine.unload_idle()
+    assert bench.engine.slots == {}
+    assert bench.engine.unused_loads == 0
+
+
+def test_a_load_that_nobody_used_is_counted_when_the_model_goes() -> None:
+    bench = Bench()
+    bench.engine.load("n")
+    bench.engine.load("o")
+    bench.kernel.run(100.0)
+    bench.ask(model="o")
+    bench.kernel.run(4_000.0)
+    assert bench.engine.unused_loads == 0
+    bench.engine.unload_idle()
+    assert bench.engine.slots == {}
+    assert bench.engine.unused_loads == 1
+
+
+def test_an_owner_may_keep_models_for_ever() -> None:
+    bench = Bench(structs.replace(SPEC, idle_timeout=0.0))
+    bench.kernel.run(1e6)
+    bench.engine.unload_idle()
+    assert set(bench.engine.slots) == {"m"}
