@@ -9,8 +9,6 @@ from pathlib import Path
 from tests.testbed.processes import Child, child
 
 DEMO_MODEL = "darkbloom-demo"
-UNFUSED = {"MLX_DISABLE_COMPILE": "1"}
-"""Without it the array library calls a C++ compiler at every start, as it does where the command line is tested."""
 
 
 @asynccontextmanager
@@ -24,7 +22,6 @@ async def real_provider(
 ) -> AsyncIterator[Child]:
     """Run `darkbloom start --foreground --model demo` for the length of the block; `module` is what `-m` runs."""
     command = ["-m", module, "start", "--foreground", "--model", "demo", "--coordinator", link_url]
-    own = {"DARKBLOOM_HOME": str(home / f"{name}-home"), "DARKBLOOM_DEV": "1"}
-    given = {**own, **UNFUSED, **(settings or {})}
+    given = {"DARKBLOOM_HOME": str(home / f"{name}-home"), "DARKBLOOM_DEV": "1", **(settings or {})}
     async with child(command, home=home, settings=given, name=name) as process:
         yield process
