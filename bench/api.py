@@ -1,7 +1,8 @@
 """What the coordinator adds to one request: CPU of a non-streaming request, and time to the first token.
 
 `cpu_ms_per_request` is the coordinator's CPU over many non-streaming requests on one keep-alive connection, answered by
-a provider that sends a whole short answer (five pieces) in one write.
+a provider that sends a whole short answer (five pieces) in one write: the median of several rounds, after one round
+that is not counted, in which the interpreter and the caches get warm.
 `ttft_added_p50_ms` is the client's time to the first content minus the time from the written request frame to the first
 content chunk (`provider_us` of `X-Timing`), on streaming requests one after the other.
 """
@@ -25,11 +26,12 @@ from tests.testbed.sim_provider import MODEL
 
 SETTINGS = {"DARKBLOOM_LOG_LEVEL": "warn"}
 PIECES = 5
+ROUNDS = 7
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Measure against one simulated provider that answers at once."""
-    count = 100 if quick else 500
+    count, rounds = (100, 1) if quick else (300, ROUNDS)
     with tempfile.TemporaryDirectory(prefix="darkbloom-bench-") as folder:
         work = Path(folder)
         ready = work / "simulate.ready"
@@ -45,15 +47,11 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                     trust_env=False,
                 ) as client:
                     _wait(client)
-                    for _ in range(20):
-                        _ask(client)
-                    used = cpu_seconds(process.pid)
-                    for _ in range(count):
-                        _ask(client)
-                    cpu = (cpu_seconds(process.pid) - used) / count
+                    _cpu_seconds(client, process.pid, count)
+                    cpu = [_cpu_seconds(client, process.pid, count) for _ in range(rounds)]
                     added = [_added(client) for _ in range(count)]
     return {
-        "cpu_ms_per_request": cpu * 1e3,
+        "cpu_ms_per_request": statistics.median(cpu) * 1e3,
         "ttft_added_p50_ms": statistics.median(added) * 1e3,
         "ttft_added_p99_ms": sorted(added)[int(len(added) * 0.99) - 1] * 1e3,
     }
@@ -73,6 +71,14 @@ def _wait(client: httpx.Client) -> None:
 
 def _ask(client: httpx.Client) -> None:
     client.post("/v1/chat/completions", json=_body(stream=False)).raise_for_status()
+
+
+def _cpu_seconds(client: httpx.Client, coordinator_pid: int, count: int) -> float:
+    """Ask so many times, one after the other; the coordinator's processor time per request."""
+    used = cpu_seconds(coordinator_pid)
+    for _ in range(count):
+        _ask(client)
+    return (cpu_seconds(coordinator_pid) - used) / count
 
 
 def _added(client: httpx.Client) -> float:

@@ -1,7 +1,7 @@
 """Walking through the archive of a bundle with a bound on everything that it says of its files.
 
-Invariant: no more is read than two megabytes on the way to the next file, and then as much as that file is said to be
-long; what was told of a file is not kept.
+Invariant: no more is read than two megabytes on the way to the next file (64 MiB on the way to all of them), and then
+as much as that file is said to be long; what was told of a file is not kept.
 
 Source: trust rules, releases.
 """
@@ -19,6 +19,9 @@ from protocol.release_bundle import MAX_ENTRIES, MAX_UNPACKED_BYTES, leaves_the_
 
 MAX_HEADER_BYTES: Final = 2 * 1024 * 1024
 """How much may be read before a file is told: its header, its name, what else is said of it."""
+
+MAX_HEADERS_BYTES: Final = 64 * 1024 * 1024
+"""The same of all files together: what is told of all that follow is kept to the end."""
 
 MAX_DEPTH: Final = 64
 """Parts of a file's path: each folder on the way is made."""
@@ -53,7 +56,7 @@ class ReleaseArchive:
         self._plain = plain
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
-        number, unpacked = 0, 0
+        number, headers, unpacked = 0, 0, 0
         while True:
             self._plain.allow(MAX_HEADER_BYTES)
             member = self.tar.next()
@@ -62,8 +65,9 @@ class ReleaseArchive:
             # The library keeps what it was told of every file, in a list that its stubs do not know.
             cast("list[tarfile.TarInfo]", self.tar.members).clear()  # type: ignore[attr-defined]
             number += 1
+            headers += self._plain.taken
             unpacked += member.size
-            if member.size < 0 or number > MAX_ENTRIES or unpacked > MAX_UNPACKED_BYTES:
+            if number > MAX_ENTRIES or headers > MAX_HEADERS_BYTES or member.size < 0 or unpacked > MAX_UNPACKED_BYTES:
                 raise ArchiveRefused("holds too many files, or too much")
             if leaves_the_bundle(member):
                 raise ArchiveRefused("holds a file outside of itself")
@@ -78,11 +82,16 @@ class ReleaseArchive:
 class _Allowance(gzip.GzipFile):
     """The plain bytes of an archive, read only as far as was allowed last."""
 
-    _left = MAX_HEADER_BYTES
+    _allowed = _left = MAX_HEADER_BYTES
 
     def allow(self, count: int) -> None:
         """Let this many bytes be read from here on."""
-        self._left = count
+        self._allowed = self._left = count
+
+    @property
+    def taken(self) -> int:
+        """How many of the bytes that were allowed last have been read."""
+        return self._allowed - self._left
 
     def read(self, size: int | None = -1) -> bytes:
         """See `GzipFile`."""

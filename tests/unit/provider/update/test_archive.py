@@ -113,6 +113,14 @@ def test_what_is_told_of_files_is_not_kept(tmp_path):
         tracemalloc.stop()
 
 
+def test_what_is_told_of_all_files_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(protocol.release_archive, "MAX_HEADERS_BYTES", 5_000_000)
+    plain = b"".join(
+        tarfile.TarInfo.create_pax_global_header({f"key{number}": "x" * 1_000_000}) + of_size(0) for number in range(6)
+    )
+    assert refusal(gzip.compress(plain), tmp_path) == "holds too many files, or too much"
+
+
 @given(place=st.integers(0, 4 * 512), change=st.binary(min_size=1, max_size=64))
 def test_spoiled_headers_are_refused_or_harmless(tmp_path_factory, place, change):
     plain = gzip.decompress(packed(whole()))
