@@ -26,23 +26,25 @@ def status(as_json: bool) -> int:
     from provider.update.state import read_update_state
 
     configuration = configured(quiet=as_json)
+    settings = configuration.settings
     state = read_update_state(configuration.places.update_file)
     is_bundle = find_installation() is not None
-    enabled = configuration.settings.auto_update
     if as_json:
         print_json(
             {
-                "enabled": enabled,
-                "possible": is_bundle,
+                "enabled": settings.auto_update,
+                "possible": is_bundle and settings.auto_restart,
                 "on_trial": state.trial or None,
                 "put_aside": list(state.quarantined),
                 "last_error": state.error or None,
             }
         )
         return OK
-    click.echo(f"Automatic updates are {'on' if enabled else 'off'}.")
+    click.echo(f"Automatic updates are {'on' if settings.auto_update else 'off'}.")
     if not is_bundle:
         click.echo("This program came with a package manager, which updates it; the switch has no effect.")
+    elif not settings.auto_restart:
+        click.echo("With provider.auto_restart off nothing would start the new version; the switch has no effect.")
     if state.trial:
         click.echo(f"On trial: {state.trial}")
     if state.quarantined:

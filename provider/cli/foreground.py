@@ -91,7 +91,7 @@ def _on_trial(wanted: Foreground, settings: "ProviderSettings") -> Callable[[], 
     from provider.update.place import find_installation
 
     installation = find_installation()
-    if installation is None or not (wanted.is_service and wanted.uses_coordinator and settings.auto_update):
+    if installation is None or not (wanted.is_service and wanted.uses_coordinator and settings.updates_itself):
         return lambda: None
     from provider.config import Places
     from provider.update.first_moments import become, count_start, uncount_start

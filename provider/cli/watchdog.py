@@ -23,7 +23,7 @@ def command() -> int:
     manager = home.manager
     if not isinstance(manager, Launchd):
         raise CommandFailed("The watchdog belongs to launchd; this machine does without.", fix="darkbloom start")
-    places, updates_itself = home.configuration.places, home.configuration.settings.auto_update
+    places, updates_itself = home.configuration.places, home.configuration.settings.updates_itself
     path = places.home / "watchdog-state.json"
     boot = run_tool(["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]).output
     act, notes = decide(

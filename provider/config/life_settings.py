@@ -77,7 +77,7 @@ class LifeSettings:
         boolean(),
         default=True,
         group="Machine",
-        meaning="Let the background service start the provider again after a crash.",
+        meaning="Let the background service start the provider again after a crash or a change of version.",
     )
     schedule_enabled: bool = setting(
         "SCHEDULE_ENABLED",
@@ -105,7 +105,7 @@ class LifeSettings:
         boolean(),
         default=True,
         group="Update",
-        meaning="Install new releases by itself, where the program was installed as a bundle.",
+        meaning="Install new releases by itself, where the program was installed as a bundle; needs `AUTO_RESTART`.",
     )
     update_jitter: float = setting(
         "UPDATE_JITTER",
@@ -129,3 +129,8 @@ class LifeSettings:
         group="Observability",
         meaning="Send events about faults to the coordinator; fixed words and numbers only.",
     )
+
+    @property
+    def updates_itself(self) -> bool:
+        """Whether releases are installed unasked: a process that ends for one needs somebody who starts it again."""
+        return self.auto_update and self.auto_restart

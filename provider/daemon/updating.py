@@ -19,7 +19,7 @@ def updates_of(parts: Parts, restart: Callable[[], None]) -> AutoUpdate | None:
     It starts a helper, so call it before this process gives up starting programs.
     """
     settings, installation = parts.settings, find_installation()
-    if installation is None or parts.address is None or not (parts.options.is_service and settings.auto_update):
+    if installation is None or parts.address is None or not (parts.options.is_service and settings.updates_itself):
         return None
     try:
         helper = TrialHelper(installation.staging / ENTRY)

@@ -32,7 +32,7 @@ from server.registry.speed import follow_speed, take_speed
 from server.registry.state import NO_SLOT, SlotState
 from server.registry.sums import IDLE, NOTHING, fixed_part
 from server.registry.ttft import calibrated_ttft_ms
-from server.registry.views import ended_since, in_flight_total, total_memory_gb
+from server.registry.views import in_flight_total, total_memory_gb
 
 if TYPE_CHECKING:
     from server.registry.gate_class import GateClass
@@ -73,7 +73,7 @@ class Entry:
     """The state of one pair. Costs are microseconds, `room` and `ceiling` tokens, `tps` the rate of one stream now.
 
     `version` is the session's version that it reflects. `against` is the first rejection by gates 19 to 22, `late` by
-    gates 19 to 23; `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
+    gates 19 to 23; `ahead` the requests whose prompts come first, `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
     tells that one more stream keeps the wanted decode rate. `cost` is the price of an empty request, `prompt` and
     `output` the price of a token more. `fixed_cost` is `cost` without `queue_us` and `wait_us`, the terms that
     reservations alone change; None where the cost is no such sum. `free` are the tokens that the report leaves where
@@ -85,6 +85,7 @@ class Entry:
         "ad",
         "admitted",
         "against",
+        "ahead",
         "base",
         "basis",
         "batch",
@@ -149,7 +150,7 @@ class Entry:
         self.faults: PairFaults = NO_FAULTS
         self.flip_at = self.queued_flip = math.inf
         self.slot: Slot = NO_SLOT
-        self.occupancy = self.pending = self.in_flight = self.limit = self.places = 0
+        self.occupancy = self.ahead = self.pending = self.in_flight = self.limit = self.places = 0
         self.share = self.tps = 0.0
         self.against: Reason | None = None
         self.late: Reason | None = None
@@ -251,13 +252,18 @@ class Entry:
     def load(self, machine: Machine, context: GateContext) -> None:
         """Work out what reservations change: room, and the part of the price that grows with what is in flight."""
         session, slot = self.session, self.slot
-        reserved = session.ledger.by_model
+        ledger = session.ledger
+        reserved = ledger.by_model
         sums = reserved.get(self.model, NO_SUMS)
-        ended = ended_since(session, slot) if session.ledger.ended else 0
-        occupancy = slot.running + slot.waiting - ended
+        ended = more = 0
+        if slot.as_of_seq > 0:
+            ended = ledger.ended.get(self.model, 0)
+            more = sums.fresh - ended
+        occupancy = slot.running + slot.waiting + more
         if sums.count > occupancy:
             occupancy = sums.count
         self.occupancy = occupancy
+        self.ahead = occupancy + ended - slot.running
         self.pending = pending = machine.pending
         self.in_flight = in_flight = machine.in_flight
         self.places = machine.cap - in_flight
@@ -278,7 +284,7 @@ class Entry:
             self.queue_us, self.wait_us = QUEUE_US * occupancy, PENDING_US * pending
         else:
             self.queue_us = delivery.ahead(sums)
-            batch = max(slot.running - ended, sums.count)
+            batch = max(slot.running + more, sums.count)
             if batch != self.batch:
                 self.batch = batch
                 self.wait_us, self.output = delivery.beside(batch)
@@ -309,11 +315,7 @@ class Entry:
             )
         ttft = None
         if live.has_capacity:
-            ledger = self.session.ledger
-            count = ledger.by_model.get(self.model, NO_SUMS).count
-            if ledger.ended:
-                count += ended_since(self.session, slot)
-            ttft = calibrated_ttft_ms(slot, speed, prompt_tokens=prompt_tokens, ledger_count=count, tps=self.tps)
+            ttft = calibrated_ttft_ms(slot, speed, prompt_tokens=prompt_tokens, ahead=self.ahead, tps=self.tps)
         return Candidate(
             self.session,
             terms,

@@ -54,6 +54,7 @@ class Reservation:
         "attempt",
         "cold",
         "first_sign_at",
+        "fresh",
         "kv_rate",
         "logical_id",
         "max_tokens",
@@ -103,6 +104,8 @@ class Reservation:
         self.reached = ReservationState.RESERVED
         """How far the attempt had come when it ended."""
         self.first_sign_at: float | None = None
+        self.fresh = True
+        """No report came since it was taken: none can count it."""
         self.reflected = False
         """The provider's own report counts this request already."""
         self.started = False
@@ -190,17 +193,23 @@ class Reservation:
 class LedgerSums:
     """Running totals of the reservations of one model on one session."""
 
-    __slots__ = ("count", "tokens", "unreflected", "unstarted")
+    __slots__ = ("count", "fresh", "tokens", "unreflected", "unstarted")
 
-    def __init__(self, count: int = 0, tokens: int = 0, unreflected: int = 0, unstarted: int = 0) -> None:
+    def __init__(
+        self, count: int = 0, tokens: int = 0, unreflected: int = 0, unstarted: int = 0, fresh: int = 0
+    ) -> None:
         self.count = count
+        self.fresh = fresh
+        """Requests taken since the last report."""
         self.tokens = tokens
         self.unreflected = unreflected
         self.unstarted = unstarted
         """Prompt tokens of requests without any content yet."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LedgerSums) and (self.key(), self.unstarted) == (other.key(), other.unstarted)
+        return isinstance(other, LedgerSums) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -245,6 +254,7 @@ class Ledger:
         if sums is None:
             sums = self.by_model[reservation.model] = LedgerSums()
         sums.count += 1
+        sums.fresh += reservation.fresh
         sums.tokens += reservation.need
         sums.unreflected += 0 if reservation.reflected else reservation.need
         sums.unstarted += 0 if reservation.started else reservation.prompt_tokens
@@ -256,6 +266,7 @@ class Ledger:
         del self.entries[reservation.request_id]
         sums = self.by_model[reservation.model]
         sums.count -= 1
+        sums.fresh -= reservation.fresh
         sums.tokens -= reservation.need
         if reservation.reflected:
             self.ended[reservation.model] = self.ended.get(reservation.model, 0) + 1
@@ -276,11 +287,14 @@ class Ledger:
     def reflect(self, as_of: float) -> bool:
         """Mark the reservations that a report taken at `as_of` already counts: those the provider showed earlier.
 
-        What ended before it is in no report any more. True when anything changed.
+        What ended before it is in no report any more, and none was taken since. True when anything changed.
         """
         marked = bool(self.ended)
         self.ended.clear()
         for reservation in self.entries.values():
+            if reservation.fresh:
+                reservation.fresh, marked = False, True
+                self.by_model[reservation.model].fresh -= 1
             if (
                 not reservation.reflected
                 and reservation.first_sign_at is not None
@@ -301,6 +315,7 @@ def recount(reservations: Iterable[Reservation]) -> dict[str, LedgerSums]:
     for one in reservations:
         entry = sums.setdefault(one.model, LedgerSums())
         entry.count += 1
+        entry.fresh += one.fresh
         entry.tokens += one.need
         entry.unreflected += 0 if one.reflected else one.need
         entry.unstarted += 0 if one.started else one.prompt_tokens

@@ -252,9 +252,9 @@ class Pool:
         if row is not None and level is not None:
             number = entry.speed_number
             if entry.speed_class != speed:
+                number = self._number(speed)  # before the old one is free: a change of class is a change of number
                 self._leave_class(entry)
                 entry.speed_class = speed
-                number = self._number(speed)
             if row.kind is kind and row.headroom == headroom and level.key == load:
                 level.move(entry, row, number, base, key, room_key)
                 return

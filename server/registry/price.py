@@ -18,7 +18,7 @@ from server.registry.grid import on_grid, per_token_us, tokens_on_grid
 from server.registry.rates import decode_tps, prefill_tps, projected_tps, solo_rate
 from server.registry.speed import speed_of
 from server.registry.ttft import estimate_ttft
-from server.registry.views import ended_since, in_flight, in_flight_total, owned_by, total_memory_gb
+from server.registry.views import in_flight, in_flight_total, owned_by, since_report, total_memory_gb
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
@@ -109,14 +109,14 @@ def price_v1(
     health: int,
     rate: float,
     *,
-    ended: int = 0,
+    more: int = 0,
 ) -> Price:
     """Cost v1; `pending` counts the session's reservations of all models, `health` is its penalty in µs.
 
-    `ended` are requests that the slot's report still counts.
+    `more` is by how much the slot's requests grew since its report.
     """
     tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
-    occupancy = slot.running + slot.waiting - ended
+    occupancy = slot.running + slot.waiting + more
     if sums.count > occupancy:
         occupancy = sums.count
     state, queue, waiting_for = STATE_US[slot.state], QUEUE_US * occupancy, PENDING_US * pending
@@ -143,7 +143,7 @@ def price_v1(
 
 
 def price_v2(
-    slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float, *, ended: int = 0
+    slot: Slot, sums: LedgerSums, speed: Speed, policy: RoutingPolicy, health: int, rate: float, *, more: int = 0
 ) -> Price:
     """Cost v2 in the same form: the load, the prompts ahead, the own first token, decoding, and the slowdown of others.
 
@@ -154,7 +154,7 @@ def price_v2(
         solo = solo_rate(slot.tps_decode, slot.running, policy.load_factor)
     prefill = 1_000_000 / prefill_tps(slot, speed.prefill)
     delivery = Delivery(1_000_000 / max(1.0, solo), prefill, policy.load_factor)
-    queue, (first, output) = delivery.ahead(sums), delivery.beside(max(slot.running - ended, sums.count))
+    queue, (first, output) = delivery.ahead(sums), delivery.beside(max(slot.running + more, sums.count))
     load = STATE_US[slot.state]
     if load and speed.load_seconds is not None:
         load = round(1_000_000 * speed.load_seconds)
@@ -178,10 +178,11 @@ def price_of(
     session: Session, slot: Slot, model: str, faults: PairFaults, context: GateContext, speed: Speed, health: int
 ) -> Price:
     """Price a model on a session by the cost model in force."""
-    policy, sums, ended = context.policy, session.ledger.sums(model), ended_since(session, slot)
+    policy, sums = context.policy, session.ledger.sums(model)
+    fresh, ended = since_report(session, slot)
     if policy.cost_model == "v2":
-        return price_v2(slot, sums, speed, policy, health, faults.rate, ended=ended)
-    return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate, ended=ended)
+        return price_v2(slot, sums, speed, policy, health, faults.rate, more=fresh - ended)
+    return price_v1(slot, sums, len(session.ledger.entries), speed, policy, health, faults.rate, more=fresh - ended)
 
 
 def priced_tokens(request: RoutedRequest, context: GateContext) -> tuple[int, int]:

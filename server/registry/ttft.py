@@ -10,7 +10,7 @@ from server.registry.cost import STATE_US
 from server.registry.grid import on_grid, per_token_us
 from server.registry.rates import STATE_MS, decode_tps, prefill_tps
 from server.registry.speed import speed_of
-from server.registry.views import ended_since
+from server.registry.views import in_flight, since_report
 
 if TYPE_CHECKING:
     from server.registry.gates import GateContext
@@ -38,17 +38,20 @@ def ttft_price(session: Session, model: str, context: GateContext) -> TtftPrice:
     if not session.live.has_capacity:
         return UNKNOWN_TTFT
     slot, speed, policy = session.slot(model), speed_of(session, model, context), context.policy
-    count = session.ledger.sums(model).count + ended_since(session, slot)
-    ahead = slot.waiting + max(0, count - slot.running - slot.waiting)
     tps = decode_tps(slot, speed.static, speed.median, policy.load_factor)
-    prompt = (1 + ahead) * speed.ttft_ratio * 1_000_000 / prefill_tps(slot, speed.prefill)
+    prompt = (1 + ahead(session, slot, model)) * speed.ttft_ratio * 1_000_000 / prefill_tps(slot, speed.prefill)
     first = per_token_us(tps) * speed.ttft_ratio
     return TtftPrice(STATE_US[slot.state] + on_grid(first), on_grid(prompt))
 
 
-def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ledger_count: int, tps: float) -> float:
+def ahead(session: Session, slot: Slot, model: str) -> int:
+    """Requests whose prompts come first: what waits in the report, and what it does not count."""
+    _, ended = since_report(session, slot)
+    return in_flight(session, model) + ended - slot.running
+
+
+def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ahead: int, tps: float) -> float:
     """Estimated time to first token in ms, its flow part scaled by what estimates were worth so far."""
-    ahead = slot.waiting + max(0, ledger_count - slot.running - slot.waiting)
     prefill = slot.tps_prefill if slot.tps_prefill > 0 else speed.prefill
     flow = 1000 * (1 + ahead) * prompt_tokens / prefill + 1000 / tps
     return STATE_MS[slot.state] + flow * speed.ttft_ratio
@@ -60,5 +63,5 @@ def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext
         return None
     slot, speed = session.slot(request.model), speed_of(session, request.model, context)
     tps = decode_tps(slot, speed.static, speed.median, context.policy.load_factor)
-    count = session.ledger.sums(request.model).count + ended_since(session, slot)
-    return calibrated_ttft_ms(slot, speed, prompt_tokens=request.prompt_tokens, ledger_count=count, tps=tps)
+    first = ahead(session, slot, request.model)
+    return calibrated_ttft_ms(slot, speed, prompt_tokens=request.prompt_tokens, ahead=first, tps=tps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from server.registry.ledger import NO_SUMS
 from server.registry.state import SlotState
 
 if TYPE_CHECKING:
@@ -48,16 +49,20 @@ def total_memory_gb(session: Session) -> float:
 
 def in_flight(session: Session, model: str) -> int:
     """Requests of a model on the provider: the ledger alone would miss local ones."""
-    slot = session.slots.get(model)
-    return max(session.ledger.sums(model).count, slot.occupancy - ended_since(session, slot) if slot is not None else 0)
+    slot = session.slot(model)
+    fresh, ended = since_report(session, slot)
+    return max(session.ledger.sums(model).count, slot.occupancy + fresh - ended)
 
 
-def ended_since(session: Session, slot: Slot) -> int:
-    """Requests that the report of a slot counts although they ended since; they do not fill the machine any more.
+def since_report(session: Session, slot: Slot) -> tuple[int, int]:
+    """Requests of a slot that were taken since its report, and those that it counts although they ended since.
 
-    A report without a number may be older than it seems: of that nothing is taken off.
+    A report without a number may be older than it seems: it is taken as it is.
     """
-    return session.ledger.ended.get(slot.model, 0) if slot.as_of_seq > 0 else 0
+    if slot.as_of_seq <= 0:
+        return 0, 0
+    ledger = session.ledger
+    return ledger.sums(slot.model).fresh, ledger.ended.get(slot.model, 0)
 
 
 def in_flight_total(session: Session) -> int:
@@ -65,10 +70,10 @@ def in_flight_total(session: Session) -> int:
     slots, reserved, ended = session.slots, session.ledger.by_model, session.ledger.ended
     total = 0
     for model, slot in slots.items():
-        occupancy, sums = slot.running + slot.waiting, reserved.get(model)
-        if ended:
-            occupancy = max(0, occupancy - ended_since(session, slot))
-        total += sums.count if sums is not None and sums.count > occupancy else occupancy
+        occupancy, sums = slot.running + slot.waiting, reserved.get(model, NO_SUMS)
+        if slot.as_of_seq > 0:
+            occupancy += sums.fresh - ended.get(model, 0)
+        total += sums.count if sums.count > occupancy else occupancy
     for model, sums in reserved.items():
         if model not in slots:
             total += sums.count

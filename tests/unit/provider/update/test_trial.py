@@ -58,19 +58,26 @@ def test_a_helper_that_has_ended_is_no_permission(peer, installed, helper):
         stage(latest(peer), installed, keys=(), try_out=helper.try_out)
 
 
-def test_the_daemons_updater_has_releases_tried_by_a_helper(installed, monkeypatch, tmp_path):
+@pytest.fixture
+def service(installed, monkeypatch, tmp_path):
+    """The parts of a daemon that runs as a service, from a bundle, with the given environment."""
     monkeypatch.setattr("provider.daemon.updating.find_installation", lambda: installed)
-    settings = load_settings({}).settings
-    updates = updates_of(
-        SimpleNamespace(
-            settings=settings,
-            address=parse_address("ws://127.0.0.1:9", allow_insecure=False),
-            options=SimpleNamespace(is_service=True),
-            facts=SimpleNamespace(platform="linux-x86_64", version="0.1.0"),
-            places=Places(tmp_path),
-        ),
-        lambda: None,
+    return lambda environment: SimpleNamespace(
+        settings=load_settings(environment).settings,
+        address=parse_address("ws://127.0.0.1:9", allow_insecure=False),
+        options=SimpleNamespace(is_service=True),
+        facts=SimpleNamespace(platform="linux-x86_64", version="0.1.0"),
+        places=Places(tmp_path),
     )
+
+
+@pytest.mark.parametrize("name", ["DARKBLOOM_AUTO_UPDATE", "DARKBLOOM_AUTO_RESTART"])
+def test_a_service_that_nothing_starts_again_installs_nothing_unasked(service, name):
+    assert updates_of(service({name: "off"}), lambda: None) is None
+
+
+def test_the_daemons_updater_has_releases_tried_by_a_helper(service, installed):
+    updates = updates_of(service({}), lambda: None)
     helper = updates.try_out.__self__
     try:
         entry = program(installed.staging / ENTRY, '#!/bin/sh\necho $PPID >"$0.parent"\n')
