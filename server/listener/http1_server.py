@@ -109,6 +109,8 @@ class Http1Server:
         """Serve one request after the other; returns the head of a provider upgrade, None at the end."""
         next_head: RequestHead | None = head
         while next_head is not None and not next_head.is_provider_upgrade:
+            if self._reading.cancel_called:
+                return None  # its last bytes came as the time was over: what is begun now would be cut off
             next_head = await self._next_head() if await self._serve(next_head) else None
         return next_head
 
@@ -183,7 +185,8 @@ class Http1Server:
                 connection.buffer.clear()
         self._reading.deadline = float("inf")
         connection.linger = True
-        return not flooded
+        # A request that came in the very turn in which the idle time ended is not begun: it could not be answered.
+        return not (flooded or self._reading.cancel_called)
 
     def _note_answered(self, closes: bool) -> None:
         """Let the reader, if it waits, wait on for the next request unless there is something to do at once."""

@@ -68,11 +68,11 @@ class ColdSurvey(NamedTuple):
     disqualified: Counter[str]
 
 
-def cold_machines(fleet: FleetReader, model: str, now: float) -> ColdSurvey:
-    """Judge the machines of a fleet that offer a model, at most `WALK_MAX` of them."""
+def cold_machines(fleet: FleetReader, model: str, now: float, *, start: int = 0, limit: int = WALK_MAX) -> ColdSurvey:
+    """Judge the machines of a fleet that offer a model, at most `limit` of them."""
     return survey(
         model,
-        islice(fleet.offering(model), WALK_MAX),
+        islice(fleet.offering(model), start, start + limit),
         fleet.gate_context,
         now,
         is_precious=lambda session, other: is_last_copy(fleet, session, other, now),

@@ -6,9 +6,11 @@ Source: routing, warm-pool controller, forecast.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from server.pool.sizing import BURST_BUFFER, CONCURRENCY_FALLBACK
+from server.registry.demand_profile import HOUR_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,8 @@ USUAL_LOAD_SECONDS: Final = 60.0
 LEAD_MAX: Final = 3_600.0
 WATCHED_MAX: Final = 60.0
 """After a longer pause between two rounds the rest of it was not watched."""
+FAILURES_MAX: Final = 3
+"""Loads for nobody that may fail before one succeeds; then nothing is foreseen for the model until the next hour."""
 
 
 class Forecast:
@@ -31,6 +35,8 @@ class Forecast:
         self._fleet = fleet
         self._wall_clock = wall_clock
         self._learnt_at: float | None = None
+        self._failures = Counter[str]()
+        self._failures_hour = 0.0
 
     def learn(self, now: float) -> None:
         """Note what every model needs at the moment, for the time since the last call."""
@@ -53,10 +59,30 @@ class Forecast:
         return math.ceil(load / places) + BURST_BUFFER if load else 0
 
     def foreseen(self) -> dict[str, int]:
-        """Machines that models will need once loads that begin now have ended; models that need none are left out."""
-        at, profiles = self._wall_clock(), self._fleet.demand.profiles
-        found = {model: profiles.foreseen(model, at + self._lead(model)) for model in profiles.models()}
+        """Machines that models will need once loads that begin now have ended; models that need none are left out.
+
+        So are those whose loads failed too often in this hour.
+        """
+        at, profiles, failures = self._wall_clock(), self._fleet.demand.profiles, self._failures_of_hour()
+        hopeful = (model for model in profiles.models() if failures[model] < FAILURES_MAX)
+        found = {model: profiles.foreseen(model, at + self._lead(model)) for model in hopeful}
         return {model: machines for model, machines in found.items() if machines}
+
+    def load_failed(self, model: str) -> None:
+        """Note that a load that was foreseen failed."""
+        self._failures_of_hour()[model] += 1
+
+    def load_succeeded(self, model: str) -> None:
+        """Note that a load succeeded: those that failed before it no longer count."""
+        del self._failures[model]
+
+    def _failures_of_hour(self) -> Counter[str]:
+        """The failures of the present hour; an hour begins without any."""
+        hour = self._wall_clock() // HOUR_SECONDS
+        if hour != self._failures_hour:
+            self._failures_hour = hour
+            self._failures.clear()
+        return self._failures
 
     def _lead(self, model: str) -> float:
         seconds = self._fleet.load_durations.known(model, "")

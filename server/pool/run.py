@@ -64,7 +64,8 @@ class PoolRunner:
         self._woken.set()
 
     def load_answered(self, session: Session, model: str, outcome: LoadOutcome) -> None:
-        """Fail those who wait for a model at once when its load failed and nobody else can serve it."""
+        """Tell the controller; fail those who wait for a model whose load failed if nobody else can serve it."""
+        self.warm_pool.load_answered(session, model, outcome)
         if outcome is not LoadOutcome.FAILED:
             return
         registry, now = self._registry, trio.current_time()

@@ -54,7 +54,8 @@ def summarise(model: str, fleet: FleetReader) -> ModelSummary:
     pool = fleet.pool(model)
     if pool is None:
         return EMPTY
-    decode, prefill, cap, factor = _typical(model, fleet.offering(model), fleet.gate_context)
+    sample = fleet.offering(model) if pool.warm else ()
+    decode, prefill, cap, factor = _typical(model, sample, fleet.gate_context)
     return ModelSummary(
         warm=pool.warm,
         saturated=pool.saturated_warm,

@@ -5,6 +5,7 @@ Source: routing, swap planner.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -68,3 +69,9 @@ def has_warm(model: str, sessions: Iterable[Session], context: GateContext, now:
 def pending_loads(sessions: Iterable[Session], model: str, now: float) -> int:
     """Loads of a model that were ordered and have not ended."""
     return sum(1 for session in sessions if session.loads and is_pending(session.loads.get(model), now))
+
+
+def pending_by_model(sessions: Iterable[Session], now: float) -> Counter[str]:
+    """Loads of all models that were ordered and have not ended."""
+    loads = (load for session in sessions for load in session.loads.items())
+    return Counter(model for model, intent in loads if is_pending(intent, now))

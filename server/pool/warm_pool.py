@@ -26,17 +26,21 @@ from server.pool.sizing import (
     target_warm,
 )
 from server.pool.summary import summarise
-from server.pool.swap_planner import pending_loads
+from server.pool.swap_planner import pending_by_model
+from server.pool.turns import PART, Turns
 from server.pool.wishes import Wish, order_loads
-from server.registry.loads import is_pending
+from server.registry.loads import LoadOutcome
 from server.registry.rates import ewma
+from server.registry.state import LoadCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from server.pool.fleet_reader import FleetReader
     from server.pool.swap_planner import LoadOrder
+    from server.pool.turns import Turn
     from server.registry.demand import Signal
+    from server.registry.state import Session
 
 SPILL_ALPHA: Final = 0.3
 NO_SURVEY: Final = ColdSurvey([], Counter())
@@ -66,7 +70,7 @@ class PoolSnapshot(Struct, frozen=True, kw_only=True):
     """What one round saw and decided for one model.
 
     `wanted` is what it needs now, `foreseen` what it will need soon; `target` is the larger one, where a higher need is
-    held on to for a while.
+    held on to for a while. `eligible_cold` and `disqualified` are those of a round that surveyed machines for it.
     """
 
     model: str
@@ -121,6 +125,7 @@ class WarmPool:
         self.policy = policy
         self._fleet = fleet
         self._forecast = Forecast(fleet, wall_clock)
+        self._turns = Turns()
         self._held: dict[str, _Held] = {}
 
     def tick(self, now: float) -> PoolRound:
@@ -129,11 +134,24 @@ class WarmPool:
         asked = {*self._fleet.queued_models(), *self._fleet.demand.models()}
         names = asked | self.policy.floors.keys() | foreseen.keys()
         self._held = {name: held for name, held in self._held.items() if name in names}
-        views = [self._view(name, foreseen.get(name, 0), now) for name in sorted(names)]
-        orders = order_loads((wish for view in views for wish in self._wishes(view)), self._room(now))
+        pending = pending_by_model(self._fleet.sessions(), now)
+        room = self._room(pending)
+        turn = self._turn(foreseen, pending, now) if room else None
+        views = [self._view(name, foreseen.get(name, 0), pending[name], turn, now) for name in sorted(names)]
+        orders = order_loads((wish for view in views for wish in self._wishes(view)), room)
         loads = Counter(order.model for order in orders)
+        if turn is not None:
+            turn.end(now, found=loads[turn.model] > 0, offering=len(self._fleet.offering(turn.model)))
         snapshots = [structs.replace(view.snapshot, loads=loads[view.snapshot.model]) for view in views]
         return PoolRound(tuple(snapshots), () if self.policy.observe_only else tuple(orders))
+
+    def load_answered(self, session: Session, model: str, outcome: LoadOutcome) -> None:
+        """Take the answer to a load: what is foreseen is not tried again and again in vain."""
+        intent = session.loads.get(model)
+        if outcome is LoadOutcome.SUCCEEDED:
+            self._forecast.load_succeeded(model)
+        elif outcome is LoadOutcome.FAILED and intent is not None and intent.cause is LoadCause.FORECAST:
+            self._forecast.load_failed(model)
 
     def _foreseen(self, now: float) -> dict[str, int]:
         if not self.policy.forecast:
@@ -141,9 +159,15 @@ class WarmPool:
         self._forecast.learn(now)
         return self._forecast.foreseen()
 
-    def _view(self, model: str, foreseen: int, now: float) -> _View:
+    def _turn(self, foreseen: Mapping[str, int], pending: Counter[str], now: float) -> Turn | None:
+        """Choose the model that may look for machines for what is foreseen this round."""
+        self._turns.keep(foreseen)
+        pools = ((model, self._fleet.pool(model)) for model in foreseen)
+        ready = {model: pending[model] + (pool.warm if pool is not None else 0) for model, pool in pools}
+        return self._turns.next((model for model in foreseen if foreseen[model] > ready[model]), now)
+
+    def _view(self, model: str, foreseen: int, pending: int, turn: Turn | None, now: float) -> _View:
         fleet, policy = self._fleet, self.policy
-        offering = fleet.offering(model)
         found = summarise(model, fleet)
         queued = fleet.queue_depth(model)
         counts = self._fleet.demand.read(model, now)
@@ -155,7 +179,11 @@ class WarmPool:
         pressure = has_pressure(counts, queued=queued, saturated=found.saturated, warm=found.warm)
         floor = policy.floors.get(model, 0)
         urgent = pressure or floor > found.warm
-        cold = cold_machines(fleet, model, now) if urgent or foreseen > found.warm else NO_SURVEY
+        cold = NO_SURVEY
+        if urgent:
+            cold = cold_machines(fleet, model, now)
+        elif turn is not None and turn.model == model:
+            cold = cold_machines(fleet, model, now, start=turn.start, limit=PART)
         wanted = target_warm(
             offered=offered,
             places=places,
@@ -165,12 +193,11 @@ class WarmPool:
             floor=floor,
         )
         target = self._hold_on(held, wanted, now)
-        pending = pending_loads(offering, model, now)
         prepared = found.warm + pending
         ahead = min(foreseen, prepared + sum(not one.evicts for one in cold.machines))
         snapshot = PoolSnapshot(
             model=model,
-            target=max(target, ahead),
+            target=max(target, foreseen),
             wanted=wanted,
             foreseen=foreseen,
             warm=found.warm,
@@ -215,11 +242,6 @@ class WarmPool:
             urgency = (view.gap - number) * (1.0 + snapshot.oldest_age)
             yield Wish(is_foreseen, -urgency, snapshot.model, machines)
 
-    def _room(self, now: float) -> int:
+    def _room(self, pending: Counter[str]) -> int:
         """How many more loads may be under way."""
-        pending = sum(
-            1
-            for session in self._fleet.sessions()
-            if session.loads and any(is_pending(one, now) for one in session.loads.values())
-        )
-        return max(0, self.policy.max_pending - pending) if self.policy.max_loads > 0 else 0
+        return max(0, self.policy.max_pending - pending.total()) if self.policy.max_loads > 0 else 0

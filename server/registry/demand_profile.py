@@ -43,12 +43,12 @@ class HourOfWeek(Struct, array_like=True, gc=False):
     mean: Count = 0.0
 
     def faded(self, week: int) -> float:
-        """The weight as of a week."""
-        return self.weight * FADE ** max(0, week - self.week)
+        """The weight as of a week; none in weeks before it, for it was written while a clock was ahead."""
+        return self.weight * FADE ** (week - self.week) if week >= self.week else 0.0
 
 
 class DemandProfile(Struct):
-    """The week of one model; `since` is the hour (counted from the epoch) in which it was first watched."""
+    """The week of one model; `since` is the hour (counted from the epoch) of the first watch, never ahead."""
 
     model: str
     since: int
@@ -79,6 +79,7 @@ class DemandProfiles:
             profile = self._begin(model, week * HOURS + hour)
         if machines > 0:
             self._profiles.move_to_end(model)
+        profile.since = min(profile.since, week * HOURS + hour)
         found = profile.hours[hour]
         if found.week != week:
             # The hour before is complete now.

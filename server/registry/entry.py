@@ -73,12 +73,13 @@ class Entry:
     """The state of one pair. Costs are microseconds, `room` and `ceiling` tokens, `tps` the rate of one stream now.
 
     `version` is the session's version that it reflects. `against` is the first rejection by gates 19 to 22, `late` by
-    gates 19 to 23; `ahead` the requests whose prompts come first, `limit` the most requests of the model, `places` what the machine still takes of all models; `fast`
-    tells that one more stream keeps the wanted decode rate. `cost` is the price of an empty request, `prompt` and
-    `output` the price of a token more. `fixed_cost` is `cost` without `queue_us` and `wait_us`, the terms that
-    reservations alone change; None where the cost is no such sum. `free` are the tokens that the report leaves where
-    the slot's own budget is all there is, else None. `delivery` is there with cost v2 only, `batch` is what it was last
-    asked for. `kind`, `row`, `level`, `place`, `speed_class` and the keys belong to the pool.
+    gates 19 to 23; `limit` the most requests of the model, `places` what the machine still takes of all models, `ahead`
+    the requests whose prompts come first; `fast` tells that one more stream keeps the wanted decode rate. `cost` is the
+    price of an empty request, `prompt` and `output` the price of a token more. `fixed_cost` is `cost` without
+    `queue_us` and `wait_us`, the terms that reservations alone change; None where the cost is no such sum. `free` are
+    the tokens that the report leaves where the slot's own budget is all there is, else None. `delivery` is there with
+    cost v2 only, `batch` is what it was last asked for. `kind`, `row`, `level`, `place`, `speed_class` and the keys
+    belong to the pool.
     """
 
     __slots__ = (

@@ -105,9 +105,9 @@ class Reservation:
         """How far the attempt had come when it ended."""
         self.first_sign_at: float | None = None
         self.fresh = True
-        """No report came since it was taken: none can count it."""
+        """No report came since it was taken, so none can count it; one that comes later does."""
         self.reflected = False
-        """The provider's own report counts this request already."""
+        """The provider's own report surely holds the tokens of this request already."""
         self.started = False
         """Its first content came: its prompt is no work any more."""
         self.release_cause: ReleaseCause | None = None
@@ -268,9 +268,9 @@ class Ledger:
         sums.count -= 1
         sums.fresh -= reservation.fresh
         sums.tokens -= reservation.need
-        if reservation.reflected:
+        if not reservation.fresh:
             self.ended[reservation.model] = self.ended.get(reservation.model, 0) + 1
-        else:
+        if not reservation.reflected:
             sums.unreflected -= reservation.need
         if not reservation.started:
             sums.unstarted -= reservation.prompt_tokens
@@ -285,9 +285,10 @@ class Ledger:
             self.by_model[reservation.model].unstarted -= reservation.prompt_tokens
 
     def reflect(self, as_of: float) -> bool:
-        """Mark the reservations that a report taken at `as_of` already counts: those the provider showed earlier.
+        """Begin to count from a report taken at `as_of`: nothing ended since, and nothing was taken since.
 
-        What ended before it is in no report any more, and none was taken since. True when anything changed.
+        Marked are the reservations whose tokens it surely holds: those the provider showed earlier. True when anything
+        changed.
         """
         marked = bool(self.ended)
         self.ended.clear()

@@ -73,7 +73,7 @@ def in_flight_total(session: Session) -> int:
         occupancy, sums = slot.running + slot.waiting, reserved.get(model, NO_SUMS)
         if slot.as_of_seq > 0:
             occupancy += sums.fresh - ended.get(model, 0)
-        total += sums.count if sums.count > occupancy else occupancy
+        total += max(occupancy, sums.count)
     for model, sums in reserved.items():
         if model not in slots:
             total += sums.count

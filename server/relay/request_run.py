@@ -208,8 +208,8 @@ class RequestRun:
     async def _park(self, racer: Racer) -> None:
         """The consumer is gone or too slow: the capacity is free, the provider's last word may still tell usage."""
         attempt = racer.attempt
-        if not self._gone:
-            self._end_broken(ApiError(GONE_STATUS, "timeout", "The answer was not read fast enough; read it faster."))
+        # Whoever left hears nothing of it; whoever begins to read only now must not wait for ever.
+        self._end_broken(ApiError(GONE_STATUS, "timeout", "The answer was not read fast enough; read it faster."))
         until = trio.current_time() + self._times.park
         while attempt.phase is Phase.PARKED:
             with trio.move_on_at(until):
@@ -220,15 +220,19 @@ class RequestRun:
         usage = billed_usage(complete, self._job) if complete is not None else None
         self._choice.note_attempt("partial", racer.session)
         self._settle(Outcome.CLIENT_GONE if usage is None else Outcome.PARTIAL_SUCCESS, GONE_STATUS, usage)
-        self._decide(Refused(ApiError(GONE_STATUS, "client_gone", "The client left.")))
 
     def _end_broken(self, error: ApiError) -> None:
         """Tell the consumer in-band, or with a status if nothing was sent yet."""
         sink = self._racers.chosen.attempt.sink if self._racers.chosen is not None else None
-        if isinstance(sink, StreamSink) and isinstance(self.outcome, Committed):
-            self._outlet.finish(sink.chat.fail(error))
-        else:
+        if not (isinstance(sink, StreamSink) and isinstance(self.outcome, Committed)):
             self._decide(Refused(error))
+            return
+        try:
+            event = sink.chat.fail(error)
+        except Exception as fault:  # what made the answer fail may fail in telling of it, too
+            self._log_crash(fault)
+            event = b""
+        self._outlet.finish(event)
 
     # --- every way out ----------------------------------------------------------------------------------------------
 
@@ -236,15 +240,18 @@ class RequestRun:
         self._abort(error, outcome_of_status(error.status))
 
     def _crashed(self, error: Exception) -> None:
-        log.error("relay_crashed", extra=self._ids() | {"kind": type(error).__name__, "place": crash_place(error)})
+        self._log_crash(error)
         self._abort(internal_error(), Outcome.INTERNAL_ERROR)
 
     def _abort(self, error: ApiError, outcome: Outcome) -> None:
         """End whatever is left, with an error; synchronous."""
         self._racers.end(Event.SHUTDOWN)
-        self._end_broken(error)
         if not self._settlement.started:
             self._settle(outcome, error.status, None)
+        self._end_broken(error)
+
+    def _log_crash(self, error: Exception) -> None:
+        log.error("relay_crashed", extra=self._ids() | {"kind": type(error).__name__, "place": crash_place(error)})
 
     def _decide(self, outcome: RelayOutcome) -> None:
         """The first outcome counts."""

@@ -107,8 +107,8 @@ def test_no_other_model_makes_room_for_what_is_foreseen(fleet: Fleet) -> None:
     cold(fleet, "holder")
     fleet.beat("holder", wire_slot(OTHER), **small)
     office = Office(fleet, {MODEL: 1})
-    assert office.tick().orders == ()
-    assert office.tick().snapshots[0].eligible_cold == 1
+    done = office.tick()
+    assert (done.orders, done.snapshots[0].eligible_cold) == ((), 1)
     suffer(fleet)
     assert names(office.tick()) == [(MODEL, "holder")]
 

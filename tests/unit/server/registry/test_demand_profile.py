@@ -137,3 +137,24 @@ def test_stored_profiles_are_taken_where_nothing_is_known() -> None:
     assert after.foreseen("other", NINE + WEEK) == 1
     assert after.foreseen("m", NINE + WEEK + HOUR) == 0
     assert after.models()[-1] == "m"
+
+
+def test_a_first_week_that_began_while_the_clock_was_ahead_begins_now() -> None:
+    profiles = DemandProfiles()
+    watch(profiles, NINE + 52 * WEEK, 3)
+    restored = DemandProfiles()
+    restored.restore(msgspec.json.decode(msgspec.json.encode(profiles.take_changed(10)), type=list[DemandProfile]))
+    for each in (profiles, restored):
+        watch(each, NINE, 2)
+        assert each.foreseen("m", NINE + WEEK) == 2
+
+
+def test_what_was_seen_while_the_clock_was_ahead_counts_for_nothing() -> None:
+    profiles = DemandProfiles()
+    watch(profiles, NINE, 2)
+    watch(profiles, NINE + 52 * WEEK, 9)
+    watch(profiles, NINE + 52 * WEEK + HOUR, 9)
+    assert profiles.foreseen("m", NINE + WEEK) == 0
+    assert profiles.foreseen("m", NINE + WEEK + HOUR) == 0
+    watch(profiles, NINE + WEEK, 2)
+    assert profiles.foreseen("m", NINE + 2 * WEEK) == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import add
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from protocol.messages.from_provider import LoadModelStatus, ModelEntry, ModelsUpdate, SystemMetrics
 from server.registry import LoadCause, Reason, RoutingPolicy, SelfRoute, Traits
@@ -66,6 +68,7 @@ steps = st.lists(
                 "beat",
                 "legacy",
                 "repeat",
+                "pace",
                 "reserve",
                 "reserve",
                 "release",
@@ -124,6 +127,7 @@ class Play:
         self.held: list[Any] = []
         self.number = 0
         self.seq = 0
+        self.reports: dict[str, tuple[list[Any], dict[str, Any]]] = {}
         for index in range(size):
             self._connect(index)
 
@@ -148,7 +152,14 @@ class Play:
             case "beat":
                 metrics = SystemMetrics(memory_pressure=number / 4, cpu_usage=0.3, thermal_state=THERMAL[number])
                 memory = (0.0, 8.0, 64.0, 192.0)[number]
-                fleet.beat(name, *report, seq=self.seq * (number % 2), memory_gb=memory, system_metrics=metrics)
+                fields = {"memory_gb": memory, "system_metrics": metrics, "seq": self.seq * (number % 2)}
+                fleet.beat(name, *report, **fields)
+                self.reports[name] = (report, fields)
+            case "pace" if name in self.reports:
+                report, fields = self.reports[name]
+                tps = (None, 12.0, 30.0, 55.5)[number]
+                paced = [structs.replace(one, observed_decode_tps=tps) for one in report]
+                fleet.beat(name, *paced, **{**fields, "seq": fields["seq"] and self.seq})
             case "legacy":
                 fleet.beat(name, capacity=False, warm_models=MODELS[: number % 3], active_model="m", status="serving")
             case "repeat":
@@ -308,10 +319,19 @@ def agrees(fleet: Fleet, asked: RoutedRequest, draws: list[float]) -> None:
     decision.reservation.release(fleet.now)
 
 
+def bests_hold(fleet: Fleet) -> None:
+    """The best cost that a row keeps for a size asked before is that of its cheapest class now."""
+    for pool in fleet.registry._index.pools():
+        for costs in map(pool.costs, pool._sizes):
+            for row in (row for level in pool.levels for row in level.rows):
+                assert min(NEVER, row.best(costs)) == min([NEVER, *map(add, costs.offsets, row.mins)])
+
+
 def holds(fleet: Fleet) -> None:
     """Every derived view of the index equals a recount."""
     registry = fleet.registry
     registry._index.advance(fleet.now)
+    bests_hold(fleet)
     listed = {(session.session_id, model) for session in registry.sessions() for model in session.caps.models}
     members = set()
     for model in registry._index.models():
@@ -351,6 +371,7 @@ def play_through(policy: RoutingPolicy, happenings: list[Any], asked: list[Route
     compared = 0
     for number, happening in enumerate(happenings):
         play.step(*happening)
+        bests_hold(play.fleet)
         agrees(play.fleet, asked[number % len(asked)], draws)
         compared += 1
     for one in asked:
@@ -371,7 +392,10 @@ def test_the_index_chooses_as_a_walk_does(
 
 
 WHAT = (
-    ("beat",) * 8 + ("reserve",) * 4 + ("release", "sign", "trust", "drain", "load", "fault", "refuse", "serve", "gone")
+    ("beat",) * 8
+    + ("pace",) * 2
+    + ("reserve",) * 4
+    + ("release", "sign", "trust", "drain", "load", "fault", "refuse", "serve", "gone")
 )
 
 
@@ -458,6 +482,27 @@ def test_a_busy_model_keeps_the_quality_cap(running: int, rejections: dict[Reaso
     fleet.beat("slow", wire_slot(active_token_budget_max=100_000, num_running=running))
     agrees(fleet, request(), [0.0] * 8)
     assert fleet.registry.look(request(), fleet.now).rejections == rejections
+
+
+@pytest.mark.parametrize("cost_model", ["v1", "v2"])
+def test_the_best_of_a_row_follows_a_machine_whose_speed_alone_changed(cost_model: str) -> None:
+    fleet = Fleet(policy=RoutingPolicy(cost_model=cost_model, quality_cap=False))
+
+    def beat(name: str, tps: float, running: int) -> None:
+        fleet.clock.now += 1
+        one = wire_slot(active_token_budget_max=1_000_000, observed_decode_tps=tps, num_running=running)
+        fleet.beat(name, one, seq=int(fleet.now))
+
+    fleet.connect("cheap")
+    fleet.connect("slow")
+    asked = request(1, prompt_tokens=1, max_tokens=500)
+    beat("cheap", 200.0, 1)
+    for tps in (50.0, 25.0):
+        beat("slow", tps, 0)
+        bests_hold(fleet)
+        agrees(fleet, asked, [0.0] * 8)
+    beat("cheap", 200.0, 10)
+    agrees(fleet, asked, [0.0] * 8)
 
 
 def test_the_price_holds_the_state_of_the_machine(fleet: Fleet) -> None:

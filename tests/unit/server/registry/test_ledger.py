@@ -86,15 +86,27 @@ def test_reflected_after_a_report_later_than_the_first_sign() -> None:
 
 def test_what_a_report_counted_is_known_to_have_ended_until_the_next_one() -> None:
     ledger = Ledger()
-    counted, unseen = reservation(ledger, "a"), reservation(ledger, "b")
-    counted.mark_streaming(5.0)
+    shown, silent = reservation(ledger, "a"), reservation(ledger, "b")
+    shown.mark_streaming(5.0)
     ledger.reflect(6.0)
-    counted.release()
-    unseen.release()
-    assert ledger.ended == {"m": 1}
+    fresh = reservation(ledger, "c")
+    for one in (shown, silent, fresh):
+        one.release()
+    assert ledger.ended == {"m": 2}
     assert ledger.reflect(11.0)
     assert ledger.ended == {}
     assert not ledger.reflect(16.0)
+
+
+def test_what_was_taken_since_a_report_is_fresh_until_the_next_one() -> None:
+    ledger = Ledger()
+    one, _ = reservation(ledger, "a"), reservation(ledger, "b")
+    assert ledger.sums("m").fresh == 2
+    one.release()
+    assert ledger.sums("m").fresh == 1
+    assert ledger.reflect(5.0)
+    assert ledger.sums("m").fresh == 0
+    assert not ledger.reflect(10.0)
 
 
 def test_attempt_id_is_reserved_once() -> None:

@@ -194,6 +194,26 @@ def test_a_place_that_ends_is_free_before_the_next_report(
     assert fleet.registry.look(request(3), fleet.now).rejections == {Reason.NO_HEADROOM: 1}
 
 
+def test_what_ends_makes_room_beside_a_local_request_for_no_more_than_ended(fleet: Fleet) -> None:
+    session = fleet.warm("a", budget=10_000)
+    held = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (1, 2)]
+    for one in held:
+        assert one is not None
+        one.mark_streaming(fleet.now)
+    fleet.clock.now += 5
+    full = wire_slot(state="running", num_running=3, max_concurrency=3, active_token_budget_max=10_000)
+    fleet.beat("a", full, seq=1)  # one of them its owner's
+    for one in held:
+        assert one is not None
+        one.release(fleet.now)
+    found = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (3, 4, 5)]
+    assert [one is not None for one in found] == [True, True, False]
+    assert (in_flight(session, "m"), in_flight_total(session)) == (3, 3)
+    fleet.clock.now += 5
+    fleet.beat("a", full, seq=2)  # which counts them before their first content
+    assert (in_flight(session, "m"), in_flight_total(session)) == (3, 3)
+
+
 def test_a_report_that_hides_what_ended_makes_no_machine_emptier_than_empty(fleet: Fleet) -> None:
     session = fleet.warm("a")
     held = fleet.registry.choose_and_reserve(request(), fleet.now).reservation

@@ -95,19 +95,32 @@ async def test_an_answer_that_nobody_waits_for_is_parked_too(autojump_clock: Moc
         assert record.outcome is Outcome.PARTIAL_SUCCESS
 
 
-async def test_a_stream_that_nobody_fetches_is_given_up(autojump_clock: MockClock) -> None:
-    async def endless(served: Served) -> None:
-        while served.live and not served.cancelled.is_set():
-            served.say(delta("x"))
-            await trio.sleep(1)
-        served.complete()
+async def _endless(served: Served) -> None:
+    while served.live and not served.cancelled.is_set():
+        served.say(delta("x"))
+        await trio.sleep(1)
+    served.complete()
 
+
+async def test_a_stream_that_nobody_fetches_is_given_up(autojump_clock: MockClock) -> None:
     async with open_world() as world:
-        world.provider("p", endless)
+        world.provider("p", _endless)
         assert isinstance(await world.relay.run(world.job()), Committed)
         started = trio.current_time()
         assert (await world.settled()).outcome is Outcome.PARTIAL_SUCCESS
         assert trio.current_time() - started < 35
+
+
+async def test_a_stream_that_is_fetched_after_it_was_given_up_ends(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        world.provider("p", _endless)
+        outcome = await world.relay.run(world.job())
+        assert isinstance(outcome, Committed)
+        await world.settled()
+        consumer = Consumer()
+        with trio.fail_after(10):
+            await outcome.produce(consumer)
+        assert consumer.events[-1]["error"]["type"] == "timeout"
 
 
 async def test_an_answer_that_ends_before_its_head_frees_the_capacity_at_once(autojump_clock: MockClock) -> None:

