@@ -100,7 +100,7 @@ async def _fetch(url: str, file: IO[bytes]) -> str:
 def entry_hash(file: IO[bytes], look_up: Callable[[], None] = lambda: None) -> str:
     """Give the SHA-256 of the program in an archive; blocks. Raises ArtefactRefused for an archive against the rules.
 
-    `look_up` is called every few kilobytes of the archive, and raises when the caller has left.
+    `look_up` is called before each reading of the archive (up to 128 KiB), and raises when the caller has left.
     """
     file.seek(0)
     try:

@@ -210,7 +210,7 @@ def test_the_walk_ends_when_its_caller_leaves(looks: int) -> None:
             raise Left
 
     endless_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 1_000
-    for archive in (packed([*whole(), file("lib/noise", random.Random(1).randbytes(400_000))]), endless_name):
+    for archive in (packed([*whole(), file("lib/noise", random.Random(1).randbytes(4_000_000))]), endless_name):
         with pytest.raises(Left):
             entry_hash(io.BytesIO(archive), leave)
         left = iter(range(looks))
