@@ -58,10 +58,11 @@ class Subject:
 def run(*, quick: bool = False) -> dict[str, object]:
     """Measure and return the figures.
 
-    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the quartiles over pairs of our tokens per second divided by
-    the peer's; ``cpu_*`` the same of processor time, peer's divided by ours, which other work on the machine disturbs
-    less; ``tps_*`` our median tokens per second; ``label_*`` says which model was measured; ``pairs`` how many pairs
-    each batch size had. The keys of `bench.engine_latency` are there too.
+    Keys: ``ratio_8m`` and ``ratio_demo`` map batch size to the median over pairs of our tokens per second divided by
+    the peer's, ``spread_*`` to its first and third quartile; ``cpu_*`` and ``cpu_spread_*`` are the same of processor
+    time, peer's divided by ours, which other work on the machine disturbs less; ``tps_*`` our median tokens per second;
+    ``label_*`` says which model was measured; ``pairs`` how many pairs each batch size had. The keys of
+    `bench.engine_latency` are there too.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
@@ -79,13 +80,14 @@ async def _measure(scratch: Path, quick: bool) -> dict[str, object]:
     subjects = _subjects(scratch, quick)
     settle_heap()
     for subject in subjects:
-        ratios, processor, speeds = {}, {}, {}
-        for batch in BATCHES:
-            ratios[batch], processor[batch], speeds[batch] = await _compare(subject, batch, pairs[batch])
-        figures[f"ratio_{subject.key}"] = ratios
-        figures[f"cpu_{subject.key}"] = processor
-        figures[f"tps_{subject.key}"] = speeds
-        figures[f"label_{subject.key}"] = subject.label
+        found = {batch: await _compare(subject, batch, pairs[batch]) for batch in BATCHES}
+        key = subject.key
+        figures[f"ratio_{key}"] = {batch: speed[1] for batch, (speed, _, _) in found.items()}
+        figures[f"spread_{key}"] = {batch: speed[::2] for batch, (speed, _, _) in found.items()}
+        figures[f"cpu_{key}"] = {batch: cpu[1] for batch, (_, cpu, _) in found.items()}
+        figures[f"cpu_spread_{key}"] = {batch: cpu[::2] for batch, (_, cpu, _) in found.items()}
+        figures[f"tps_{key}"] = {batch: speed for batch, (_, _, speed) in found.items()}
+        figures[f"label_{key}"] = subject.label
     return figures | await measure_latency(subject.model, subject.directory, quick=quick)
 
 
@@ -199,10 +201,13 @@ def table(result: dict[str, object]) -> str:
     ]
     pairs = cast("dict[int, int]", result["pairs"])
     for key, target in TARGETS.items():
-        ratios, cpu = (cast("dict[int, Quartiles]", result[f"{part}_{key}"]) for part in ("ratio", "cpu"))
-        rates = cast("dict[int, float]", result[f"tps_{key}"])
+        ratios, cpu, rates = (cast("dict[int, float]", result[f"{part}_{key}"]) for part in ("ratio", "cpu", "tps"))
+        spread, cpu_spread = (
+            cast("dict[int, tuple[float, float]]", result[f"{part}_{key}"]) for part in ("spread", "cpu_spread")
+        )
         for batch, ratio in ratios.items():
-            figures = f"{rates[batch]:,.0f} | {_spread(ratio)} | {_spread(cpu[batch])} | ≥ {target:.2f}"
+            both = f"{_shown(ratio, spread[batch])} | {_shown(cpu[batch], cpu_spread[batch])}"
+            figures = f"{rates[batch]:,.0f} | {both} | ≥ {target:.2f}"
             lines.append(f"| {result[f'label_{key}']} | {batch} | {pairs[batch]} | {figures} |")
     lines += ["", "| | worst or p99, ms | median, ms | target, ms |", "|---|--:|--:|--:|"]
     for what, high, middle, goal in LATENCY_KEYS:
@@ -210,9 +215,8 @@ def table(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _spread(quartiles: Quartiles) -> str:
-    low, middle, high = quartiles
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+def _shown(median: float, quartiles: tuple[float, float]) -> str:
+    return f"{median:.2f} ({quartiles[0]:.2f}–{quartiles[1]:.2f})"
 
 
 if __name__ == "__main__":

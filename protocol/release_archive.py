@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import IO, Final, cast
+from typing import IO, Final
 
 from protocol.release_bundle import MAX_ENTRIES, MAX_UNPACKED_BYTES, leaves_the_bundle
 
@@ -62,8 +62,8 @@ class ReleaseArchive:
             member = self.tar.next()
             if member is None:
                 return
-            # The library keeps what it was told of every file, in a list that its stubs do not know.
-            cast("list[tarfile.TarInfo]", self.tar.members).clear()  # type: ignore[attr-defined]
+            # The library keeps what it was told of every file, in a list that its published types leave out.
+            self.tar.members.clear()  # type: ignore[attr-defined]
             number += 1
             headers += self._plain.taken
             unpacked += member.size

@@ -77,7 +77,7 @@ class PrefixStore:
         best: list[tuple[int, int]] = []
         for number, entry in self._entries.items():
             if entry.key == (model, scope):
-                best.append((min(_common(entry.tokens, wanted), len(wanted) - 1), number))
+                best.append((min(common_beginning(entry.tokens, wanted), len(wanted) - 1), number))
         for covered, number in sorted(best, reverse=True):
             if covered < WORTHWHILE_TOKENS:
                 return Reuse(CacheOutcome.COST if covered > 0 else CacheOutcome.ABSENT)
@@ -111,7 +111,7 @@ class PrefixStore:
         for number, entry in list(self._entries.items()):
             if entry.key != key:
                 continue
-            common = _common(entry.tokens, covered)
+            common = common_beginning(entry.tokens, covered)
             if common == len(covered) and (not whole or common == len(entry.tokens)):
                 entry.used_at = now
                 self._entries.move_to_end(number)
@@ -147,7 +147,7 @@ class PrefixStore:
         self.bytes -= self._entries.pop(number).bytes
 
 
-def _common(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+def common_beginning(left: tuple[int, ...], right: tuple[int, ...]) -> int:
     """Number of equal tokens at the beginning of both."""
     low, high = 0, min(len(left), len(right))
     if left[:high] == right[:high]:

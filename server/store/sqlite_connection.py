@@ -20,7 +20,7 @@ _PLACE: Final = re.compile(r"\$(\d+)")
 
 @lru_cache(maxsize=2048)
 def _rendered(sql: str) -> tuple[str, tuple[int, ...]]:
-    """The statement with `?` for each placeholder, and which argument each of them is, counted from 0."""
+    """The statement with `?` where its arguments go, and which of them goes to each place, counted from 0."""
     text = render(sql, "sqlite")
     return _PLACE.sub("?", text), tuple(int(number) - 1 for number in _PLACE.findall(text))
 
@@ -87,8 +87,7 @@ class SqliteConnection:
     def fetch(self, sql: str, args: Sequence[Value]) -> list[Row]:
         """Run a statement and return all its rows."""
         try:
-            text, places = _rendered(sql)
-            cursor = self._connection.execute(text, [args[place] for place in places])
+            cursor = self._connection.execute(*_bound(sql, args))
             rows = cursor.fetchall()
         except sqlite3.Error as error:
             raise translated(error, sql, read_only=not self.can_write) from None
@@ -100,8 +99,7 @@ class SqliteConnection:
     def execute(self, sql: str, args: Sequence[Value]) -> int:
         """Run a statement and return how many rows it changed."""
         try:
-            text, places = _rendered(sql)
-            cursor = self._connection.execute(text, [args[place] for place in places])
+            cursor = self._connection.execute(*_bound(sql, args))
             cursor.fetchall()
         except sqlite3.Error as error:
             raise translated(error, sql, read_only=not self.can_write) from None
@@ -118,3 +116,9 @@ class SqliteConnection:
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         self._connection.close()
+
+
+def _bound(sql: str, args: Sequence[Value]) -> tuple[str, list[Value]]:
+    """The statement as SQLite takes it, with an argument for each of its places."""
+    text, places = _rendered(sql)
+    return text, [args[place] for place in places]

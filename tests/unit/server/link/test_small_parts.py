@@ -101,8 +101,8 @@ def test_registration_rate_is_bounded() -> None:
 
 def test_registration_rate_forgets_an_identity_with_its_minute() -> None:
     rate = RegistrationRate(LinkSettings(registrations_per_minute=1))
-    for now in (0, 30, 59):
-        assert rate.allow(f"seen at {now}", now)
+    for second in (0, 30, 59):
+        assert rate.allow(f"seen at {second}", second)
     assert rate.allow("another", 90)
     assert len(rate) == 2
     assert not rate.allow("seen at 59", 90)

@@ -21,8 +21,8 @@ from server.registry.admission import budget_room, has_concurrency, unaccounted_
 from server.registry.queue import WaiterState
 from server.registry.state import SlotState
 from server.registry.views import in_flight, in_flight_total
+from tests.unit.server.registry.agreement import holds
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
-from tests.unit.server.registry.test_index import holds
 
 NAMES = ("a", "b", "c")
 MODELS = ("m", "n")
