@@ -72,10 +72,11 @@ def test_a_good_archive_comes_out_whole(tmp_path):
     ("archive", "words"),
     [
         (gzip.compress(of_size(MAX_UNPACKED_BYTES + 1)), "or too much"),
-        (gzip.compress(of_size(-(2**40))), "or too much"),
+        # Python 3.11.3 and earlier read no such header.
+        (gzip.compress(of_size(-(2**40))), "or too much" if hasattr(tarfile, "data_filter") else "cannot be unpacked"),
         (packed([file("/".join(["a"] * MAX_DEPTH) + "/b")]), "more than 64 parts"),
         (packed([file("../evil")]), "outside of itself"),
-        (packed([link("lib/x", "../../x")]), "cannot be unpacked"),
+        (packed([link("lib/x", "../../x")]), "outside of itself"),
         (packed([hard_link("a", "b"), *(file(f"{number}", b"x") for number in range(99)), file("b")]), "before it"),
         (packed([sparse(b"1\n0\n10\n".ljust(512, b"\0"))]), "a sparse file"),
         (packed([sparse(b"9999999\n" + b"1\n" * 1_500_000)]), "too much is told"),
