@@ -18,6 +18,17 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 FULL = os.environ.get("DARKBLOOM_TEST_FULL") == "1"
 _KEPT = {"DARKBLOOM_NATIVE", "DARKBLOOM_TEST_FULL"}
 
+LONGEST = (
+    "test_pump_twins",
+    "test_traces",
+    "test_money_crash",
+    "test_payments_crash",
+    "test_index",
+    "test_scenarios",
+    "test_mornings",
+)
+"""Files that take longest at their nightly length; begun first, they do not run on alone at the end."""
+
 
 @pytest.fixture(autouse=True)
 def _clean_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,8 +39,9 @@ def _clean_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the long-running tests to `make test-full`."""
+    """Leave the long-running tests to `make test-full`, which begins with their files."""
     if FULL:
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
         return
     skip = pytest.mark.skip(reason="long-running: run by make test-full")
     for item in items:
