@@ -3,6 +3,7 @@
 # installed here is named with its remedy; the tests that need it are then left out, or fail in an integration run (CI set).
 set -u
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin # where Debian puts servers, on the PATH of root alone
 
 found() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '%s\n' "$*" >&2; }

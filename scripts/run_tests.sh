@@ -8,6 +8,8 @@ set -u
 python=$1
 length=${2:-ordinary}
 failed=0
+export PATH="$PATH:/usr/sbin" # nginx, where Debian puts it
+unset PYTHONDONTWRITEBYTECODE # what both worker processes import is compiled once
 
 # run NAME "PATHS" OPTION…
 run() {
