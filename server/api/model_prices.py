@@ -48,6 +48,16 @@ class ModelPrices:
         except StoreUnavailable:
             return NO_PRICES
 
+    async def of_output(self) -> Callable[[str], float]:
+        """What a million output tokens of a build cost, in micro-USD; 1 where nothing is known or nothing is asked."""
+        table = await self.table()
+
+        def price(build: str) -> float:
+            known = table.of(build)
+            return 1.0 if known is None else max(1.0, known.output_micro_usd)
+
+        return price
+
     async def _read(self) -> PriceTable:
         rows = await self._book.listing()
         return PriceTable({row.model: _shown(row.input, row.output, row.cache_read) for row in rows}, self._fallback)

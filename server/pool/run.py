@@ -13,26 +13,40 @@ import trio
 
 from server.pool.candidates import cold_machines
 from server.pool.swap_planner import LoadOrder, has_warm, plan_swaps
-from server.pool.warm_pool import PoolPolicy, PoolSnapshot, WarmPool
+from server.pool.warm_pool import PoolPolicy, PoolSnapshot, WarmPool, equal_price
 from server.registry.loads import LoadOutcome
 from server.registry.queue import QueueFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
     from server.registry import Registry
     from server.registry.state import Session
+
+    Prices: TypeAlias = Callable[[str], float]
 
 log = logging.getLogger("darkbloom.pool")
 
 LEAST_PAUSE: Final = 1.0
 """Between two rounds, however much happens."""
+PRICES_WAIT: Final = 1.0
+"""For the prices of models; a round does without them when the database is slower."""
 
 
 class PoolRunner:
-    """The controllers over the live registry; `snapshots` are those of the last round."""
+    """The controllers over the live registry; `snapshots` are those of the last round.
 
-    def __init__(self, registry: Registry, policy: PoolPolicy) -> None:
+    `read_prices` gives what the output of each model costs; without it all models count the same.
+    """
+
+    def __init__(
+        self, registry: Registry, policy: PoolPolicy, read_prices: Callable[[], Awaitable[Prices]] | None = None
+    ) -> None:
         self._registry = registry
         self._policy = policy
+        self._read_prices = read_prices
+        self._price: Prices = equal_price
         self._woken = trio.Event()
         self.warm_pool = WarmPool(policy, registry)
         self.snapshots: tuple[PoolSnapshot, ...] = ()
@@ -44,6 +58,7 @@ class PoolRunner:
         pause = min(LEAST_PAUSE, self._policy.interval)
         while True:
             self._woken = trio.Event()
+            await self._look_at_prices()
             self.round(trio.current_time())
             await trio.sleep(pause)
             with trio.move_on_after(self._policy.interval - pause):
@@ -52,7 +67,7 @@ class PoolRunner:
     def round(self, now: float) -> list[LoadOrder]:
         """One round of the controller in charge; returns what was sent."""
         if self._policy.enabled:
-            done = self.warm_pool.tick(now)
+            done = self.warm_pool.tick(now, self._price)
             self.snapshots = done.snapshots
             orders = list(done.orders)
         else:
@@ -74,6 +89,11 @@ class PoolRunner:
             return
         if not cold_machines(registry, model, now).machines:
             registry.fail_waiting(model, QueueFailure.NO_PROVIDER)
+
+    async def _look_at_prices(self) -> None:
+        if self._read_prices is not None:
+            with trio.move_on_after(PRICES_WAIT):
+                self._price = await self._read_prices()
 
     def _send(self, order: LoadOrder, now: float) -> bool:
         session, model = order.session, order.model

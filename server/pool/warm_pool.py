@@ -97,6 +97,11 @@ class PoolRound(Struct, frozen=True):
     orders: tuple[LoadOrder, ...]
 
 
+def equal_price(_model: str) -> float:
+    """The price where prices do not matter."""
+    return 1.0
+
+
 class _Held:
     """What is remembered of a model between rounds."""
 
@@ -128,8 +133,11 @@ class WarmPool:
         self._turns = Turns()
         self._held: dict[str, _Held] = {}
 
-    def tick(self, now: float) -> PoolRound:
-        """Look at every model that somebody asks for, or will soon, and order loads; only the demand learns from it."""
+    def tick(self, now: float, price: Callable[[str], float] = equal_price) -> PoolRound:
+        """Look at every model that somebody asks for, or will soon, and order loads; only the demand learns from it.
+
+        `price` gives what a model's output costs, in any unit: of two that wait as long the dearer one comes first.
+        """
         foreseen = self._foreseen(now)
         asked = {*self._fleet.queued_models(), *self._fleet.demand.models()}
         names = asked | self.policy.floors.keys() | foreseen.keys()
@@ -138,7 +146,7 @@ class WarmPool:
         room = self._room(pending)
         turn = self._turn(foreseen, pending, now) if room else None
         views = [self._view(name, foreseen.get(name, 0), pending[name], turn, now) for name in sorted(names)]
-        orders = order_loads((wish for view in views for wish in self._wishes(view)), room)
+        orders = order_loads((wish for view in views for wish in self._wishes(view, price(view.snapshot.model))), room)
         loads = Counter(order.model for order in orders)
         if turn is not None:
             turn.end(now, found=loads[turn.model] > 0, offering=len(self._fleet.offering(turn.model)))
@@ -228,7 +236,7 @@ class WarmPool:
             held.target, held.raised_at = wanted, now
         return held.target
 
-    def _wishes(self, view: _View) -> Iterator[Wish]:
+    def _wishes(self, view: _View, price: float) -> Iterator[Wish]:
         """The loads that a model would like this round, the most urgent first.
 
         What it will need soon comes after all that is needed now, and no other model makes room for it.
@@ -239,7 +247,7 @@ class WarmPool:
         for number in range(min(share, len(view.cold.machines))):
             is_foreseen = number >= view.missing
             machines = roomy if is_foreseen else view.cold.machines
-            urgency = (view.gap - number) * (1.0 + snapshot.oldest_age)
+            urgency = (view.gap - number) * (1.0 + snapshot.oldest_age) * price
             yield Wish(is_foreseen, -urgency, snapshot.model, machines)
 
     def _room(self, pending: Counter[str]) -> int:

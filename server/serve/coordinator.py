@@ -130,6 +130,7 @@ async def _serving(
             clock=run_clock(),
         )
     )
+    model_prices = ModelPrices(books.billing.prices, tariff_of(settings), clock=run_clock())
     services_of_api = ApiServices(
         door=books.door,
         store=books.store,
@@ -146,7 +147,7 @@ async def _serving(
         wall_clock=time.time,
         media=media_fetcher(settings),
         aliases=books.catalog,
-        prices=ModelPrices(books.billing.prices, tariff_of(settings), clock=run_clock()),
+        prices=model_prices,
     )
     ring = key_ring(settings)
     blueprints = [
@@ -174,7 +175,7 @@ async def _serving(
         await services.start(link.run)
         await services.start(relay.serve)
         supervisor.start(services, "registry_maintenance", run_maintenance, registry, restart="backoff", essential=True)
-        pool = PoolRunner(registry, pool_policy(settings))
+        pool = PoolRunner(registry, pool_policy(settings), model_prices.of_output)
         declare_pool_gauges(metrics, pool)
         supervisor.start(services, "warm_pool", pool.run, restart="backoff")
         supervisor.start(services, "loop_lag", measure_loop_lag, metrics, restart="backoff")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 from trio.testing import MockClock
 
 from server.pool import PoolPolicy, PoolRunner
+from server.pool.warm_pool import PoolRound
 from server.registry.demand import Signal
 from tests.unit.server.registry.fleet import Fleet
 
@@ -61,3 +64,29 @@ async def test_an_interval_below_a_second_is_kept(fleet: Fleet, autojump_clock: 
     with trio.move_on_after(1.1):
         await runner.run()
     assert len(rounds.times) == 5
+
+
+async def test_each_round_looks_at_the_prices_and_waits_for_them_a_second_at_most(
+    fleet: Fleet, autojump_clock: MockClock
+) -> None:
+    answers: list[float] = [5.0]
+
+    async def read_prices() -> Callable[[str], float]:
+        if not answers:
+            await trio.sleep_forever()
+        price = answers.pop()
+        return lambda _model: price
+
+    runner = PoolRunner(fleet.registry, PoolPolicy(), read_prices)
+    seen: list[tuple[float, float]] = []
+    tick = runner.warm_pool.tick
+
+    def noted(now: float, price: Callable[[str], float]) -> PoolRound:
+        seen.append((now, price("m")))
+        return tick(now, price)
+
+    runner.warm_pool.tick = noted  # type: ignore[method-assign, assignment]
+    start = trio.current_time()
+    with trio.move_on_after(15):
+        await runner.run()
+    assert [(round(now - start), price) for now, price in seen] == [(0, 5.0), (11, 5.0)]

@@ -115,6 +115,32 @@ def test_two_models_never_choose_the_same_machine(fleet: Fleet) -> None:
     assert [(order.session.session_id, order.model) for order in done.orders] == [("only", OTHER)]
 
 
+@pytest.mark.parametrize(
+    ("prices", "winner"), [({MODEL: 2.0, OTHER: 1.0}, MODEL), ({MODEL: 1.0, OTHER: 2.0}, OTHER)], ids=["m", "other"]
+)
+def test_of_two_that_lack_as_much_the_dearer_one_gets_the_machine(
+    fleet: Fleet, prices: dict[str, float], winner: str
+) -> None:
+    for model in (MODEL, OTHER):
+        warm(fleet, model, model, state="running", num_running=1)
+        suffer(fleet, model)
+    cold(fleet, "only")
+    done = controller(fleet).tick(fleet.now, prices.__getitem__)
+    assert [(order.session.session_id, order.model) for order in done.orders] == [("only", winner)]
+
+
+def test_whoever_waits_long_enough_comes_before_a_dearer_model(fleet: Fleet) -> None:
+    for model in (MODEL, OTHER):
+        warm(fleet, model, model, state="running", num_running=1)
+        suffer(fleet, model)
+    cold(fleet, "only")
+    queue(fleet, 1, OTHER)
+    pool, prices = controller(fleet), {MODEL: 4.0, OTHER: 1.0}
+    assert pool.tick(fleet.now, prices.__getitem__).orders[0].model == MODEL
+    fleet.clock.now += 5.0
+    assert pool.tick(fleet.now, prices.__getitem__).orders[0].model == OTHER
+
+
 def test_the_last_copy_of_a_model_in_use_is_left_alone(fleet: Fleet) -> None:
     small = {"memory_gb": 16.0, "free_for_load": 12.0}
     fleet.connect("holder", message=register_message(*BOTH))
