@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, assert_never
 
 from msgspec import structs
@@ -16,6 +16,7 @@ from server.answer import StreamingAnswer
 from server.api.auth import accounts_unavailable, check_model_allowed
 from server.api.bodies import Bodies
 from server.api.call import json_answer
+from server.api.prefix_keys import prefix_keys
 from server.api.remote_media import RemoteMedia, remote_parts
 from server.api.request_limits import RequestLimits
 from server.api.target import ModelNames
@@ -154,6 +155,9 @@ def _job(
         asked_for_stop=chat.asked_for_stop,
         wants_metadata=asked.is_chat and (chat.wants_metadata or _asks_for_details(call)),
         cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
+        prefixes=partial(prefix_keys, services.cache_secret, identity.account_id, chat)
+        if services.registry.policy.cache_routing and self_route is not SelfRoute.EXCLUSIVE
+        else None,
         dialect=asked.dialect,
         media=None
         if fetcher is None or not remote

@@ -155,6 +155,34 @@ class RequestSettings:
         group="Routing",
         meaning="How a request is priced on a provider: `v1` by queue and reserved tokens, `v2` by expected delivery.",
     )
+    cache_routing: bool = setting(
+        "CACHE_ROUTING",
+        boolean(),
+        default=True,
+        group="Routing",
+        meaning="Prefer the provider that holds the beginning of a conversation, as its own answers showed.",
+    )
+    cache_ttl: float = setting(
+        "CACHE_TTL",
+        duration(1, 86400),
+        default=600.0,
+        group="Routing",
+        meaning="How long a provider is believed to hold what it computed.",
+    )
+    cache_max_ms: float = setting(
+        "CACHE_MAX_MS",
+        number(0, 600_000),
+        default=5_000.0,
+        group="Routing",
+        meaning="Most milliseconds to the first token for which such a provider is preferred.",
+    )
+    cache_max_fraction: float = setting(
+        "CACHE_MAX_FRACTION",
+        number(0, 1),
+        default=0.35,
+        group="Routing",
+        meaning="Largest share of a provider's cost that this takes off.",
+    )
     tps_load_factor: float = setting(
         "TPS_LOAD_FACTOR",
         number(0, 10),

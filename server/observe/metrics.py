@@ -94,6 +94,12 @@ class Metrics:
             model=None,
             outcome=("won", "lost"),
         )
+        self.cache_answers = declare.counter(
+            "darkbloom_cache_answers",
+            "Answers of machines that were chosen for the beginning of a prompt, by whether they still held it.",
+            model=None,
+            outcome=("hit", "miss"),
+        )
         self.settlement_failures = declare.counter(
             "darkbloom_settlement_failures", "Settlements that failed or ran out of time."
         )

@@ -84,6 +84,10 @@ class RelayMetrics:
         """Count one backup."""
         self._metrics.hedge_outcomes.inc(model, "won" if won else "lost")
 
+    def cache_answered(self, model: str, *, hit: bool) -> None:
+        """Count one answer of a machine that was chosen for what it holds."""
+        self._metrics.cache_answers.inc(model, "hit" if hit else "miss")
+
     def request_ended(self, record: SettlementRecord) -> None:
         """Count one request with its tokens, times and rate; models without a build were not served: `unknown`."""
         metrics = self._metrics

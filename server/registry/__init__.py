@@ -12,7 +12,7 @@ from server.registry.policy import RoutingPolicy
 from server.registry.queue import QueueFailure, Waiter
 from server.registry.reasons import Reason
 from server.registry.registry import Registry
-from server.registry.request import RoutedRequest, SelfRoute, Traits
+from server.registry.request import PrefixKey, RoutedRequest, SelfRoute, Traits
 from server.registry.state import LoadCause, Session
 from server.registry.views import current_model, status, warm_models
 from server.registry.waiting import wait_in_queue
@@ -30,6 +30,7 @@ __all__ = [
     "FaultView",
     "LoadCause",
     "ModelCapacity",
+    "PrefixKey",
     "QueueFailure",
     "Reason",
     "Refusal",

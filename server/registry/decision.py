@@ -26,12 +26,21 @@ class CostTerms(Struct, frozen=True, gc=False):
     this_request: float = 0.0
     health: float = 0.0
     capacity_rate: float = 0.0
+    cached: float = 0.0
+    """What a cached beginning of the prompt takes off: zero or less."""
 
     @property
     def total(self) -> float:
         """Sum of all terms in ms."""
         return (
-            self.state + self.queue + self.pending + self.backlog + self.this_request + self.health + self.capacity_rate
+            self.state
+            + self.queue
+            + self.pending
+            + self.backlog
+            + self.this_request
+            + self.health
+            + self.capacity_rate
+            + self.cached
         )
 
 
@@ -69,6 +78,8 @@ class ChoicePath(Enum):
     TIE_QUEUE = "tie_queue"
     TIE_PENDING = "tie_pending"
     RANDOM = "random"
+    CACHED = "cached"
+    """It holds the beginning of the prompt, which is worth more than what the others are better in."""
     QUEUE = "queue"
     """The place was offered to a waiter; nothing was compared."""
 

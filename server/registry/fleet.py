@@ -18,6 +18,7 @@ from server.registry.estimates import Estimates
 from server.registry.faults import FaultMemory, FaultView
 from server.registry.first_content import FirstContentTimes
 from server.registry.gates import GateContext
+from server.registry.holders import Holders
 from server.registry.index import RoutingIndex
 from server.registry.ledger import ReleaseCause, Reservation
 from server.registry.loads import LoadDurations
@@ -67,13 +68,20 @@ class Fleet:
         self.first_content = FirstContentTimes()
         self.load_durations = LoadDurations()
         self.demand = Demand()
+        self.holders = Holders(self.policy.cache_ttl)
+        """Which machines hold the beginnings of whose prompts."""
         self._clock = clock
         self._random = random if random is not None else Random()
         self._sessions: dict[str, Session] = {}
         self._index = RoutingIndex()
         self._roster = Roster()
         self._chooser = Chooser(
-            self._sessions, self._index, self._roster, random=self._random, releaser=self._on_release
+            self._sessions,
+            self._index,
+            self._roster,
+            self.holders,
+            random=self._random,
+            releaser=self._on_release,
         )
         self._pace = ReleasePace(self._random)
         self.machines = Machines(lasting_clock, load_factor=self.policy.load_factor)
@@ -217,7 +225,8 @@ class Fleet:
         session.ledger.start(reservation)
         self.traces.content(reservation, now)
         speed = session.speeds.get(model)
-        own = reservation.prompt_tokens / speed.prefill if speed is not None else 0.0
+        uncached = max(0, reservation.prompt_tokens - reservation.cached_tokens)
+        own = uncached / speed.prefill if speed is not None else 0.0
         self.machines.first_content(session.ident.stable_id, 1000 * (now - reservation.reserved_at - own))
         expected = self._catalog.expected_hash(model)
         if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:

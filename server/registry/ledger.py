@@ -52,6 +52,7 @@ class Reservation:
         "_owner_alive",
         "_releaser",
         "attempt",
+        "cached_tokens",
         "cold",
         "first_sign_at",
         "fresh",
@@ -100,6 +101,8 @@ class Reservation:
         self.reserved_at = reserved_at
         self.cold = cold
         """The model was not resident at reserve time, so `inference_accepted` may extend the first-content wait."""
+        self.cached_tokens = 0
+        """Tokens of the prompt that the machine is believed to hold, where it was chosen for that."""
         self.state = ReservationState.RESERVED
         self.reached = ReservationState.RESERVED
         """How far the attempt had come when it ended."""

@@ -1,4 +1,4 @@
-"""The registry's housekeeping loop: forget old faults and audit reservations.
+"""The registry's housekeeping loop: forget old faults and old holders of prompts, and audit reservations.
 
 Silent sessions are evicted by the provider link, which owns their connections.
 """
@@ -16,9 +16,10 @@ MAINTENANCE_SECONDS: Final = 60.0
 
 
 async def run_maintenance(registry: Registry) -> None:
-    """Forget idle fault memory and audit the reservations every 60 s until cancelled."""
+    """Forget idle fault memory and expired holders, and audit the reservations, every 60 s until cancelled."""
     while True:
         await trio.sleep(MAINTENANCE_SECONDS)
         now = trio.current_time()
         registry.faults.sweep(now)
+        registry.holders.sweep(now)
         registry.audit(now)

@@ -26,6 +26,12 @@ class RoutingPolicy(Struct, frozen=True, kw_only=True):
     cost_model: Literal["v1", "v2"] = "v2"
     expected_output: int = 256
     """Output tokens that cost v2 expects while nothing was seen of a model."""
+    cache_routing: bool = True
+    """Prefer machines that hold the beginning of a prompt."""
+    cache_ttl: float = 600.0
+    cache_max_ms: float = 5_000.0
+    cache_max_fraction: float = 0.35
+    """A cached beginning takes off at most this time to the first token, and this share of the cost."""
     min_decode_tps: float = 15.0
     quality_cap: bool = True
     overcommit: float = 1.2

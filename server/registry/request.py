@@ -40,6 +40,16 @@ class Traits(Struct, frozen=True):
 PLAIN: Final = Traits()
 
 
+class PrefixKey(Struct, frozen=True, gc=False):
+    """Stands for one beginning of a prompt of one account: a keyed hash, and the tokens of the estimate it covers."""
+
+    digest: bytes
+    tokens: int
+
+    def __repr__(self) -> str:
+        return f"<PrefixKey of {self.tokens} tokens>"
+
+
 class RoutedRequest(Struct, frozen=True, kw_only=True):
     """One attempt of one client request; token numbers are integers, times are seconds of the monotonic clock.
 
@@ -66,6 +76,8 @@ class RoutedRequest(Struct, frozen=True, kw_only=True):
     avoid_version: str | None = None
     attempt: int = 1
     deadline: float | None = None
+    prefixes: tuple[PrefixKey, ...] = ()
+    """Beginnings of the prompt that a machine may hold already, the shortest first; empty where that is no matter."""
     explain: bool = False
     """Whether the caller wants to know why: the first candidates are noted with their costs."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from server.registry.affinity import Affinity
 from server.registry.decision import Candidate, ChoicePath, Decision
 from server.registry.gates import evaluate, hard_deadline_us
 from server.registry.least_loaded import LeastLoadedSearch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from server.registry.entry import Entry
     from server.registry.gates import GateContext
+    from server.registry.holders import Holders
     from server.registry.index import RoutingIndex
     from server.registry.ledger import ReleaseCause
     from server.registry.pool import Pool
@@ -57,6 +59,7 @@ class Chooser:
         sessions: Mapping[str, Session],
         index: RoutingIndex,
         roster: Roster,
+        holders: Holders,
         *,
         random: Random,
         releaser: Releaser,
@@ -64,6 +67,7 @@ class Chooser:
         self._sessions = sessions
         self._index = index
         self._roster = roster
+        self._affinity = Affinity(sessions, holders)
         self._random = random
         self._releaser = releaser
 
@@ -179,12 +183,20 @@ class Chooser:
             if found is None:
                 continue
             winner, path, equal = found
+            tokens = 0
+            if request.prefixes:
+                held = self._affinity.better(winner, search, usable, request, priced, context.policy, now)
+                if held is not None:
+                    winner, path, equal, tokens = held.candidate(request, priced), ChoicePath.CACHED, 1, held.tokens
             if not isinstance(winner, Candidate):
                 owned = owned_by(winner.session, request.account_id)
                 winner = winner.candidate(request.prompt_tokens, priced, owned=owned)
-            return self._decided(
+            decision = self._decided(
                 winner, request, context, now, path, equal, scanned=len(pool.members), fail_open=ignore_health
             )
+            if tokens and decision.reservation is not None:
+                decision.reservation.cached_tokens = tokens
+            return decision
         rejections = self._rejections(pool, request, context, now, ignore_health=ignore_health)
         late = search.best_ttft_us(request.prompt_tokens) if Reason.TTFT_CEILING in rejections else None
         nothing = _nothing(request, rejections, pool.size, fail_open=ignore_health)

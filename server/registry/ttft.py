@@ -57,6 +57,12 @@ def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ahead: i
     return STATE_MS[slot.state] + flow * speed.ttft_ratio
 
 
+def saved_ms(slot: Slot, speed: Speed, tokens: int) -> float:
+    """What so many cached tokens of the prompt take off the estimate."""
+    prefill = slot.tps_prefill if slot.tps_prefill > 0 else speed.prefill
+    return 1000 * tokens / prefill * speed.ttft_ratio
+
+
 def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:
     """Calibrated time to first token of the request on this provider in ms; None without a capacity report."""
     if not session.live.has_capacity:

@@ -29,6 +29,8 @@ from server.relay.timing import AttemptTiming
 
 if TYPE_CHECKING:
     from protocol.failure import AttemptFailure
+    from protocol.messages.from_provider import Usage
+    from server.registry.request import PrefixKey
     from server.registry.state import Session
     from server.relay.hedge import HedgeTicket
     from server.relay.job import RelayJob
@@ -79,6 +81,7 @@ class ProviderChoice:
         self._allowance = services.times.allowance(job.prompt_tokens)
         self._hedging = services.hedging
         self._hedged = False
+        self._prefixes: tuple[PrefixKey, ...] = ()
 
     @property
     def build(self) -> str:
@@ -90,6 +93,8 @@ class ProviderChoice:
 
         Cancelled while it waits, the request leaves the queue and a reservation that came meanwhile goes on.
         """
+        if self._job.prefixes is not None:
+            self._prefixes = self._job.prefixes()
         request = self._request()
         started = self._now()
         self.timing = AttemptTiming(self._job.stamps, started)
@@ -170,6 +175,7 @@ class ProviderChoice:
         request = structs.replace(
             self._request(),
             previous_build=None,
+            prefixes=(),
             excluded_sessions=frozenset((*self.history.excluded, racer.session.session_id)),
         )
         reservation = self._registry.choose_and_reserve(request, now).reservation
@@ -234,6 +240,16 @@ class ProviderChoice:
         )
         self.note_attempt("success", racer.session)
 
+    def note_cache(self, racer: Racer, usage: Usage) -> None:
+        """The machine said what it had of the prompt before; it keeps what it computed."""
+        if not self._prefixes:
+            return
+        hit = self._outcomes.cached(
+            racer.session, racer.build, self._prefixes, usage, expected=racer.for_cache, now=self._now()
+        )
+        if racer.for_cache:
+            self._observer.cache_answered(racer.build, hit=hit)
+
     def note_broken(self, failure: AttemptFailure, racer: Racer) -> None:
         """A stream broke after content."""
         self._outcomes.broken(failure, racer.session, racer.build, self._job.traits.shape, self._now())
@@ -296,6 +312,7 @@ class ProviderChoice:
             excluded_sessions=frozenset(history.excluded),
             avoid_version=history.avoid_version,
             attempt=history.attempts + 1,
+            prefixes=self._prefixes,
             explain=job.wants_metadata,
         )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from protocol.api.errors import ApiError
     from protocol.api.shapes import Dialect, StreamAssembler, WholeAssembler
     from server.answer.writer import AnswerWriter
+    from server.registry.request import PrefixKey
     from server.relay.settlement import SettlementRecord
     from server.relay.timing import RequestStamps
 
@@ -49,9 +50,10 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     """One checked request, ready to be routed; its money is held under `coord_request_id`.
 
     `make_body` gives the JSON for a build (it may raise ApiError 413) and `cache_scope` the scope under which a
-    provider may cache for that build. Token numbers: the routing estimate, the upper bound of the prompt that the hold
-    was taken for, and the clamped output bound. `created` is Unix time. `dialect` shapes the answer.
-    `splits_think` tells for which builds `<think>` blocks are reasoning.
+    provider may cache for that build. `prefixes` works out the keys of the beginnings of the prompt, once it is routed.
+    Token numbers: the routing estimate, the upper bound of the prompt that the hold was taken for, and the clamped
+    output bound. `created` is Unix time. `dialect` shapes the answer. `splits_think` tells for which builds `<think>`
+    blocks are reasoning.
     """
 
     coord_request_id: str
@@ -78,6 +80,7 @@ class RelayJob(msgspec.Struct, frozen=True, kw_only=True):
     asked_for_stop: bool = False
     wants_metadata: bool = False
     cache_scope: Callable[[str], str] | None = None
+    prefixes: Callable[[], tuple[PrefixKey, ...]] | None = None
     dialect: Dialect = CHAT
 
     @property

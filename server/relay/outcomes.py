@@ -13,12 +13,17 @@ from server.relay.classify import FailureKind
 
 if TYPE_CHECKING:
     from protocol.failure import AttemptFailure
+    from protocol.messages.from_provider import Usage
     from server.registry.ledger import Reservation
     from server.registry.registry import Registry
+    from server.registry.request import PrefixKey
     from server.registry.state import Session
 
 DISCONNECTED: Final = "provider_disconnected"
 _NOT_LOADED: Final = "model_load"
+_HIT: Final = "hit"
+_LOOKED_IN_VAIN: Final = ("miss_absent", "skipped_cost")
+"""Cache outcomes of a machine that keeps what it computes and had nothing of this prompt."""
 
 
 class OutcomeRecorder:
@@ -41,7 +46,8 @@ class OutcomeRecorder:
         raw = None if session is None else self._raw_ttft(session, reservation)
         if session is None or raw is None:
             return None
-        registry.calibration.predicted(reservation.request_id, model, session.caps.hardware.chip_family, raw, now)
+        if not reservation.cached_tokens:  # what a cached prompt takes says nothing of the next one
+            registry.calibration.predicted(reservation.request_id, model, session.caps.hardware.chip_family, raw, now)
         q90 = registry.calibration.q90_ms(model, raw)
         return None if q90 is None else q90 / 1000
 
@@ -78,6 +84,29 @@ class OutcomeRecorder:
         self._registry.faults.success(session.ident.stable_id, model, shape, now)
         self._registry.machines.succeeded(session.ident.stable_id)
         self._registry.output_lengths.note(model, account_id, completion_tokens)
+
+    def cached(
+        self,
+        session: Session,
+        model: str,
+        prefixes: tuple[PrefixKey, ...],
+        usage: Usage,
+        *,
+        expected: bool,
+        now: float,
+    ) -> bool:
+        """A complete answer tells whether its machine held the beginning of the prompt, and that it holds it now.
+
+        Returns whether it did. One that was `expected` to and did not is believed only after another answer; a report
+        that contradicts itself shows nothing.
+        """
+        holders, told = self._registry.holders, usage.cached_tokens
+        hit = 0 < told <= usage.prompt_tokens and usage.cache_outcome == _HIT
+        if expected and not hit:
+            holders.forget(model, prefixes, session.session_id)
+        elif hit or (told == 0 and usage.cache_outcome in _LOOKED_IN_VAIN):
+            holders.confirm(model, prefixes, session.session_id, now)
+        return hit
 
     def failed(
         self,

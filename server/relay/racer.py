@@ -24,6 +24,8 @@ class Racer:
     opened_at: float
     details: dict[str, object] = field(repr=False)
     choose: Callable[[], None] | None = None
+    for_cache: bool = False
+    """It was chosen because it is believed to hold the beginning of the prompt."""
 
     @property
     def is_backup(self) -> bool:

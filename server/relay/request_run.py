@@ -157,6 +157,7 @@ class RequestRun:
         """Settle first, so that a client that reads its usage right after the end sees it; then write the end."""
         usage = billed_usage(complete, self._job)
         self._choice.note_success(racer, usage.completion_tokens)
+        self._choice.note_cache(racer, complete.usage)
         self._settle(Outcome.SUCCESS, 200, usage)
         waiting = self._patience.begin(partial(self._end_unsettled, racer, complete, usage))
         await self._settlement.finish()

@@ -55,6 +55,9 @@ class RelayObserver(Protocol):
     def hedge_ended(self, model: str, *, won: bool) -> None:
         """A backup that was sent is over: it answered first, or not."""
 
+    def cache_answered(self, model: str, *, hit: bool) -> None:
+        """A machine that was chosen for the beginning of a prompt has answered: whether it still held it."""
+
     def request_ended(self, record: SettlementRecord) -> None:
         """One request is over; called when its settlement starts."""
 
@@ -72,6 +75,9 @@ class SilentObserver:
         """Do nothing."""
 
     def hedge_ended(self, model: str, *, won: bool) -> None:
+        """Do nothing."""
+
+    def cache_answered(self, model: str, *, hit: bool) -> None:
         """Do nothing."""
 
     def request_ended(self, record: SettlementRecord) -> None:

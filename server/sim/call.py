@@ -15,6 +15,7 @@ from server.relay.clocks import FirstContentClock
 from server.relay.hedge import LEAST_REMAINING, HedgeVerdict, speculative_offset
 from server.relay.history import RequestHistory
 from server.sim.attempt import SimAttempt
+from server.sim.prefixes import prefix_keys, usage_of
 from server.sim.work import Work
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Call:
         self._ticket: HedgeTicket | None = None
         self._backup_timer: Timer | None = None
         self._traits = TOOLS if ask.arrival.tools else PLAIN
+        self._prefixes = prefix_keys(ask.arrival) if coordinator.registry.policy.cache_routing else ()
         self._over = False
 
     # The way in
@@ -242,6 +244,7 @@ class Call:
                     completion_tokens=self.tokens,
                     now=now,
                 )
+                self._note_cache(attempt, now)
                 self._over = True
                 coordinator.journal.note("done", self.number, self.tokens)
                 self.ask.asker.on_done(self.tokens)
@@ -255,6 +258,21 @@ class Call:
                 self.ask.asker.on_broken()
             case _:
                 pass  # it lost against its rival, or nobody waits any more
+
+    def _note_cache(self, attempt: SimAttempt, now: float) -> None:
+        if not self._prefixes or attempt.work is None:
+            return
+        coordinator, expected = self._coordinator, attempt.reservation.cached_tokens > 0
+        hit = coordinator.outcomes.cached(
+            attempt.session,
+            attempt.reservation.model,
+            self._prefixes,
+            usage_of(attempt.work),
+            expected=expected,
+            now=now,
+        )
+        if expected:
+            coordinator.tally.cache_answered(hit=hit)
 
     def _failed(self, attempt: SimAttempt) -> None:
         """Note the failure; when no rival is left, try another machine or give up."""
@@ -340,7 +358,11 @@ class Call:
         tally.hedge_verdicts[HedgeVerdict.ALLOW.value] += 1
         excluded = frozenset((*self._history.excluded, primary.session_id))
         request = structs.replace(
-            self._request(), request_id=f"c{self.number}.b", previous_build=None, excluded_sessions=excluded
+            self._request(),
+            request_id=f"c{self.number}.b",
+            previous_build=None,
+            prefixes=(),
+            excluded_sessions=excluded,
         )
         reservation = self._coordinator.registry.choose_and_reserve(request, now).reservation
         if reservation is None or reservation.cold:
@@ -387,4 +409,5 @@ class Call:
             excluded_sessions=frozenset(history.excluded),
             avoid_version=history.avoid_version,
             attempt=history.attempts + 1,
+            prefixes=self._prefixes,
         )

@@ -320,12 +320,8 @@ class Engine:
     def _prefill_seconds(self, work: Work, slot: ModelSlot) -> float:
         """Work of a prompt, in seconds of this machine alone at its ordinary speed."""
         solo = self.spec.prefill * self.spec.honesty * slot.model.speed
-        return PREFILL_OVERHEAD + self._uncached(work) / solo
-
-    def _uncached(self, work: Work) -> int:
-        if work.prefix is None or work.prefix not in self._prefixes:
-            return work.prompt
-        return work.prompt - work.prefix_tokens
+        work.cached = work.prefix_tokens if work.prefix in self._prefixes else 0
+        return PREFILL_OVERHEAD + (work.prompt - work.cached) / solo
 
     def _remember(self, work: Work) -> None:
         """Keep the prompt's conversation, and count whether it was known."""

@@ -63,6 +63,8 @@ ROWS: Final[Sequence[tuple[str, Callable[[Report], float | None]]]] = (
     ("loads within 10 min of an eviction", _plain("thrash")),
     ("loads that nobody used", _plain("unused_loads")),
     ("prefix hits", _plain("prefix_hit_share")),
+    ("answers of machines chosen for a prefix", _plain("cache_routed")),
+    ("of these with a hit", _plain("cache_precision")),
     ("predicted / true TTFT, p50", _of("prediction_ratio", "p50")),
     ("predicted / true TTFT, p90", _of("prediction_ratio", "p90")),
     ("least eligible share of machines", _plain("eligible_share_least")),

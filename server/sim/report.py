@@ -82,6 +82,10 @@ class Report(Struct, frozen=True, kw_only=True):
     thrash: int
     unused_loads: int
     prefix_hit_share: float | None
+    cache_routed: int
+    """Answers of machines that were chosen for the beginning of a prompt."""
+    cache_precision: float | None
+    """The share of these that still held it."""
     prediction_ratio: Spread
     eligible_least: int
     eligible_share_least: float
@@ -152,6 +156,10 @@ def make_report(run: Run) -> Report:
         thrash=sum(engine.thrashed for engine in engines),
         unused_loads=sum(engine.unused_loads for engine in engines),
         prefix_hit_share=_share(sum(engine.prefix_hits for engine in engines), tries) if tries else None,
+        cache_routed=tally.cache_hits + tally.cache_misses,
+        cache_precision=_share(tally.cache_hits, tally.cache_hits + tally.cache_misses)
+        if tally.cache_hits + tally.cache_misses
+        else None,
         prediction_ratio=spread(tally.prediction_ratios),
         eligible_least=min(eligible, default=0),
         eligible_share_least=_share(min(eligible, default=0), len(run.providers)),

@@ -92,6 +92,9 @@ class Tally:
         self.hedges = 0
         self.hedges_won = 0
         self.hedge_verdicts: Counter[str] = Counter()
+        self.cache_hits = 0
+        self.cache_misses = 0
+        """Answers of machines that were chosen for what they hold."""
         self.decision_ns: array[int] = array("q")
 
     @contextmanager
@@ -113,6 +116,11 @@ class Tally:
     def failed(self, kind: str) -> None:
         """An attempt failed before content."""
         self.failures[kind] += 1
+
+    def cache_answered(self, *, hit: bool) -> None:
+        """A machine that was chosen for the beginning of a prompt still held it, or not."""
+        self.cache_hits += hit
+        self.cache_misses += not hit
 
     def predicted(self, predicted_ms: float, actual_ms: float) -> None:
         """A first attempt brought content after a prediction."""

@@ -39,6 +39,7 @@ class Work:
     """Token numbers of one attempt and its progress; `finish_at` is in the engine's own measure of work done."""
 
     __slots__ = (
+        "cached",
         "decode_since",
         "events",
         "finish_at",
@@ -75,6 +76,8 @@ class Work:
         self.events = events
         self.prefix = prefix
         self.prefix_tokens = min(prefix_tokens, prompt)
+        self.cached = 0
+        """Tokens of the prompt that the machine did not compute again."""
         self.stage = Stage.WAITING
         self.prefill_seconds = 0.0
         self.finish_at = 0.0

@@ -72,6 +72,7 @@ class Served:
         self.shared = shared
         self.body: dict[str, Any] = {}
         self.budget_ms = 0
+        self.cache_scope = ""
         self.template: SpliceTemplate | None = None
         self.spout: Spout | None = None
         self.cancelled = trio.Event()
@@ -99,9 +100,16 @@ class Served:
         if self.live:
             self.sink.on_accepted()
 
-    def complete(self, prompt: int = 3, completion: int = 2, **fields: Any) -> None:
+    def complete(
+        self, prompt: int = 3, completion: int = 2, *, cached: int = 0, cache_outcome: str = "", **fields: Any
+    ) -> None:
         if self.end():
-            usage = Usage(prompt_tokens=prompt, completion_tokens=completion)
+            usage = Usage(
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                cached_tokens=cached,
+                cache_outcome=cache_outcome,
+            )
             self.sink.on_complete(InferenceComplete(request_id=self.sink.request_id, usage=usage, **fields))
 
     def error(self, **fields: Any) -> None:
@@ -185,6 +193,7 @@ class FakeChannel:
         shared.wipe()
         served.body = json.loads(bytes(plaintext))
         served.budget_ms = message["first_content_budget_ms"]
+        served.cache_scope = message.get("cache_scope", "")
         self._sent.add(request_id)
         self.seen.append(served)
         self._nursery.start_soon(self.script, served)

@@ -234,6 +234,8 @@ def test_sleep_forgets_what_ran_and_keeps_the_weights_and_a_restart_keeps_nothin
 def test_a_prefix_that_the_machine_knows_is_not_prefilled_again() -> None:
     bench = Bench()
 
+    works = []
+
     def ask(prompt: int, shared: int) -> Ear:
         ear = Ear(bench.kernel)
         work = Work(
@@ -246,6 +248,7 @@ def test_a_prefix_that_the_machine_knows_is_not_prefilled_again() -> None:
             prefix="talk",
             prefix_tokens=shared,
         )
+        works.append(work)
         bench.engine.submit(work)
         bench.kernel.run(bench.kernel.now + 100.0)
         return ear
@@ -255,6 +258,7 @@ def test_a_prefix_that_the_machine_knows_is_not_prefilled_again() -> None:
     assert first.when("content") == pytest.approx(PREFILL_OVERHEAD + 2.0)
     assert second.when("content") - began == pytest.approx(PREFILL_OVERHEAD + 1.0)
     assert (bench.engine.prefix_hits, bench.engine.prefix_tries) == (1, 1)
+    assert [work.cached for work in works] == [0, 1_000]
 
 
 def test_without_contention_every_request_runs_as_if_it_were_alone() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.sim import Report, Run, make_report, simulate
+from server.sim import Report, Run, engine, make_report, simulate
 from server.sim.baseline import figures, read_baseline, steps_back
 from server.sim.policies import with_settings
 from server.sim.scenarios import SCENARIOS, build
@@ -101,11 +101,32 @@ def test_mixed_machines_and_liars_are_used_according_to_what_they_do() -> None:
     assert report.perfect_share >= 0.95
 
 
-@pytest.mark.nightly
-def test_conversations_are_served() -> None:
+def test_conversations_are_served_by_machines_that_remember_them() -> None:
     _, report = run("turns")
-    assert report.served_share >= 0.97
+    assert report.served_share >= 0.99
+    assert report.perfect_share >= 0.93
     assert report.prefix_hit_share is not None
+    assert report.prefix_hit_share >= 0.28
+    assert report.cache_precision is not None
+    assert report.cache_precision >= 0.9
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_conversations_gain_by_routing_to_machines_that_remember_them(seed: int) -> None:
+    blind, report = by_setting("turns", "cache_routing", "false", "true", seed=seed)
+    assert blind.cache_routed == 0
+    assert (report.prefix_hit_share or 0) >= 1.9 * (blind.prefix_hit_share or 0)
+    assert report.perfect_share >= blind.perfect_share + 0.02
+    assert (report.ttft_ms.p50 or 0) <= 0.75 * (blind.ttft_ms.p50 or 0)
+    assert (report.ttft_ms.p99 or 0) <= 0.9 * (blind.ttft_ms.p99 or 0)
+
+
+@pytest.mark.nightly
+def test_machines_that_forget_at_once_cost_no_more_than_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PREFIXES_KEPT", 4)
+    pairs = [by_setting("turns", "cache_routing", "false", "true", seed=seed) for seed in range(1, 5)]
+    assert sum(told.good for _, told in pairs) >= sum(blind.good for blind, _ in pairs)
 
 
 @pytest.mark.nightly
@@ -117,19 +138,16 @@ def test_the_thresholds_hold_for_other_seeds(seed: int) -> None:
     assert run("overload", seed)[1].utilisation >= 0.95
 
 
-def by_cost_model(name: str) -> list[Report]:
-    """The same scenario by the first cost model and by the second."""
-    scenario = build(name, 1)
-    return [
-        make_report(simulate(scenario.setup, with_settings(scenario.policy, {"cost_model": model})))
-        for model in ("v1", "v2")
-    ]
+def by_setting(name: str, setting: str, *values: str, seed: int = 1) -> list[Report]:
+    """The same scenario with each value of one setting."""
+    scenario = build(name, seed)
+    return [make_report(simulate(scenario.setup, with_settings(scenario.policy, {setting: value}))) for value in values]
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["steady", "chips", "cutoff"])
 def test_the_second_cost_model_serves_more_in_time_than_the_first(name: str) -> None:
-    first, second = by_cost_model(name)
+    first, second = by_setting(name, "cost_model", "v1", "v2")
     assert second.good > first.good
     assert (second.ttft_ms.p99 or 0) < (first.ttft_ms.p99 or 0)
 
@@ -137,6 +155,6 @@ def test_the_second_cost_model_serves_more_in_time_than_the_first(name: str) -> 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["burst", "overload"])
 def test_where_the_queue_decides_the_second_cost_model_is_not_much_behind(name: str) -> None:
-    first, second = by_cost_model(name)
+    first, second = by_setting(name, "cost_model", "v1", "v2")
     assert second.good >= 0.95 * first.good
     assert (second.ttft_ms.p99 or 0) < (first.ttft_ms.p99 or 0)

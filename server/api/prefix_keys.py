@@ -1,0 +1,82 @@
+"""Keys of the beginnings of a prompt, by which routing finds the machine that computed them before.
+
+The tools and messages of a request, as they were sent, are cut into blocks of 1,024 bytes, about 256 tokens. A key is a
+keyed hash over the first so many blocks: two for every doubling of their number, so there are at most twenty. The next
+turn of a conversation begins with the bytes of this one, and so has the keys of this one too.
+
+Invariant: the account is in the hash's key, so keys of two accounts never meet; nothing can be read from a key.
+"""
+
+from __future__ import annotations
+
+import hmac
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from protocol.api.exact_json import encode_exact
+from protocol.api.media import has_media
+from server.registry import PrefixKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protocol.api import ChatRequest
+
+BLOCK_BYTES: Final = 1_024
+DIGEST_BYTES: Final = 16
+DEPTHS: Final = (1, *(part << octave for octave in range(9) for part in (2, 3)), 1_024)
+"""Blocks that the keys cover. What follows the first MiB makes no key: hashing must not hold up other requests."""
+_END_BYTES: Final = DEPTHS[-1] * BLOCK_BYTES
+_BYTES_PER_TOKEN: Final = 4
+_NOTHING: Final = msgspec.Raw(b"")
+_BETWEEN: Final = b"\0"
+"""Stands in no JSON text, so tools and messages cannot be taken for one another."""
+
+
+def prefix_keys(secret: bytes, account_id: str, chat: ChatRequest) -> tuple[PrefixKey, ...]:
+    """Return the keys of a prompt of this account, the shortest beginning first; none for one below a block."""
+    fields = chat.fields
+    tools, prompt = fields.get("tools", _NOTHING), fields.get("prompt" if chat.raw_prompt else "messages", _NOTHING)
+    size = len(memoryview(tools)) + len(memoryview(prompt))
+    if size <= BLOCK_BYTES:
+        return ()
+    tokens = chat.prompt_tokens_estimate
+    if chat.media_messages is None:
+        text = _beginning(prompt)
+    else:
+        text = _before_media(chat.media_messages)
+        size = len(memoryview(tools)) + len(text)
+        tokens = min(tokens, size // _BYTES_PER_TOKEN)
+    if tools is not _NOTHING:
+        text = _beginning(tools) + _BETWEEN + text
+    hashed = hmac.new(_account_key(secret, account_id), digestmod="sha256")
+    view, begin = memoryview(text), 0
+    found = []
+    for depth in DEPTHS:
+        end = depth * BLOCK_BYTES
+        if end > len(view):
+            break
+        hashed.update(view[begin:end])
+        found.append(PrefixKey(hashed.digest()[:DIGEST_BYTES], tokens * end // size))
+        begin = end
+    return tuple(found)
+
+
+def _beginning(text: msgspec.Raw) -> bytes:
+    """The text without its last character, an end that another turn puts off; of a long one the part with keys."""
+    view = memoryview(text)
+    return bytes(view[:-1]).rstrip() if len(view) <= _END_BYTES else bytes(view[:_END_BYTES])
+
+
+def _before_media(messages: Sequence[object]) -> bytes:
+    """The messages before the first with an image or a video: what those become is not known here."""
+    text = list(takewhile(lambda message: not has_media([message]), messages))
+    return encode_exact(text)[:-1] if text else b""
+
+
+@lru_cache(maxsize=4096)
+def _account_key(secret: bytes, account_id: str) -> bytes:
+    return hmac.digest(secret, b"prompt beginnings\0" + account_id.encode(), "sha256")

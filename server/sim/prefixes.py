@@ -1,0 +1,39 @@
+"""What a simulated request and its machine say of cached prompts, in the words of the real ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.messages.from_provider import Usage
+from server.registry import PrefixKey
+
+if TYPE_CHECKING:
+    from server.sim.trace import Arrival
+    from server.sim.work import Work
+
+BLOCK_TOKENS: Final = 256
+
+
+def prefix_keys(arrival: Arrival) -> tuple[PrefixKey, ...]:
+    """Return keys of the beginnings of a conversation, two for every doubling of their length; none for other requests.
+
+    All turns of a conversation share their beginnings, so its name and a length stand for what is in it.
+    """
+    if arrival.prefix is None:
+        return ()
+    found, depth, step = [], 1, 1
+    while depth * BLOCK_TOKENS <= arrival.prompt:
+        digest = f"{arrival.account}:{arrival.prefix}:{depth}".encode()
+        found.append(PrefixKey(digest, depth * BLOCK_TOKENS))
+        if depth & (depth - 1) == 0:
+            step = max(1, depth // 2)
+        depth += step
+    return tuple(found)
+
+
+def usage_of(work: Work) -> Usage:
+    """Return the report at the end of an answer; a machine keeps every conversation, so it always looks."""
+    outcome = "" if work.prefix is None else "hit" if work.cached else "miss_absent"
+    return Usage(
+        prompt_tokens=work.prompt, completion_tokens=work.produced, cached_tokens=work.cached, cache_outcome=outcome
+    )
