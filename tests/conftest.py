@@ -29,6 +29,9 @@ LONGEST = (
 )
 """Files that take longest at their nightly length; begun first, they do not run on alone at the end."""
 
+SQL_OF_THEIR_OWN = ("test_admin_catalog", "test_earnings", "test_keys")
+"""Files on endpoints and the command line with statements that no test of a lower layer brings to PostgreSQL."""
+
 
 @pytest.fixture(autouse=True)
 def _clean_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     skip = pytest.mark.skip(reason="long-running: run by make test-full")
     for item in items:
-        if item.get_closest_marker("nightly"):
+        if item.get_closest_marker("nightly") or _repeats_on_postgresql(item):
             item.add_marker(skip)
+
+
+def _repeats_on_postgresql(item: pytest.Item) -> bool:
+    """Whether an endpoint or a command is tested once more on PostgreSQL, whose statements its layers have tested."""
+    room = item.path.parent.name
+    return room in ("api", "cli") and item.name.endswith("[postgres]") and item.path.stem not in SQL_OF_THEIR_OWN
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,15 +28,18 @@ LEAST_STATEMENTS = {
 """So many places to die at, at least: the test must not become empty unnoticed."""
 
 
-ORDINARY_ON_POSTGRESQL = {"hold", "settle_again"}
-"""The basic operations; on PostgreSQL the composed ones take half a minute each and are left to the long run."""
+ORDINARY = {
+    "sqlite": {"hold", "release", "settle_again", "whole_request", "sweep"},
+    "postgres": {"hold"},
+}
+"""The basic operations, and one request from end to end; the rest is left to the long run."""
 
 
 def _cases() -> Iterator[object]:
     for name in LEAST_STATEMENTS:
-        yield pytest.param(name, "sqlite", id=f"{name}-sqlite")
-        marks = [] if name in ORDINARY_ON_POSTGRESQL else [pytest.mark.nightly]
-        yield pytest.param(name, "postgres", id=f"{name}-postgres", marks=marks)
+        for kind, ordinary in ORDINARY.items():
+            marks = [] if name in ordinary else [pytest.mark.nightly]
+            yield pytest.param(name, kind, id=f"{name}-{kind}", marks=marks)
 
 
 @pytest.mark.parametrize(("name", "kind"), list(_cases()))

@@ -29,7 +29,7 @@ LEAST_STATEMENTS = {
 
 
 ORDINARY = {
-    *(("sqlite", name) for name in ("buy", "withdraw_instant", "reversal_hook")),
+    *(("sqlite", name) for name in ("buy", "withdraw_instant")),
 }
 CASES = [
     pytest.param(name, kind, marks=() if (kind, name) in ORDINARY else pytest.mark.nightly, id=f"{name}-{kind}")
