@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Final
 
-from protocol.release_bundle import MAX_ENTRIES, MAX_UNPACKED_BYTES, leaves_the_bundle
+from protocol.release_bundle import MAX_ENTRIES, MAX_UNPACKED_BYTES
+from protocol.release_places import Places
 
 MAX_HEADER_BYTES: Final = 2 * 1024 * 1024
 """How much may be read before a file is told: its header, its name, what else is said of it."""
@@ -57,6 +58,7 @@ class ReleaseArchive:
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         number, headers, unpacked = 0, 0, 0
+        places = Places()
         while True:
             self._plain.allow(MAX_HEADER_BYTES)
             member = self.tar.next()
@@ -69,10 +71,10 @@ class ReleaseArchive:
             unpacked += member.size
             if number > MAX_ENTRIES or headers > MAX_HEADERS_BYTES or member.size < 0 or unpacked > MAX_UNPACKED_BYTES:
                 raise ArchiveRefused("holds too many files, or too much")
-            if leaves_the_bundle(member):
-                raise ArchiveRefused("holds a file outside of itself")
             if len(PurePosixPath(member.name).parts) > MAX_DEPTH:
                 raise ArchiveRefused(f"holds a file whose path has more than {MAX_DEPTH} parts")
+            if places.leaves(member):
+                raise ArchiveRefused("holds a file outside of itself, below a link, or of a kind that bundles have not")
             if member.issparse():  # it takes more than it says
                 raise ArchiveRefused(f"holds a sparse file, {member.name[:100]!r}; pack it as an ordinary one")
             self._plain.allow(member.size if member.isreg() else 0)

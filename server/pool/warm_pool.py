@@ -9,6 +9,7 @@ Source: routing, warm-pool controller.
 from __future__ import annotations
 
 from collections import Counter
+from statistics import median
 from time import time
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,7 @@ from server.registry.rates import ewma
 from server.registry.state import LoadCause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from server.pool.fleet_reader import FleetReader
     from server.pool.swap_planner import LoadOrder
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from server.registry.state import Session
 
 SPILL_ALPHA: Final = 0.3
+DEAR: Final = 4.0
+"""So many times the middle price of a round a model counts at most, and so many times less at least."""
 NO_SURVEY: Final = ColdSurvey([], Counter())
 
 
@@ -97,6 +100,12 @@ class PoolRound(Struct, frozen=True):
     orders: tuple[LoadOrder, ...]
 
 
+def _worth(prices: Sequence[float]) -> list[float]:
+    """Prices as shares of the middle one, within bounds."""
+    middle = median(prices) if prices else 0.0
+    return [min(DEAR, max(1 / DEAR, price / middle)) if middle > 0 else 1.0 for price in prices]
+
+
 def equal_price(_model: str) -> float:
     """The price where prices do not matter."""
     return 1.0
@@ -137,6 +146,7 @@ class WarmPool:
         """Look at every model that somebody asks for, or will soon, and order loads; only the demand learns from it.
 
         `price` gives what a model's output costs, in any unit: of two that wait as long the dearer one comes first.
+        It counts `DEAR` times at most against the middle one of the round, so that cheap models are not forgotten.
         """
         foreseen = self._foreseen(now)
         asked = {*self._fleet.queued_models(), *self._fleet.demand.models()}
@@ -146,7 +156,9 @@ class WarmPool:
         room = self._room(pending)
         turn = self._turn(foreseen, pending, now) if room else None
         views = [self._view(name, foreseen.get(name, 0), pending[name], turn, now) for name in sorted(names)]
-        orders = order_loads((wish for view in views for wish in self._wishes(view, price(view.snapshot.model))), room)
+        worth = _worth([price(view.snapshot.model) for view in views])
+        wishes = (wish for view, value in zip(views, worth, strict=True) for wish in self._wishes(view, value))
+        orders = order_loads(wishes, room)
         loads = Counter(order.model for order in orders)
         if turn is not None:
             turn.end(now, found=loads[turn.model] > 0, offering=len(self._fleet.offering(turn.model)))
@@ -236,7 +248,7 @@ class WarmPool:
             held.target, held.raised_at = wanted, now
         return held.target
 
-    def _wishes(self, view: _View, price: float) -> Iterator[Wish]:
+    def _wishes(self, view: _View, worth: float) -> Iterator[Wish]:
         """The loads that a model would like this round, the most urgent first.
 
         What it will need soon comes after all that is needed now, and no other model makes room for it.
@@ -247,7 +259,7 @@ class WarmPool:
         for number in range(min(share, len(view.cold.machines))):
             is_foreseen = number >= view.missing
             machines = roomy if is_foreseen else view.cold.machines
-            urgency = (view.gap - number) * (1.0 + snapshot.oldest_age) * price
+            urgency = (view.gap - number) * (1.0 + snapshot.oldest_age) * worth
             yield Wish(is_foreseen, -urgency, snapshot.model, machines)
 
     def _room(self, pending: Counter[str]) -> int:

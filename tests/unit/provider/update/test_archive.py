@@ -77,13 +77,14 @@ def test_a_good_archive_comes_out_whole(tmp_path):
         (packed([file("/".join(["a"] * MAX_DEPTH) + "/b")]), "more than 64 parts"),
         (packed([file("../evil")]), "outside of itself"),
         (packed([link("lib/x", "../../x")]), "outside of itself"),
+        (packed([link("lib", "bin"), file("lib/x")]), "below a link"),
         (packed([hard_link("a", "b"), *(file(f"{number}", b"x") for number in range(99)), file("b")]), "before it"),
         (packed([sparse(b"1\n0\n10\n".ljust(512, b"\0"))]), "a sparse file"),
         (packed([sparse(b"9999999\n" + b"1\n" * 1_500_000)]), "too much is told"),
         (packed([told("a", {"comment": "x" * 3_000_000})]), "too much is told"),
         (packed(whole())[:-40], "cannot be unpacked"),
     ],
-    ids=["size", "negative", "depth", "outside", "link", "link ahead", "sparse", "endless map", "told", "cut"],
+    ids=["size", "negative", "depth", "outside", "link", "below", "link ahead", "sparse", "endless map", "told", "cut"],
 )
 def test_archives_against_the_rules(tmp_path, archive, words):
     into = tmp_path / "bundle"

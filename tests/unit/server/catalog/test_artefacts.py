@@ -110,6 +110,7 @@ def hard_link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
         ([*whole(), device()], "outside of itself"),
         ([*whole(), link("lib/x", "/etc/passwd")], "outside of itself"),
         ([*whole(), link("lib/x", "../../x")], "outside of itself"),
+        ([*whole(), link("new", "lib"), file("new/x")], "below a link"),
         ([*whole(), file(ENTRY, PROGRAM)], "one ordinary file"),
         ([*whole(), file(f"./{ENTRY}", PROGRAM)], "one ordinary file"),
         ([file(bundles.MARK), link(ENTRY, "other"), file("bin/other", PROGRAM)], "one ordinary file"),

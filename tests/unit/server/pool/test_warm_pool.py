@@ -129,15 +129,16 @@ def test_of_two_that_lack_as_much_the_dearer_one_gets_the_machine(
     assert [(order.session.session_id, order.model) for order in done.orders] == [("only", winner)]
 
 
-def test_whoever_waits_long_enough_comes_before_a_dearer_model(fleet: Fleet) -> None:
+@pytest.mark.parametrize("free", [1.0, 50_000.0])
+def test_whoever_waits_long_enough_comes_before_a_dearer_model(fleet: Fleet, free: float) -> None:
     for model in (MODEL, OTHER):
         warm(fleet, model, model, state="running", num_running=1)
         suffer(fleet, model)
     cold(fleet, "only")
     queue(fleet, 1, OTHER)
-    pool, prices = controller(fleet), {MODEL: 4.0, OTHER: 1.0}
+    pool, prices = controller(fleet), {MODEL: 200_000.0, OTHER: free}
     assert pool.tick(fleet.now, prices.__getitem__).orders[0].model == MODEL
-    fleet.clock.now += 5.0
+    fleet.clock.now += 16.0
     assert pool.tick(fleet.now, prices.__getitem__).orders[0].model == OTHER
 
 
