@@ -16,7 +16,7 @@ settings.register_profile("nightly", max_examples=500, deadline=None, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 FULL = os.environ.get("DARKBLOOM_TEST_FULL") == "1"
-_KEPT = {"DARKBLOOM_NATIVE", "DARKBLOOM_TEST_FULL"}
+_KEPT = {"DARKBLOOM_NATIVE"}
 
 LONGEST = (
     "test_pump_twins",

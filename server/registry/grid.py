@@ -1,8 +1,9 @@
 """Rates rounded to a geometric grid, so that machines of nearly the same speed fall into one speed class.
 
-A time per token is rounded to the nearest power of 1.1 microseconds, which moves it by less than 5 %. The routing index
-compares speed classes instead of machines. Requests are rounded likewise: what they cost in each speed class is then
-worked out once for all requests of a size. The full cost uses the same rounded figures, so both always agree.
+A time per token is rounded to the nearest power of 1.1 microseconds, which moves it by less than 5 %, and that to whole
+microseconds. The routing index compares speed classes instead of machines. Requests are rounded likewise: what they
+cost in each speed class is then worked out once for all requests of a size. The full cost uses the same rounded
+figures, so both always agree.
 """
 
 from __future__ import annotations
