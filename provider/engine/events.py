@@ -37,12 +37,17 @@ class Cause(enum.StrEnum):
 
 
 class CacheOutcome(enum.StrEnum):
-    """What prefix reuse did for a request; ``NONE``: nothing was tried, because the request has no scope."""
+    """What prefix reuse did for a request.
+
+    ``NONE``: nothing was tried, because the request has no scope. ``CAPACITY``: nothing was found, and there was no
+    room to keep what was computed, so the next request finds nothing either.
+    """
 
     NONE = ""
     HIT = "hit"
     ABSENT = "miss_absent"
     COST = "skipped_cost"
+    CAPACITY = "skipped_capacity"
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -40,12 +40,14 @@ class ModelPrefixes:
             return Reuse(CacheOutcome.NONE)
 
     def take(self, row: Row, cache: list[object] | None, tokens: list[int] | None) -> None:
-        """Note a row's cache and the tokens that it covers, unless there is surely no room for it."""
+        """Note a row's cache and the tokens that it covers, unless there is surely no room: then its usage says so."""
         if not row.request.cache_scope or not cache or tokens is None:
             return
         size = len(tokens) * self._model.kv_bytes_per_token + self._model.kv_bytes_per_row
         if size <= self._prefixes.room:
             self._waiting.append((row.request.cache_scope, cache, list(tokens)))
+        elif row.cache_outcome is not CacheOutcome.HIT:
+            row.cache_outcome = CacheOutcome.CAPACITY
 
     def take_from(self, row: Row, lane: Lane) -> None:
         """Note what a row that goes on has computed so far; a fault costs the prefixes of this model, never the row."""

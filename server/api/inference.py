@@ -15,6 +15,7 @@ from protocol.messages.register import RAW_PROMPTS
 from server.answer import StreamingAnswer
 from server.api.auth import accounts_unavailable, check_model_allowed
 from server.api.bodies import Bodies
+from server.api.cache_owner import cache_owner
 from server.api.call import json_answer
 from server.api.prefix_keys import prefix_keys
 from server.api.remote_media import RemoteMedia, remote_parts
@@ -130,6 +131,7 @@ def _job(
     )
     bodies.for_build(target.build)
     limits.count_tokens(prompt=chat.prompt_tokens_estimate, output_bound=target.max_tokens)
+    owner = cache_owner(services.cache_secret, identity, chat)
     parsed = services.clock()
     stamps = RequestStamps(received=received, parsed=parsed, reserved=parsed)
     return RelayJob(
@@ -154,9 +156,9 @@ def _job(
         splits_think=lambda build: not chat.raw_prompt and names.has_feature(build, "reasoning"),
         asked_for_stop=chat.asked_for_stop,
         wants_metadata=asked.is_chat and (chat.wants_metadata or _asks_for_details(call)),
-        cache_scope=lambda build: cache_scope(services.cache_secret, identity.account_id, build),
-        prefixes=partial(prefix_keys, services.cache_secret, identity.account_id, chat)
-        if services.registry.policy.cache_routing and self_route is not SelfRoute.EXCLUSIVE
+        cache_scope=lambda build: cache_scope(services.cache_secret, owner.name, build),
+        prefixes=partial(prefix_keys, services.cache_secret, owner.name, chat)
+        if owner.is_one and services.registry.policy.cache_routing and self_route is not SelfRoute.EXCLUSIVE
         else None,
         dialect=asked.dialect,
         media=None
@@ -196,7 +198,7 @@ def _asks_for_details(call: Call) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def cache_scope(secret: bytes, account_id: str, build: str) -> str:
-    """The scope under which a provider may reuse a prompt's cache: one per account and build, unlinkable otherwise."""
-    text = f"{account_id}\0{build}".encode()
+def cache_scope(secret: bytes, owner: str, build: str) -> str:
+    """The scope under which a provider may reuse a prompt's cache: one per owner and build, unlinkable otherwise."""
+    text = f"{owner}\0{build}".encode()
     return hmac.digest(secret, text, "sha256").hex()

@@ -174,7 +174,8 @@ class RequestSettings:
         number(0, 600_000),
         default=5_000.0,
         group="Routing",
-        meaning="Most milliseconds to the first token for which such a provider is preferred.",
+        meaning="Most milliseconds to the first token for which such a provider is preferred; "
+        "0: only where it costs no more all the same.",
     )
     cache_max_fraction: float = setting(
         "CACHE_MAX_FRACTION",

@@ -1,8 +1,8 @@
 """A request goes to a machine that holds the beginning of its prompt, as far as that saves time.
 
-The ordinary choice is made first. Of the machines that hold the longest known beginning, those that the same stage of
-the choice could have taken are priced without what they need not compute again; the cheapest of them takes the
-winner's place unless it costs more all the same, or is far busier.
+The ordinary choice is made first. Of the machines that hold a beginning, those that the same stage of the choice could
+have taken, and that are not far busier, are priced without what they need not compute again. The cheapest of those with
+the longest beginning takes the winner's place unless it costs more all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, structs
 
 from server.registry.decision import Candidate
+from server.registry.rows import NEVER
 from server.registry.state import SlotState
 from server.registry.ttft import saved_ms
 from server.registry.views import owned_by
@@ -35,7 +36,7 @@ _FIRST_TOKEN_WEIGHT: Final = {"v1": 1, "v2": 2}
 
 
 class Credit(Struct, frozen=True):
-    """A holder, the tokens it need not compute, and what they take off its cost (µs)."""
+    """A holder, the tokens it need not compute, and what it costs (µs) once `credit_us` is taken off for them."""
 
     entry: Entry
     tokens: int
@@ -85,35 +86,39 @@ class Affinity:
         now: float,
     ) -> Credit | None:
         """Return the holder that takes the place of the winner, one of `usable` kinds of members; None: none does."""
-        tokens, entries = self._longest(request, now)
-        if not tokens:
+        tokens, entries = self._longest(winner.occupancy, search, usable, request, now)
+        if not entries:
             return None
         tokens = min(tokens, priced[0])
         limit = winner.cost_us if isinstance(winner, Candidate) else _cost_us(winner, search)
         best: Credit | None = None
         for entry in entries:
-            if entry.level is None or entry.kind not in usable or entry.room < search.need:
-                continue
-            if is_far_busier(entry.occupancy, winner.occupancy):
-                continue
             cost = _cost_us(entry, search)
             credit = credit_us(tokens, entry.prompt, cost, policy)
             if cost - credit <= limit and (best is None or cost - credit < best.cost_us):
                 best = Credit(entry, tokens, cost - credit, credit)
         return best
 
-    def _longest(self, request: RoutedRequest, now: float) -> tuple[int, list[Entry]]:
-        """Return the tokens of the longest beginning that a live machine with the model in memory holds, and these."""
+    def _longest(
+        self, occupancy: int, search: Search, usable: frozenset[Kind], request: RoutedRequest, now: float
+    ) -> tuple[int, list[Entry]]:
+        """Return the tokens of the longest beginning that a machine holds which may take the request, and all such."""
         build, holders = request.model, self._holders
         for key in reversed(request.prefixes):
             found = []
             for session_id in holders.of(build, key, now):
                 session = self._sessions.get(session_id)
                 entry = session.entries.get(build) if session is not None else None
-                if entry is not None and entry.slot.state is SlotState.RESIDENT:
-                    found.append(entry)
-                else:
+                if entry is None or entry.slot.state is not SlotState.RESIDENT:
                     holders.forget(build, (key,), session_id)
+                elif (
+                    entry.level is not None
+                    and entry.kind in usable
+                    and entry.room >= search.need
+                    and search.offsets[entry.speed_number] < NEVER
+                    and not is_far_busier(entry.occupancy, occupancy)
+                ):
+                    found.append(entry)
             if found:
                 return key.tokens, found
         return 0, []

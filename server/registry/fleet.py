@@ -224,10 +224,10 @@ class Fleet:
         model = reservation.model
         session.ledger.start(reservation)
         self.traces.content(reservation, now)
-        speed = session.speeds.get(model)
-        uncached = max(0, reservation.prompt_tokens - reservation.cached_tokens)
-        own = uncached / speed.prefill if speed is not None else 0.0
-        self.machines.first_content(session.ident.stable_id, 1000 * (now - reservation.reserved_at - own))
+        if not reservation.cached_tokens:  # whether it held them is known at the end alone
+            speed = session.speeds.get(model)
+            own = reservation.prompt_tokens / speed.prefill if speed is not None else 0.0
+            self.machines.first_content(session.ident.stable_id, 1000 * (now - reservation.reserved_at - own))
         expected = self._catalog.expected_hash(model)
         if not expected or session.trust.model_hashes.get(model) == expected or model in session.content_since:
             session.touch()

@@ -21,5 +21,6 @@ async def run_maintenance(registry: Registry) -> None:
         await trio.sleep(MAINTENANCE_SECONDS)
         now = trio.current_time()
         registry.faults.sweep(now)
-        registry.holders.sweep(now)
+        while registry.holders.sweep(now):
+            await trio.lowlevel.checkpoint()
         registry.audit(now)

@@ -225,6 +225,7 @@ class ProviderChoice:
             attempt.request_id,
             waited=(content_at if content_at is not None else now) - racer.opened_at,
             allowance=self._allowance,
+            cached_tokens=racer.cached_tokens,
             now=now,
         )
 
@@ -245,9 +246,9 @@ class ProviderChoice:
         if not self._prefixes:
             return
         hit = self._outcomes.cached(
-            racer.session, racer.build, self._prefixes, usage, expected=racer.for_cache, now=self._now()
+            racer.session, racer.build, self._prefixes, usage, expected=racer.cached_tokens, now=self._now()
         )
-        if racer.for_cache:
+        if racer.cached_tokens:
             self._observer.cache_answered(racer.build, hit=hit)
 
     def note_broken(self, failure: AttemptFailure, racer: Racer) -> None:

@@ -24,6 +24,8 @@ _NOT_LOADED: Final = "model_load"
 _HIT: Final = "hit"
 _LOOKED_IN_VAIN: Final = ("miss_absent", "skipped_cost")
 """Cache outcomes of a machine that keeps what it computes and had nothing of this prompt."""
+_LEAST_SHARE: Final = 0.5
+"""A hit of less than this share of what was expected, which is an estimate from bytes, is none."""
 
 
 class OutcomeRecorder:
@@ -66,14 +68,26 @@ class OutcomeRecorder:
         self._registry.demand.note(model, Signal.SPECULATIVE_WON, now)
 
     def content(
-        self, session: Session, model: str, request_id: str, *, waited: float, allowance: float, now: float
+        self,
+        session: Session,
+        model: str,
+        request_id: str,
+        *,
+        waited: float,
+        allowance: float,
+        cached_tokens: int,
+        now: float,
     ) -> None:
-        """First content, `waited` seconds after the dispatch, of an attempt that was allowed `allowance`."""
+        """First content, `waited` seconds after the dispatch, of an attempt that was allowed `allowance`.
+
+        `cached_tokens` is what was expected to be cached: how long such a prompt takes says nothing of the others.
+        """
         registry, stable_id = self._registry, session.ident.stable_id
         budget = session.slot(model).budget
         registry.faults.accepted(stable_id, model, now, advertised=budget.max if budget is not None else 0)
         registry.calibration.content(request_id, now)
-        registry.first_content.delivered(model, stable_id, waited, allowance, now)
+        if not cached_tokens:
+            registry.first_content.delivered(model, stable_id, waited, allowance, now)
         if waited > allowance:
             registry.demand.note(model, Signal.TTFT_MISS, now)
 
@@ -92,16 +106,16 @@ class OutcomeRecorder:
         prefixes: tuple[PrefixKey, ...],
         usage: Usage,
         *,
-        expected: bool,
+        expected: int,
         now: float,
     ) -> bool:
         """A complete answer tells whether its machine held the beginning of the prompt, and that it holds it now.
 
-        Returns whether it did. One that was `expected` to and did not is believed only after another answer; a report
-        that contradicts itself shows nothing.
+        Returns whether it did. One that was `expected` to hold so many tokens and did not have half of them is believed
+        only after another answer; a report that contradicts itself shows nothing.
         """
         holders, told = self._registry.holders, usage.cached_tokens
-        hit = 0 < told <= usage.prompt_tokens and usage.cache_outcome == _HIT
+        hit = 0 < told <= usage.prompt_tokens and usage.cache_outcome == _HIT and told >= _LEAST_SHARE * expected
         if expected and not hit:
             holders.forget(model, prefixes, session.session_id)
         elif hit or (told == 0 and usage.cache_outcome in _LOOKED_IN_VAIN):

@@ -24,8 +24,8 @@ class Racer:
     opened_at: float
     details: dict[str, object] = field(repr=False)
     choose: Callable[[], None] | None = None
-    for_cache: bool = False
-    """It was chosen because it is believed to hold the beginning of the prompt."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that the machine is believed to hold, where it was chosen for that."""
 
     @property
     def is_backup(self) -> bool:

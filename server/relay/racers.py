@@ -76,8 +76,8 @@ class Racers:
         )
         reservation.bind_owner(self._owner_alive)
         details = provider_details(session)
-        for_cache = reservation.cached_tokens > 0
-        racer = Racer(attempt, session, reservation.model, clock, self._now(), details, choose, for_cache)
+        cached = reservation.cached_tokens
+        racer = Racer(attempt, session, reservation.model, clock, self._now(), details, choose, cached)
         self.open.append(racer)
         if self.chosen is None or not self.chosen.attempt.is_pending():
             self.chosen = racer

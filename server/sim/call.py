@@ -222,6 +222,7 @@ class Call:
             attempt.request_id,
             waited=now - attempt.started_at,
             allowance=self._allowance,
+            cached_tokens=attempt.reservation.cached_tokens,
             now=now,
         )
         coordinator.journal.note("content", self.number, attempt.session_id)
@@ -262,7 +263,7 @@ class Call:
     def _note_cache(self, attempt: SimAttempt, now: float) -> None:
         if not self._prefixes or attempt.work is None:
             return
-        coordinator, expected = self._coordinator, attempt.reservation.cached_tokens > 0
+        coordinator, expected = self._coordinator, attempt.reservation.cached_tokens
         hit = coordinator.outcomes.cached(
             attempt.session,
             attempt.reservation.model,

@@ -53,17 +53,18 @@ class Machine:
 
 
 class Talk:
-    """One conversation of one caller."""
+    """One conversation of one caller, who may name an end user."""
 
-    def __init__(self, site: Site, key: str = KEY) -> None:
+    def __init__(self, site: Site, key: str = KEY, **names: str) -> None:
         self.site = site
         self.key = key
+        self.names = names
         self.messages: list[dict[str, str]] = [SYSTEM]
 
     async def say(self, text: str) -> Attempt:
         """Send another turn, and say how its machine was found."""
         self.messages.append({"role": "user", "content": text})
-        body: dict[str, Any] = {"model": MODEL, "messages": self.messages}
+        body: dict[str, Any] = {"model": MODEL, "messages": self.messages, **self.names}
         status, headers, answer = await self.site.ask("POST", "/v1/chat/completions", body=body, key=self.key)
         assert (status, CANARY in str(headers)) == (200, False)
         self.messages.append(json.loads(answer)["choices"][0]["message"])
@@ -111,6 +112,33 @@ async def test_another_account_cannot_tell_what_was_asked(autojump_clock: object
         assert guess.path is not ChoicePath.CACHED
         assert machine.cached[-1] == 0
         assert (await probe.say("and another")).path is ChoicePath.CACHED
+
+
+PARTNER = Identity(account_id="market", key_id="k2", role="service", covered=True, unlimited=True)
+
+
+@pytest.mark.parametrize("member", ["user", "safety_identifier"])
+async def test_an_end_user_of_a_partner_cannot_tell_what_another_one_asked(autojump_clock: object, member: str) -> None:
+    async with open_site(**ROOM) as site:
+        site.keys.special[OTHER] = PARTNER
+        (machine,) = machines(site, "a").values()
+        talk, probe = Talk(site, OTHER, **{member: "ada"}), Talk(site, OTHER, **{member: "bob"})
+        for expected in (False, True):
+            turn = await talk.say("I am ill")
+            assert (turn.path is ChoicePath.CACHED, machine.cached[-1] > 0) == (expected, expected)
+        guess = await probe.say("I am ill")
+        assert (guess.path is ChoicePath.CACHED, machine.cached[-1]) == (False, 0)
+        assert (await probe.say("and another")).path is ChoicePath.CACHED
+
+
+async def test_end_users_who_are_not_named_are_not_led_to_the_caches_of_others(autojump_clock: object) -> None:
+    async with open_site(**ROOM) as site:
+        site.keys.special[OTHER] = PARTNER
+        machines(site, "a", "b")
+        talk = Talk(site, OTHER)
+        for _ in range(3):
+            assert (await talk.say("I am ill")).path is not ChoicePath.CACHED
+        assert len(site.world.registry.holders) == 0
 
 
 async def test_neither_prompts_nor_keys_are_told_to_anybody(

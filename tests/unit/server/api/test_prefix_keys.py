@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from protocol.api import parse_chat_request
 from protocol.api.completions import parse_completion_request
@@ -29,6 +30,17 @@ def keys(messages: list[Any], *, secret: bytes = SECRET, account: str = "ada", *
 
 def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
+
+
+def user_of(part: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": [part]}
+
+
+class Unreadable(list[object]):
+    """Messages that nobody may look at."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("The messages are read again.")
 
 
 def digests(found: tuple[PrefixKey, ...]) -> list[bytes]:
@@ -130,6 +142,40 @@ def test_keys_end_before_the_first_image() -> None:
     assert [one.tokens for one in first] == pytest.approx([256, 512, 768, 1_024], rel=0.02)
     assert first == keys([system, shown, user("more " * 2_000)])
     assert keys([shown]) == ()
+
+
+def test_an_image_leaves_a_conversation_the_keys_of_its_text() -> None:
+    turn = [{"role": "system", "content": "s, t" * 1_000}, user("hi")]
+    before, after = digests(keys(turn)), digests(keys([*turn, {"role": "assistant", "content": "yes"}, user_of(IMAGE)]))
+    assert before
+    assert after[: len(before)] == before
+
+
+@pytest.mark.parametrize("order", [("role", "content"), ("content", "role")])
+def test_nothing_of_a_message_with_an_image_is_in_a_key(order: tuple[str, str]) -> None:
+    def ordered(role: str, content: Any) -> dict[str, Any]:
+        message = {"role": role, "content": content}
+        return {name: message[name] for name in order}
+
+    first, second = (
+        keys([ordered("system", "s" * 5_000), ordered("user", [{"type": "text", "text": text * 4_000}, IMAGE])])
+        for text in "tu"
+    )
+    assert first == second != ()
+
+
+def test_words_that_only_look_like_an_image_cost_keys_alone() -> None:
+    long = "x" * 3_000
+    read = {"role": "user", "content": [{"type": "text", "text": "image_url"}]}
+    several = digests(keys([user(long), read, user(long), user_of(IMAGE)]))
+    assert several == digests(keys([user(long), user(long)]))[: len(several)] != []
+
+
+def test_many_messages_before_an_image_cost_what_a_text_costs() -> None:
+    """None of them is read or written again: all of the work is on the bytes of the first MiB."""
+    chat = parse_chat_request(body([*[user("x" * 60)] * 30_000, user_of(IMAGE)]))
+    unreadable = structs.replace(chat, media_messages=Unreadable())
+    assert len(prefix_keys(SECRET, "ada", unreadable)) == len(DEPTHS)
 
 
 def test_a_raw_prompt_has_keys_of_its_own() -> None:

@@ -119,6 +119,38 @@ def test_a_holder_without_room_is_passed_over_and_kept() -> None:
     assert len(fleet.registry.holders) == 1
 
 
+SHORT_AND_LONG = (PrefixKey(b"short", 3_400), PrefixKey(b"long", 3_600))
+
+
+@pytest.mark.parametrize("why", ["full", "excluded", "busier", "private", "late"])
+def test_the_holder_of_a_shorter_beginning_steps_in_for_one_that_may_not_be_asked(why: str) -> None:
+    fleet = two_machines(structs.replace(POLICY, ttft_hard_reject=why == "late"))
+    fleet.connect("deep", message=register_message(decode_tps=50.0, private_only=why == "private"))
+    room = 3_000 if why == "full" else 100_000
+    running = 8 if why == "busier" else 0
+    reads = 300.0 if why == "late" else 600.0
+    speeds = {"observed_decode_tps": 50.0, "observed_prefill_tps": reads}
+    fleet.beat("deep", wire_slot(active_token_budget_max=room, num_running=running, **speeds), seq=1)
+    fleet.registry.holders.confirm("m", SHORT_AND_LONG, "deep", fleet.now)
+    fleet.registry.holders.confirm("m", SHORT_AND_LONG[:1], "slow", fleet.now)
+    excluded = frozenset({"deep"} if why == "excluded" else ())
+    decision = ask(fleet, prefixes=SHORT_AND_LONG, excluded_sessions=excluded)
+    assert decision.reservation is not None
+    assert (decision.path, decision.reservation.session_id) == (ChoicePath.CACHED, "slow")
+    assert decision.reservation.cached_tokens == 3_400
+
+
+def test_a_holder_of_more_that_may_be_asked_is_not_passed_over_for_one_of_less() -> None:
+    fleet = two_machines()
+    fleet.connect("deep", message=register_message(decode_tps=50.0))
+    fleet.beat("deep", wire_slot(active_token_budget_max=100_000, observed_decode_tps=50.0), seq=1)
+    fleet.registry.holders.confirm("m", SHORT_AND_LONG, "deep", fleet.now)
+    fleet.registry.holders.confirm("m", SHORT_AND_LONG[:1], "slow", fleet.now)
+    found = ask(fleet, prefixes=SHORT_AND_LONG).reservation
+    assert found is not None
+    assert (found.session_id, found.cached_tokens) == ("deep", 3_600)
+
+
 def test_a_failed_attempt_at_the_holder_goes_elsewhere() -> None:
     fleet = two_machines()
     again = ask(fleet, excluded_sessions=frozenset({"slow"}), attempt=2).reservation
@@ -132,14 +164,20 @@ def test_a_holder_that_is_far_busier_is_passed_over_whatever_it_costs(running: i
     assert ask(fleet).path is path
 
 
-def test_the_delay_of_a_machine_is_what_its_uncached_prompt_does_not_explain(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("prefixes", "delays"), [((), [8_000 - 1_000 * 4_000 / 720]), (LONG["prefixes"], [])], ids=["cold", "cached"]
+)
+def test_a_prompt_that_should_be_cached_says_nothing_of_the_delay_of_its_machine(
+    monkeypatch: pytest.MonkeyPatch, prefixes: tuple[PrefixKey, ...], delays: list[float]
+) -> None:
+    """Had it lost its cache, the seconds of reading would count as its own."""
     fleet = two_machines()
     told: list[float] = []
     monkeypatch.setattr(fleet.registry.machines, "first_content", lambda _, milliseconds: told.append(milliseconds))
-    found = ask(fleet).reservation
+    found = ask(fleet, prefixes=prefixes).reservation
     assert found is not None
-    found.mark_streaming(fleet.now + 1.0)
-    assert told == pytest.approx([1_000 - 1_000 * 400 / 600])
+    found.mark_streaming(fleet.now + 8.0)
+    assert told == pytest.approx(delays)
 
 
 def test_a_holder_that_costs_more_all_the_same_is_passed_over() -> None:
@@ -210,9 +248,10 @@ class Watched(Affinity):
         return self.credit
 
 
-def longest_held(fleet: Fleet, asked: RoutedRequest) -> tuple[int, list[str]]:
-    """Tokens and holders of the longest beginning that a live machine with the model in memory holds."""
+def held_beginnings(fleet: Fleet, asked: RoutedRequest) -> list[tuple[int, list[str]]]:
+    """Tokens and holders of the beginnings that live machines with the model in memory hold, the longest one first."""
     registry = fleet.registry
+    found = []
     for key in reversed(asked.prefixes):
         names = []
         for name in registry.holders.of(asked.model, key, fleet.now):
@@ -220,9 +259,8 @@ def longest_held(fleet: Fleet, asked: RoutedRequest) -> tuple[int, list[str]]:
             offers = session is not None and asked.model in session.caps.models
             if session is not None and offers and session.slot(asked.model).state is SlotState.RESIDENT:
                 names.append(name)
-        if names:
-            return key.tokens, names
-    return 0, []
+        found.append((key.tokens, names))
+    return found
 
 
 def full_price(fleet: Fleet, session: Session, asked: RoutedRequest) -> price.Price:
@@ -234,24 +272,32 @@ def full_price(fleet: Fleet, session: Session, asked: RoutedRequest) -> price.Pr
 
 
 def expected_holder(
-    fleet: Fleet, asked: RoutedRequest, stage: list[Candidate], winner: tuple[int, int], held: tuple[int, list[str]]
+    fleet: Fleet,
+    asked: RoutedRequest,
+    stage: list[Candidate],
+    winner: tuple[int, int],
+    held: list[tuple[int, list[str]]],
 ) -> tuple[str, int] | None:
     """Find the holder that takes the winner's place (cost, occupancy) by looking at everyone in full."""
     policy = fleet.registry.policy
-    tokens, names = held
-    tokens = min(tokens, priced_tokens(asked, fleet.registry._context)[0])
-    best: tuple[int, str] | None = None
-    for name in names:
-        for one in stage:
-            if one.session.session_id != name or one.session.caps.private_only:
-                continue
-            prices = full_price(fleet, one.session, asked)
-            if prices.open_backlog is not None or is_far_busier(one.occupancy, winner[1]):
-                continue
-            cost = one.cost_us - credit_us(tokens, prices.prompt, one.cost_us, policy)
+    may_be_asked: dict[str, tuple[int, float]] = {}
+    for one in stage:
+        prices = full_price(fleet, one.session, asked)
+        shut = one.session.caps.private_only or prices.open_backlog is not None
+        if not shut and not is_far_busier(one.occupancy, winner[1]):
+            may_be_asked[one.session.session_id] = (one.cost_us, prices.prompt)
+    for tokens, names in held:
+        best: tuple[int, str] | None = None
+        usable = [name for name in names if name in may_be_asked]
+        for name in usable:
+            full, prompt = may_be_asked[name]
+            credited = min(tokens, priced_tokens(asked, fleet.registry._context)[0])
+            cost = full - credit_us(credited, prompt, full, policy)
             if cost <= winner[0] and (best is None or cost < best[0]):
                 best = (cost, name)
-    return None if best is None else (best[1], best[0])
+        if usable:
+            return None if best is None else (best[1], best[0])
+    return None
 
 
 def follows(fleet: Fleet, asked: RoutedRequest, draws: list[float]) -> bool:
@@ -259,7 +305,7 @@ def follows(fleet: Fleet, asked: RoutedRequest, draws: list[float]) -> bool:
     registry = fleet.registry
     registry._index.advance(fleet.now)
     passed, _, _ = brute(fleet, asked)
-    held = longest_held(fleet, asked)
+    held = held_beginnings(fleet, asked)
     watched = registry._chooser._affinity = Watched(fleet)
     registry._chooser._random = Draws(*draws)
     decision = registry.choose_and_reserve(asked, fleet.now)

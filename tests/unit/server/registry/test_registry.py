@@ -10,7 +10,18 @@ from trio.testing import MockClock
 
 from protocol.messages.from_provider import ModelEntry
 from server.ports import TrustState
-from server.registry import CatalogEntry, Enqueue, Reason, Registry, ReleaseCause, run_maintenance, status, warm_models
+from server.registry import (
+    CatalogEntry,
+    Enqueue,
+    PrefixKey,
+    Reason,
+    Registry,
+    ReleaseCause,
+    run_maintenance,
+    status,
+    warm_models,
+)
+from server.registry.holders import SWEPT_MAX
 from server.registry.views import in_flight, in_flight_total
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
@@ -21,6 +32,17 @@ async def test_maintenance_forgets_idle_faults(autojump_clock: MockClock) -> Non
     with trio.move_on_after(665):
         await run_maintenance(registry)
     assert len(registry.faults) == 0
+
+
+async def test_maintenance_forgets_every_expired_key_of_a_prompt(autojump_clock: MockClock) -> None:
+    registry = Registry(clock=trio.current_time)
+    for number in range(2 * SWEPT_MAX + 1):
+        registry.holders.confirm("m", (PrefixKey(number.to_bytes(16), 256),), "s", trio.current_time())
+    await trio.sleep(registry.policy.cache_ttl)
+    assert len(registry.holders) == 2 * SWEPT_MAX + 1
+    with trio.move_on_after(65):
+        await run_maintenance(registry)
+    assert len(registry.holders) == 0
 
 
 async def test_maintenance_audits(autojump_clock: MockClock) -> None:

@@ -16,14 +16,14 @@ from tests.unit.server.registry.fleet import heartbeat, wire_slot
 from tests.unit.server.relay.relay_world import ROLE, STOP, World, delta, failing, open_world, saying, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from server.relay import RelayJob
     from tests.unit.server.relay.relay_world import Script, Served
 
 KEYS = (PrefixKey(b"one", 1_000), PrefixKey(b"two", 2_000))
 MISS: Mapping[str, object] = {"prompt": 2_500, "cache_outcome": "miss_absent"}
-HIT: Mapping[str, object] = {"prompt": 2_500, "cache_outcome": "hit", "cached": 1_990}
+HIT: dict[str, object] = {"prompt": 2_500, "cache_outcome": "hit", "cached": 1_990}
 
 
 class Watcher(SilentObserver):
@@ -138,10 +138,31 @@ async def test_a_holder_that_fails_is_not_asked_twice(autojump_clock: object) ->
         assert [(one.provider_id, one.path is ChoicePath.CACHED) for one in traces] == [("a", True), ("b", False)]
 
 
-async def test_an_answer_that_was_left_or_broken_shows_nothing(autojump_clock: object) -> None:
+async def test_an_answer_that_was_broken_shows_nothing(autojump_clock: object) -> None:
+    async def breaks(served: Served) -> None:
+        served.say(delta("x"))
+        served.error(status_code=500, error="broken")
+
     async with open_world() as world:
-        world.provider("a", failing(status_code=500, error="broken"))
+        world.provider("a", breaks)
         await world.ask(turn(world, 0))
+        record = await world.settled()
+        assert (record.usage, record.delivered_deltas) == (None, 1)
+        assert len(world.registry.holders) == 0
+
+
+async def test_an_answer_that_was_left_shows_nothing(autojump_clock: object) -> None:
+    async def honest(served: Served) -> None:
+        served.say(delta("x"))
+        await served.cancelled.wait()
+        served.complete(**MISS)  # type: ignore[arg-type]
+
+    async with open_world() as world:
+        world.provider("a", honest)
+        with trio.move_on_after(0.5):
+            await world.ask(turn(world, 0))
+        record = await world.settled()
+        assert record.usage is not None
         assert len(world.registry.holders) == 0
 
 
@@ -181,8 +202,37 @@ async def test_keys_are_asked_for_once_and_only_when_a_machine_is_looked_for(aut
 async def test_what_a_cached_prompt_takes_teaches_no_estimate(autojump_clock: object) -> None:
     async with open_world() as world:
         world.provider("a", telling(MISS, HIT))
-        predicted: list[str] = []
-        world.registry.calibration.predicted = lambda name, *_: predicted.append(name)  # type: ignore[method-assign]
+        told: dict[str, int] = {"predicted": 0, "delivered": 0, "delay": 0}
+
+        def counted(name: str) -> Callable[..., None]:
+            def count(*_: object) -> None:
+                told[name] += 1
+
+            return count
+
+        registry = world.registry
+        registry.calibration.predicted = counted("predicted")  # type: ignore[method-assign]
+        registry.first_content.delivered = counted("delivered")  # type: ignore[method-assign]
+        registry.machines.first_content = counted("delay")  # type: ignore[method-assign]
         for number in range(3):
+            assert ((await path_of(world, number))[0] is ChoicePath.CACHED) == (number > 0)
+    assert told == {"predicted": 1, "delivered": 1, "delay": 1}
+
+
+@pytest.mark.parametrize(("cached", "hit"), [(1, False), (999, False), (1_000, True), (2_500, True)])
+async def test_a_hit_is_one_if_it_is_half_of_what_was_expected(autojump_clock: object, cached: int, hit: bool) -> None:
+    """2,000 tokens are expected; a machine that holds nothing cannot stay preferred by claiming one."""
+    watcher = Watcher()
+    async with open_world(observer=watcher) as world:
+        world.provider("a", telling(MISS, HIT | {"cached": cached}))
+        for number in range(2):
             await world.ask(turn(world, number))
-    assert len(predicted) == 1
+        assert (len(world.registry.holders) > 0) is hit
+    assert watcher.hits == [hit]
+
+
+async def test_a_hit_that_nobody_expected_is_believed_however_short(autojump_clock: object) -> None:
+    async with open_world() as world:
+        world.provider("a", telling(HIT | {"cached": 64}))
+        await world.ask(turn(world, 0))
+        assert len(world.registry.holders) == len(KEYS)

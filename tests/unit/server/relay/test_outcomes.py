@@ -70,7 +70,7 @@ def test_first_content_teaches_the_estimate_and_the_deadline(fleet: Fleet) -> No
         expected = recorder.reserved(held, fleet.now)
         assert expected is None if number < 50 else expected == pytest.approx(1.0, rel=0.05)
         fleet.clock.now += 1.0
-        recorder.content(session, MODEL, held.request_id, waited=1.0, allowance=5.0, now=fleet.now)
+        recorder.content(session, MODEL, held.request_id, waited=1.0, allowance=5.0, cached_tokens=0, now=fleet.now)
         held.release(fleet.now)
     # 100 prompt tokens at 1,080 tokens/s and one at 90: 104 ms were predicted, 1 s it was.
     assert fleet.registry.calibration.ratio(MODEL, "M3") == 1.5

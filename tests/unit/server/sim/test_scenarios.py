@@ -123,7 +123,7 @@ def test_conversations_gain_by_routing_to_machines_that_remember_them(seed: int)
 
 
 @pytest.mark.nightly
-def test_machines_that_forget_at_once_cost_no_more_than_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_that_keep_four_conversations_are_no_worse_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PREFIXES_KEPT", 4)
     pairs = [by_setting("turns", "cache_routing", "false", "true", seed=seed) for seed in range(1, 5)]
     assert sum(told.good for _, told in pairs) >= sum(blind.good for blind, _ in pairs)
