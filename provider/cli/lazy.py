@@ -1,6 +1,5 @@
 """A group whose commands are imported when they are run, so that help and version stay quick."""
 
-import difflib
 import importlib
 from collections.abc import Mapping
 
@@ -48,6 +47,8 @@ class LazyGroup(click.Group):
         name = args[0] if args else ""
         known = {**self.members, **self.hidden_members}
         if name and not name.startswith("-") and name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, self.members, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)

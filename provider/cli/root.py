@@ -1,6 +1,5 @@
 """The root command: finds subcommands lazily, turns failures into one sentence and an exit code."""
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -131,6 +130,8 @@ def _say_failure(error: BaseException, session: Session) -> int:
         return error.code
     if session.verbose:
         # The frames alone: an exception's text may hold what a request said.
+        import traceback  # only here: help is quick
+
         click.echo("".join(traceback.format_tb(error.__traceback__)), err=True, nl=False)
     where = error.__traceback__
     while where is not None and where.tb_next is not None:

@@ -1,7 +1,5 @@
 """What the options before the command's name say, for the whole run of one command line."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +13,13 @@ if TYPE_CHECKING:
     from provider.config import Configuration
 
 
-@dataclass(slots=True)
 class Session:
-    """Filled by the root command."""
+    """Filled by the root command; a plain class, because what makes others is slow to import."""
 
-    config: Path | None = None
-    verbose: bool = False
-    color: bool = True
+    def __init__(self, config: Path | None = None, *, verbose: bool = False, color: bool = True) -> None:
+        self.config = config
+        self.verbose = verbose
+        self.color = color
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -55,4 +53,6 @@ def configured(overrides: "Mapping[str, str | None] | None" = None, *, quiet: bo
 
 def print_json(content: object) -> None:
     """Print one JSON value, at once."""
+    import json
+
     click.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))

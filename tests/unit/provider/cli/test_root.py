@@ -1,7 +1,7 @@
 """The root command: quick help, exit codes, one sentence for every failure."""
 
 import json
-import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -66,16 +66,19 @@ def test_version_and_every_help_import_neither_trio_nor_mlx():
     assert done.stdout.startswith("darkbloom ")
 
 
+def processor_seconds(*arguments):
+    """Of one start of the interpreter."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_help_is_quick():
-    """At most 100 ms of processor time, best of ten."""
-    best = 1.0
-    for _ in range(10):
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "provider.cli", "--help"], capture_output=True, check=True, cwd=ROOT)
-        after = os.times()
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        best = min(best, spent)
-    assert best <= 0.1, f"{best * 1000:.0f} ms"
+    """At most 100 ms of processor time, best of ten; four times an empty program where that takes over 25 ms."""
+    empty = min(processor_seconds("-c", "pass") for _ in range(10))
+    best = min(processor_seconds("-m", "provider.cli", "--help") for _ in range(10))
+    assert best <= max(0.1, 4 * empty), f"{best * 1000:.0f} ms, an empty program {empty * 1000:.0f} ms"
 
 
 @pytest.mark.parametrize("line", every_command())
