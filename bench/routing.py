@@ -33,7 +33,7 @@ from protocol.messages.from_provider import (
     SystemMetrics,
 )
 from server.ports import TrustState
-from server.registry import PrefixKey, Registry, RoutedRequest, RoutingPolicy
+from server.registry import PREFIX_DEPTHS, PrefixKey, Registry, RoutedRequest, RoutingPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ OUTPUTS: Final = (64, 128, 256)
 HELD: Final = 64
 TALKS: Final = 64
 """Conversations that go on at any time; their prompts have as many keys as one of 8 KiB."""
-DEPTHS: Final = (1, 2, 3, 4, 6, 8)
+DEPTHS: Final = PREFIX_DEPTHS[:6]
 KINDS: Final = (
     # family, tier, memory GiB, decode tok/s, prefill tok/s, tokens the memory holds
     ("M1", "Max", 32, 41, 380, 30_000),

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from protocol.api.media import KINDS
-from server.registry import PrefixKey
+from server.registry import PREFIX_DEPTHS, PrefixKey
 
 if TYPE_CHECKING:
     from protocol.api import ChatRequest
 
 BLOCK_BYTES: Final = 1_024
 DIGEST_BYTES: Final = 16
-DEPTHS: Final = (1, *(part << octave for octave in range(9) for part in (2, 3)), 1_024)
-"""Blocks that the keys cover. What follows the first MiB makes no key: hashing must not hold up other requests."""
-_END_BYTES: Final = DEPTHS[-1] * BLOCK_BYTES
+_END_BYTES: Final = PREFIX_DEPTHS[-1] * BLOCK_BYTES
+"""What follows the first MiB makes no key: hashing must not hold up other requests."""
 _BYTES_PER_TOKEN: Final = 4
 _NOTHING: Final = msgspec.Raw(b"")
 _BETWEEN: Final = b"\0"
@@ -52,7 +51,7 @@ def prefix_keys(secret: bytes, owner: str, chat: ChatRequest) -> tuple[PrefixKey
     hashed = hmac.new(_owner_key(secret, owner), digestmod="sha256")
     view, begin = memoryview(text), 0
     found = []
-    for depth in DEPTHS:
+    for depth in PREFIX_DEPTHS:
         end = depth * BLOCK_BYTES
         if end > len(view):
             break

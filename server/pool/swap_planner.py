@@ -44,7 +44,7 @@ def plan_swaps(fleet: FleetReader, now: float) -> list[LoadOrder]:
     taken: set[str] = set()
     for model in sorted(fleet.queued_models(), key=lambda one: (-fleet.queue_oldest_age(one, now), one)):
         offering = fleet.offering(model)
-        if has_warm(model, offering, fleet.gate_context, now) or pending_loads(offering, model, now):
+        if has_warm(model, offering, fleet.gate_context, now) or pending_by_model(offering, now)[model]:
             continue
         for one in cold_machines(fleet, model, now).machines:
             if one.session.session_id not in taken:
@@ -64,11 +64,6 @@ def has_warm(model: str, sessions: Iterable[Session], context: GateContext, now:
         if reason is None or reason in _WARM_ENOUGH:
             return True
     return False
-
-
-def pending_loads(sessions: Iterable[Session], model: str, now: float) -> int:
-    """Loads of a model that were ordered and have not ended."""
-    return sum(1 for session in sessions if session.loads and is_pending(session.loads.get(model), now))
 
 
 def pending_by_model(sessions: Iterable[Session], now: float) -> Counter[str]:

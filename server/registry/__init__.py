@@ -12,12 +12,13 @@ from server.registry.policy import RoutingPolicy
 from server.registry.queue import QueueFailure, Waiter
 from server.registry.reasons import Reason
 from server.registry.registry import Registry
-from server.registry.request import PrefixKey, RoutedRequest, SelfRoute, Traits
+from server.registry.request import PREFIX_DEPTHS, PrefixKey, RoutedRequest, SelfRoute, Traits
 from server.registry.state import LoadCause, Session
 from server.registry.views import current_model, status, warm_models
 from server.registry.waiting import wait_in_queue
 
 __all__ = [
+    "PREFIX_DEPTHS",
     "AuditFinding",
     "Candidate",
     "Catalog",

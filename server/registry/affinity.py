@@ -50,7 +50,8 @@ class Credit(Struct, frozen=True):
         return structs.replace(
             full,
             terms=structs.replace(full.terms, cached=-self.credit_us / 1000),
-            cost_us=full.cost_us - self.credit_us,
+            cost_us=self.cost_us,
+            cached_tokens=self.tokens,
             ttft_ms=None
             if full.ttft_ms is None
             else full.ttft_ms - saved_ms(entry.slot, entry.speed, min(self.tokens, request.prompt_tokens)),

@@ -63,6 +63,8 @@ class Candidate(Struct, frozen=True):
     static_tps: float
     projected_tps: float
     owned: bool
+    cached_tokens: int = 0
+    """Tokens of the prompt that it is believed to hold, where it is chosen for that."""
 
     @property
     def cost(self) -> float:

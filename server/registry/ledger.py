@@ -86,6 +86,7 @@ class Reservation:
         kv_rate: int,
         reserved_at: float,
         cold: bool,
+        cached_tokens: int = 0,
         releaser: Callable[[Reservation, ReleaseCause, float | None], None],
     ) -> None:
         self.request_id = request_id
@@ -101,7 +102,7 @@ class Reservation:
         self.reserved_at = reserved_at
         self.cold = cold
         """The model was not resident at reserve time, so `inference_accepted` may extend the first-content wait."""
-        self.cached_tokens = 0
+        self.cached_tokens = cached_tokens
         """Tokens of the prompt that the machine is believed to hold, where it was chosen for that."""
         self.state = ReservationState.RESERVED
         self.reached = ReservationState.RESERVED

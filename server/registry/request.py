@@ -40,6 +40,10 @@ class Traits(Struct, frozen=True):
 PLAIN: Final = Traits()
 
 
+PREFIX_DEPTHS: Final = (1, *(part << octave for octave in range(9) for part in (2, 3)), 1_024)
+"""Blocks of a prompt, about 256 tokens each, after which a beginning has a key: two for every doubling."""
+
+
 class PrefixKey(Struct, frozen=True, gc=False):
     """Stands for one beginning of a prompt of one account: a keyed hash, and the tokens of the estimate it covers."""
 

@@ -183,20 +183,16 @@ class Chooser:
             if found is None:
                 continue
             winner, path, equal = found
-            tokens = 0
             if request.prefixes:
                 held = self._affinity.better(winner, search, usable, request, priced, context.policy, now)
                 if held is not None:
-                    winner, path, equal, tokens = held.candidate(request, priced), ChoicePath.CACHED, 1, held.tokens
+                    winner, path, equal = held.candidate(request, priced), ChoicePath.CACHED, 1
             if not isinstance(winner, Candidate):
                 owned = owned_by(winner.session, request.account_id)
                 winner = winner.candidate(request.prompt_tokens, priced, owned=owned)
-            decision = self._decided(
+            return self._decided(
                 winner, request, context, now, path, equal, scanned=len(pool.members), fail_open=ignore_health
             )
-            if tokens and decision.reservation is not None:
-                decision.reservation.cached_tokens = tokens
-            return decision
         rejections = self._rejections(pool, request, context, now, ignore_health=ignore_health)
         late = search.best_ttft_us(request.prompt_tokens) if Reason.TTFT_CEILING in rejections else None
         nothing = _nothing(request, rejections, pool.size, fail_open=ignore_health)
@@ -268,7 +264,7 @@ class Chooser:
         return Decision(
             request_id=request.request_id,
             model=request.model,
-            reservation=self._enter(winner.session, request, context, now),
+            reservation=self._enter(winner.session, request, context, now, winner.cached_tokens),
             winner=winner,
             path=path,
             equal=equal,
@@ -277,7 +273,9 @@ class Chooser:
             fail_open=fail_open,
         )
 
-    def _enter(self, session: Session, request: RoutedRequest, context: GateContext, now: float) -> Reservation:
+    def _enter(
+        self, session: Session, request: RoutedRequest, context: GateContext, now: float, cached_tokens: int = 0
+    ) -> Reservation:
         slot = session.slot(request.model)
         reservation = Reservation(
             request_id=request.request_id,
@@ -290,6 +288,7 @@ class Chooser:
             kv_rate=slot.kv_rate,
             reserved_at=now,
             cold=slot.state is not SlotState.RESIDENT,
+            cached_tokens=cached_tokens,
             releaser=self._releaser,
         )
         session.ledger.add(reservation)

@@ -59,8 +59,7 @@ def calibrated_ttft_ms(slot: Slot, speed: Speed, *, prompt_tokens: int, ahead: i
 
 def saved_ms(slot: Slot, speed: Speed, tokens: int) -> float:
     """What so many cached tokens of the prompt take off the estimate."""
-    prefill = slot.tps_prefill if slot.tps_prefill > 0 else speed.prefill
-    return 1000 * tokens / prefill * speed.ttft_ratio
+    return 1000 * tokens / prefill_tps(slot, speed.prefill) * speed.ttft_ratio
 
 
 def estimate_ttft(session: Session, request: RoutedRequest, context: GateContext) -> float | None:

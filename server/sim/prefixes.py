@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.messages.from_provider import Usage
-from server.registry import PrefixKey
+from server.registry import PREFIX_DEPTHS, PrefixKey
 
 if TYPE_CHECKING:
     from server.sim.trace import Arrival
@@ -15,20 +15,17 @@ BLOCK_TOKENS: Final = 256
 
 
 def prefix_keys(arrival: Arrival) -> tuple[PrefixKey, ...]:
-    """Return keys of the beginnings of a conversation, two for every doubling of their length; none for other requests.
+    """Return keys of the beginnings of a conversation, at the lengths of real ones; none for other requests.
 
     All turns of a conversation share their beginnings, so its name and a length stand for what is in it.
     """
     if arrival.prefix is None:
         return ()
-    found, depth, step = [], 1, 1
-    while depth * BLOCK_TOKENS <= arrival.prompt:
-        digest = f"{arrival.account}:{arrival.prefix}:{depth}".encode()
-        found.append(PrefixKey(digest, depth * BLOCK_TOKENS))
-        if depth & (depth - 1) == 0:
-            step = max(1, depth // 2)
-        depth += step
-    return tuple(found)
+    return tuple(
+        PrefixKey(f"{arrival.account}:{arrival.prefix}:{depth}".encode(), depth * BLOCK_TOKENS)
+        for depth in PREFIX_DEPTHS
+        if depth * BLOCK_TOKENS <= arrival.prompt
+    )
 
 
 def usage_of(work: Work) -> Usage:

@@ -12,8 +12,8 @@ from msgspec import structs
 
 from protocol.api import parse_chat_request
 from protocol.api.completions import parse_completion_request
-from server.api.prefix_keys import BLOCK_BYTES, DEPTHS, prefix_keys
-from server.registry import PrefixKey
+from server.api.prefix_keys import BLOCK_BYTES, prefix_keys
+from server.registry import PREFIX_DEPTHS, PrefixKey
 
 SECRET = b"s" * 32
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
@@ -91,7 +91,7 @@ def test_keys_cover_more_and_more_of_the_estimate(length: int) -> None:
     assert found == sorted(found)
     assert all(0 < tokens <= chat.prompt_tokens_estimate for tokens in found)
     blocks = len(json.dumps([user("x" * length)])[:-1]) // BLOCK_BYTES
-    assert len(found) == sum(depth <= blocks for depth in DEPTHS)
+    assert len(found) == sum(depth <= blocks for depth in PREFIX_DEPTHS)
 
 
 def test_a_share_of_the_prompt_is_about_its_share_of_the_estimate() -> None:
@@ -105,7 +105,7 @@ def test_short_prompts_have_no_keys() -> None:
 
 
 def test_the_longest_prompt_has_twenty_keys() -> None:
-    assert len(DEPTHS) == len(keys([user("x" * 3_000_000)])) == 20
+    assert len(PREFIX_DEPTHS) == len(keys([user("x" * 3_000_000)])) == 20
 
 
 def test_a_difference_anywhere_changes_all_keys_from_there_on() -> None:
@@ -175,7 +175,7 @@ def test_many_messages_before_an_image_cost_what_a_text_costs() -> None:
     """None of them is read or written again: all of the work is on the bytes of the first MiB."""
     chat = parse_chat_request(body([*[user("x" * 60)] * 30_000, user_of(IMAGE)]))
     unreadable = structs.replace(chat, media_messages=Unreadable())
-    assert len(prefix_keys(SECRET, "ada", unreadable)) == len(DEPTHS)
+    assert len(prefix_keys(SECRET, "ada", unreadable)) == len(PREFIX_DEPTHS)
 
 
 def test_a_raw_prompt_has_keys_of_its_own() -> None:

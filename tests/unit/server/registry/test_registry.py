@@ -17,11 +17,13 @@ from server.registry import (
     Reason,
     Registry,
     ReleaseCause,
+    Session,
     run_maintenance,
     status,
     warm_models,
 )
 from server.registry.holders import SWEPT_MAX
+from server.registry.ledger import Reservation
 from server.registry.views import in_flight, in_flight_total
 from tests.unit.server.registry.fleet import Fleet, register_message, request, trusted, wire_slot
 
@@ -192,22 +194,29 @@ def test_numbered_report_reflects_only_requests_it_can_know(fleet: Fleet) -> Non
     assert fleet.registry.look(request(2), fleet.now).candidates == 1
 
 
+def two_running(fleet: Fleet) -> tuple[Session, list[Reservation]]:
+    """A machine with two requests that stream, five seconds before its next report."""
+    session = fleet.warm("a", budget=10_000)
+    held = []
+    for number in (1, 2):
+        one = fleet.registry.choose_and_reserve(request(number), fleet.now).reservation
+        assert one is not None
+        one.mark_streaming(fleet.now)
+        held.append(one)
+    fleet.clock.now += 5
+    return session, held
+
+
 @pytest.mark.parametrize(("numbered", "rejections"), [(True, {}), (False, {Reason.NO_HEADROOM: 1})])
 def test_a_place_that_ends_is_free_before_the_next_report(
     fleet: Fleet, numbered: bool, rejections: dict[Reason, int]
 ) -> None:
-    session = fleet.warm("a", budget=10_000)
-    held = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (1, 2)]
-    for one in held:
-        assert one is not None
-        one.mark_streaming(fleet.now)
-    fleet.clock.now += 5
+    session, held = two_running(fleet)
     full = wire_slot(
         state="running", num_running=3, max_concurrency=3, active_token_budget_max=10_000, active_token_budget_used=600
     )
     fleet.beat("a", full, seq=int(numbered))
     assert fleet.registry.look(request(3), fleet.now).rejections == {Reason.NO_HEADROOM: 1}
-    assert held[0] is not None
     held[0].release(fleet.now)
     assert fleet.registry.look(request(3), fleet.now).rejections == rejections
     assert in_flight(session, "m") == 3 - numbered
@@ -217,16 +226,10 @@ def test_a_place_that_ends_is_free_before_the_next_report(
 
 
 def test_what_ends_makes_room_beside_a_local_request_for_no_more_than_ended(fleet: Fleet) -> None:
-    session = fleet.warm("a", budget=10_000)
-    held = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (1, 2)]
-    for one in held:
-        assert one is not None
-        one.mark_streaming(fleet.now)
-    fleet.clock.now += 5
+    session, held = two_running(fleet)
     full = wire_slot(state="running", num_running=3, max_concurrency=3, active_token_budget_max=10_000)
     fleet.beat("a", full, seq=1)  # one of them its owner's
     for one in held:
-        assert one is not None
         one.release(fleet.now)
     found = [fleet.registry.choose_and_reserve(request(number), fleet.now).reservation for number in (3, 4, 5)]
     assert [one is not None for one in found] == [True, True, False]

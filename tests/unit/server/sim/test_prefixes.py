@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.api.prefix_keys import DEPTHS
+from server.registry import PREFIX_DEPTHS
 from server.sim.kernel import Kernel
 from server.sim.prefixes import BLOCK_TOKENS, prefix_keys, usage_of
 from server.sim.trace import Arrival
@@ -17,8 +17,9 @@ def turn(prompt: int, **fields: str) -> Arrival:
 
 
 def test_keys_stand_at_the_same_lengths_as_those_of_real_prompts() -> None:
-    found = prefix_keys(turn(DEPTHS[-1] * BLOCK_TOKENS))
-    assert [one.tokens for one in found] == [depth * BLOCK_TOKENS for depth in DEPTHS]
+    found = prefix_keys(turn(8_000))
+    assert [one.tokens // BLOCK_TOKENS for one in found] == [1, 2, 3, 4, 6, 8, 12, 16, 24]
+    assert len(prefix_keys(turn(10**6))) == len(PREFIX_DEPTHS) == 20
 
 
 def test_turns_share_their_beginning_and_nobody_else_does() -> None:
