@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-setup: ## make .venv with everything that the other targets need, 1-2 minutes the first time
+setup: ## make .venv with everything that the other targets need, half a minute the first time
 	@sh scripts/setup_venv.sh
 
 run: setup ## start a coordinator, a provider and the demo model; stream a first answer; stay up
@@ -21,7 +21,6 @@ test: setup ## unit, property and end-to-end tests, 10 minutes (ARGS="path -k na
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@sh scripts/install_test_programs.sh
 	@sh scripts/run_tests.sh $(BIN)/python
 endif
 
@@ -41,7 +40,6 @@ test-twin: setup ## unit and property tests with the pure-Python twin, 6 minutes
 	DARKBLOOM_NATIVE=0 $(BIN)/python -m pytest tests/unit -n auto --dist loadfile $(ARGS)
 
 test-full: setup ## everything: nightly property profile, pump and twin, all scenarios; hours
-	@sh scripts/install_test_programs.sh
 	@sh scripts/run_tests.sh $(BIN)/python full
 
 fuzz: setup ## sanitizer build of the C code under the fuzz driver, 10 minutes (SECONDS=n for another time)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# All tests of `make test`: unit, property and crash tests on all cores, then the end-to-end scenarios. All parts run,
-# whatever the first says. `full` runs everything at its nightly length, and once more with the pure-Python twin.
+# All tests of `make test`: unit, property and crash tests on all cores, while the programs that scenarios need are
+# installed, then the end-to-end scenarios. All parts run, whatever the first says. `full` runs everything at its nightly
+# length, and once more with the pure-Python twin.
 # With DARKBLOOM_TEST_AGAIN=1 the failed ones run once more, alone: on a busy machine that tells a missed deadline from a
 # defect. The first result stays in the output either way.
 # usage: run_tests.sh PYTHON [full]
@@ -31,10 +32,12 @@ run_all() {
     # Files begin in the order of collection where the longest come first: scenarios, and everything at nightly length.
     order=$([ "$1" = full ] && echo --no-loadscope-reorder || echo --loadscope-reorder)
     run "$1-unit" "tests/unit tests/crash" -n auto --dist loadfile "$order"
+    wait # for the programs
     # Scenarios mostly wait; two at a time keep their deadlines on two cores.
     run "$1-e2e" tests/e2e -n 2 --dist loadfile --no-loadscope-reorder
 }
 
+sh scripts/install_test_programs.sh &
 if [ "$length" = full ]; then
     export HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1
     run_all full

@@ -12,7 +12,7 @@ wanted=$({
     "$python" -c 'import sys, platform; print(sys.executable, sys.version, platform.machine())'
     command -v cc gcc clang 2>/dev/null || true
     pwd
-    cat pyproject.toml constraints.txt setup.py native/build.py native/src/* 2>/dev/null
+    cat pyproject.toml constraints.txt scripts/install_packages.sh setup.py native/build.py native/src/* 2>/dev/null
 } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
@@ -29,16 +29,12 @@ fi
 rm -f "$stamp"
 log=$venv/setup.log
 say "setup: installing dependencies and building the C extension (once; details in $log)"
-if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off \
-        --no-compile -c constraints.txt -e '.[provider,test,bench]' >"$log" 2>&1; then
+if ! sh scripts/install_packages.sh "$venv/bin/python" >"$log" 2>&1; then
     tail -n 25 "$log" >&2
     say "error: the installation failed; the lines above are the end of $log."
     say "  fix: check the network connection and free disk space, then run the same command again."
     exit 1
 fi
-# pip would compile on one core, and much that nobody imports. What is left out here is compiled if it ever is imported.
-"$venv/bin/python" -m compileall -q -j 0 -x '/tests/|/transformers/models/(?!auto|__init__)' \
-        "$venv/lib" native protocol provider server >>"$log" 2>&1 || true
 "$venv/bin/python" -c '
 import native, sys
 note = "C extension" if native.IMPLEMENTATION == "c" else f"pure-Python twin, slower ({native.WHY})"
