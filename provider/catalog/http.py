@@ -1,6 +1,5 @@
 """HTTP for small documents: bounded size, bounded time, foreign exceptions ended here."""
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, NamedTuple
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import trio
 
+from protocol.authorities import trusted_authorities
 from provider.catalog.failures import CatalogFailed
 
 CONNECT_SECONDS: Final = 10.0
@@ -35,7 +35,7 @@ async def open_http() -> AsyncIterator[httpx.AsyncClient]:
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
         trust_env=False,
-        verify=ssl.create_default_context(),
+        verify=trusted_authorities(),
     ) as client:
         yield client
 

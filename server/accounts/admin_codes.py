@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from server.accounts.privy_api import CodeRefused, PrivyUnavailable
+from server.accounts.privy_failures import CodeRefused, PrivyUnavailable
 from server.accounts.users import normal_email
 
 if TYPE_CHECKING:

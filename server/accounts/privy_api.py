@@ -5,7 +5,6 @@ No call is made inside a database transaction. Bodies are bounded, foreign text 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -13,26 +12,16 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from protocol.authorities import trusted_authorities
 from server.accounts.bounded_http import CallFailed, call
+from server.accounts.privy_failures import CodeRefused, NoSuchUser, PrivyUnavailable
+from server.accounts.users import looks_like_email
 
 if TYPE_CHECKING:
     from protocol.settings import Secret
 
 TIMEOUT_SECONDS: Final = 10.0
 MAX_BYTES: Final = 256 * 1024
-_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,255}")
-
-
-class PrivyUnavailable(Exception):
-    """Privy did not answer, or not as agreed; to be tried again later."""
-
-
-class NoSuchUser(Exception):
-    """Privy does not know the user (any more)."""
-
-
-class CodeRefused(Exception):
-    """The one-time code is wrong or too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +36,10 @@ class PrivyAddress:
 def privy_client() -> httpx.AsyncClient:
     """Make the HTTP client of the identity provider: short timeouts, few connections, no redirects."""
     return httpx.AsyncClient(
-        timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=8, max_keepalive_connections=2)
+        timeout=TIMEOUT_SECONDS,
+        limits=httpx.Limits(max_connections=8, max_keepalive_connections=2),
+        verify=trusted_authorities(),
     )
-
-
-def looks_like_email(text: str) -> bool:
-    """Whether a text may be an address."""
-    return _EMAIL.fullmatch(text) is not None
 
 
 class PrivyApi:

@@ -14,7 +14,7 @@ import trio
 
 from server.accounts import users
 from server.accounts.key_cache import LookupCache
-from server.accounts.privy_api import NoSuchUser, PrivyUnavailable
+from server.accounts.privy_failures import NoSuchUser, PrivyUnavailable
 from server.accounts.privy_tokens import TokenRefused
 from server.store import StoreUnavailable
 

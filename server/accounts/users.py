@@ -6,6 +6,7 @@ so a local account, whose address nobody checked, has none.
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PRIVY_PREFIX: Final = "did:privy:"
 LOCAL_PREFIX: Final = "local:"
+_EMAIL: Final = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,255}")
 _COLUMNS: Final = "account_id, privy_user_id, email, email_norm, role, is_admin, suspended_at, created_at"
 
 
@@ -58,6 +60,11 @@ class AdminRule:
 def normal_email(email: str) -> str:
     """Give an address as it is compared."""
     return email.strip().lower()
+
+
+def looks_like_email(text: str) -> bool:
+    """Whether a text may be an address."""
+    return _EMAIL.fullmatch(text) is not None
 
 
 async def find(tx: Tx, account_id: str) -> User | None:

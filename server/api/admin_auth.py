@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from quart import Blueprint
 
 from protocol.api.errors import ApiError
-from server.accounts.privy_api import CodeRefused, PrivyUnavailable, looks_like_email
-from server.accounts.users import normal_email
+from server.accounts.privy_failures import CodeRefused, PrivyUnavailable
+from server.accounts.users import looks_like_email, normal_email
 from server.api.gate import answer_store_outage, client_ip, private_answer, read_object, text_member
 
 if TYPE_CHECKING:

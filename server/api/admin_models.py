@@ -16,7 +16,7 @@ from server.api.json_answer import refusal, timestamp
 from server.api.row_errors import answer_row_errors
 from server.api.typed_body import typed_body
 from server.catalog import alias_rows, rows
-from server.catalog.published import NotPublished
+from server.catalog.refused import NotPublished
 from server.catalog.wishes import AliasWish, FactsWish, Promotion, Registration, Removal
 from server.observe import request_notes
 from server.store import Tx

@@ -16,7 +16,7 @@ from server.api.json_answer import refusal
 from server.api.row_errors import answer_row_errors
 from server.api.typed_body import typed_body
 from server.api.versions import release_answer
-from server.catalog.artefacts import ArtefactRefused
+from server.catalog.refused import ArtefactRefused
 from server.catalog.release_rows import read_releases
 from server.catalog.release_wish import ReleaseName, ReleaseWish
 from server.observe import request_notes

@@ -15,8 +15,8 @@ from server.billing.ledger import PLATFORM
 from server.billing.price_book import write_price
 from server.billing.prices import Price
 from server.catalog import alias_rows, rows
-from server.catalog.published import NotPublished
 from server.catalog.records import Alias, CatalogModel, ModelFacts
+from server.catalog.refused import NotPublished
 from server.catalog.wishes import checked_name
 from server.store.errors import Conflict, Invalid, NotFound, StoreUnavailable
 

@@ -7,7 +7,6 @@ Source: trust rules, registering a release.
 from __future__ import annotations
 
 import hashlib
-import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -18,8 +17,10 @@ import trio
 import trio.from_thread
 import trio.to_thread
 
+from protocol.authorities import trusted_authorities
 from protocol.release_archive import ArchiveRefused, ReleaseArchive, open_archive
 from protocol.release_bundle import ENTRY, MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, bundle_name
+from server.catalog.refused import ArtefactRefused
 
 if TYPE_CHECKING:
     from server.catalog.release_rows import Release
@@ -30,10 +31,6 @@ CHECK_SECONDS: Final = 120.0
 AT_ONCE: Final = 2
 CONNECT_SECONDS: Final = 30.0
 _PIECE: Final = 1024 * 1024
-
-
-class ArtefactRefused(ValueError):
-    """The bundle is not there, or not what the release says; the text says what is wrong."""
 
 
 class Artefacts:
@@ -70,7 +67,7 @@ async def _fetch(url: str, file: IO[bytes]) -> str:
     """Write what lies at a URL to a file, and give its SHA-256; raises ArtefactRefused."""
     digest, done = hashlib.sha256(), 0
     # In a thread: to read the system's certificates takes tens of milliseconds.
-    authorities = await trio.to_thread.run_sync(ssl.create_default_context)
+    authorities = await trio.to_thread.run_sync(trusted_authorities)
     try:
         async with (
             httpx.AsyncClient(

@@ -8,15 +8,13 @@ from urllib.parse import quote
 import httpx
 import trio
 
+from protocol.authorities import trusted_authorities
 from protocol.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest
+from server.catalog.refused import NotPublished
 
 FETCH_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 120.0
 PARALLEL: Final = 8
-
-
-class NotPublished(ValueError):
-    """The manifest or a file is not there as it should be; the text says what to do."""
 
 
 class PublishedFiles:
@@ -77,7 +75,12 @@ async def _size(client: httpx.AsyncClient, url: str) -> int | None:
 
 
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=FETCH_SECONDS, follow_redirects=False, headers={"Accept-Encoding": "identity"})
+    return httpx.AsyncClient(
+        timeout=FETCH_SECONDS,
+        follow_redirects=False,
+        headers={"Accept-Encoding": "identity"},
+        verify=trusted_authorities(),
+    )
 
 
 def _text(path: str, problem: str) -> str:

@@ -14,7 +14,7 @@ from msgspec import structs
 from protocol.release_signature import is_signed
 from server.administration.operator import Deed
 from server.catalog import release_rows
-from server.catalog.artefacts import ArtefactRefused
+from server.catalog.refused import ArtefactRefused
 from server.catalog.release_wish import is_same
 from server.store.errors import Conflict, NotFound
 

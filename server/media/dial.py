@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import trio
 
+from protocol.authorities import trusted_authorities
 from server.media.refusals import blocked, failed
 
 if TYPE_CHECKING:
@@ -75,9 +76,14 @@ def _is_address(host: str) -> bool:
 
 
 class Dialler:
-    """`is_allowed` judges an address as text, before the dial and after it; `tls` is the context for https."""
+    """`is_allowed` judges an address as text, before the dial and after it; `tls` trusts whom https is asked of.
 
-    def __init__(self, *, resolve: Resolve, dial: Dial, is_allowed: Callable[[str], bool], tls: ssl.SSLContext) -> None:
+    Without `tls` the system's authorities are trusted, read at the first https address.
+    """
+
+    def __init__(
+        self, *, resolve: Resolve, dial: Dial, is_allowed: Callable[[str], bool], tls: ssl.SSLContext | None = None
+    ) -> None:
         self._resolve = resolve
         self._dial = dial
         self._is_allowed = is_allowed
@@ -106,8 +112,9 @@ class Dialler:
         raise failed()
 
     async def _secured(self, stream: trio.abc.Stream, url: MediaUrl) -> trio.abc.Stream:
-        secured = trio.SSLStream(stream, self._tls, server_hostname=url.host.rstrip("."), https_compatible=True)
         try:
+            tls = self._tls if self._tls is not None else await trio.to_thread.run_sync(trusted_authorities)
+            secured = trio.SSLStream(stream, tls, server_hostname=url.host.rstrip("."), https_compatible=True)
             await secured.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError):
             await trio.aclose_forcefully(stream)

@@ -53,7 +53,7 @@ class MediaFetcher:
             resolve=resolve or SystemResolver(self.limits.global_concurrency),
             dial=dial,
             is_allowed=is_allowed,
-            tls=tls or ssl.create_default_context(),
+            tls=tls,
         )
         self._places = trio.CapacityLimiter(self.limits.global_concurrency)
 

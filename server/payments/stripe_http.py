@@ -13,6 +13,8 @@ import httpx
 import stripe
 import trio
 
+from protocol.authorities import trusted_authorities
+
 TIMEOUT_SECONDS: Final = 30
 _connection_failed: Callable[..., Exception] = stripe.APIConnectionError
 _LIMITS: Final = httpx.Limits(max_connections=32, max_keepalive_connections=4, keepalive_expiry=30)
@@ -25,7 +27,9 @@ class StripeHttp(stripe.HTTPClient):
 
     def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__()
-        self._httpx = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=_LIMITS, transport=transport)
+        self._httpx = httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS, limits=_LIMITS, transport=transport, verify=trusted_authorities()
+        )
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: str | bytes | None = None

@@ -12,7 +12,7 @@ from server.api.catalog import catalog_answer
 from server.api.json_answer import timestamp
 from server.billing.amounts import price_usd
 from server.catalog import rows
-from server.catalog.published import NotPublished
+from server.catalog.refused import NotPublished
 from server.catalog.wishes import FactsWish, Promotion, Registration, Removal
 from server.cli.admin.catalog import FOLLOW, catalog_acts, wish_of
 from server.cli.admin.model_facts import facts_of, facts_options

@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from server.api.releases import registered_answer
-from server.catalog.artefacts import ArtefactRefused, Artefacts, entry_hash
+from server.catalog.artefacts import Artefacts, entry_hash
+from server.catalog.refused import ArtefactRefused
 from server.catalog.release_acts import ReleaseActs
 from server.catalog.release_rows import DEFAULT_PLATFORM, latest_release, read_releases
 from server.catalog.release_wish import ReleaseName, ReleaseWish

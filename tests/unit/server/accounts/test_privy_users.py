@@ -11,7 +11,8 @@ import trio
 from protocol.settings import Secret
 from server.accounts import users
 from server.accounts.changes import Changes
-from server.accounts.privy_api import CodeRefused, PrivyAddress, PrivyApi, PrivyUnavailable, privy_client
+from server.accounts.privy_api import PrivyAddress, PrivyApi, privy_client
+from server.accounts.privy_failures import CodeRefused, PrivyUnavailable
 from server.accounts.privy_tokens import TokenRefused
 from server.accounts.privy_users import PrivyUsers
 from server.accounts.users import AdminRule

@@ -8,7 +8,7 @@ from msgspec import UNSET, structs
 from server.billing.ledger import PLATFORM
 from server.billing.price_book import read_price
 from server.catalog import rows
-from server.catalog.published import NotPublished
+from server.catalog.refused import NotPublished
 from server.registry import CatalogEntry
 from server.store import Conflict, Invalid, NotFound, Store
 from tests.unit.server.catalog.catalog_world import ACTOR, MODEL, CatalogWorld, manifest_of, registration

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from protocol.release_bundle import ENTRY, MAX_UNPACKED_BYTES
-from server.catalog.artefacts import ArtefactRefused, Artefacts, entry_hash
+from server.catalog.artefacts import Artefacts, entry_hash
+from server.catalog.refused import ArtefactRefused
 from server.catalog.release_rows import Release
 from server.catalog.release_wish import ReleaseWish
 from tests.testbed import bundles

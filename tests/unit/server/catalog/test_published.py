@@ -13,7 +13,8 @@ from msgspec import UNSET, structs
 
 from protocol.manifest import encode_manifest
 from server.catalog import rows
-from server.catalog.published import NotPublished, PublishedFiles
+from server.catalog.published import PublishedFiles
+from server.catalog.refused import NotPublished
 from tests.testbed.store import open_test_store
 from tests.unit.server.catalog.catalog_world import ACTOR, FILES, MODEL, CatalogWorld, manifest_of, registration
 

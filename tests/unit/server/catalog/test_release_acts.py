@@ -14,7 +14,8 @@ from nacl.signing import SigningKey
 from server.accounts.changes import Changes
 from server.administration import audit
 from server.administration.operator import Operator
-from server.catalog.artefacts import ArtefactRefused, Artefacts
+from server.catalog.artefacts import Artefacts
+from server.catalog.refused import ArtefactRefused
 from server.catalog.release_acts import ReleaseActs
 from server.catalog.release_rows import Release, latest_release, read_releases
 from server.catalog.release_wish import ReleaseName, ReleaseWish
