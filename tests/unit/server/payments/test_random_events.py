@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.api.errors import ApiError
 from server.store.dialect import EngineKind
+from tests.conftest import FULL
 from tests.testbed.store import open_test_store
 from tests.testbed.stripe_peer import Json
 from tests.testbed.stripe_peer_audit import audit
@@ -203,4 +204,4 @@ class Trace:
 @given(seed=st.integers(0, 2**32))
 async def test_books_stay_right_whatever_happens(kind: EngineKind, seed: int) -> None:
     async with open_test_store(kind) as store, open_world(store) as world:
-        await Trace(world, seed).run(60, "p")
+        await Trace(world, seed).run(60 if FULL or kind == "sqlite" else 30, "p")
