@@ -33,11 +33,13 @@ run_all() {
     order=$([ "$1" = full ] && echo --no-loadscope-reorder || echo --loadscope-reorder)
     run "$1-unit" "tests/unit tests/crash" -n auto --dist loadfile "$order"
     wait # for the programs
-    # Scenarios mostly wait; two at a time keep their deadlines on two cores.
-    run "$1-e2e" tests/e2e -n 2 --dist loadfile --no-loadscope-reorder
+    cat "$programs" >&2 && : >"$programs"
+    # Scenarios wait for a third of their time; three at a time keep their deadlines on two cores.
+    run "$1-e2e" tests/e2e -n 3 --dist loadfile --no-loadscope-reorder
 }
 
-sh scripts/install_test_programs.sh &
+programs=.venv/test-programs.log
+sh scripts/install_test_programs.sh >"$programs" 2>&1 &
 if [ "$length" = full ]; then
     export HYPOTHESIS_PROFILE=nightly DARKBLOOM_TEST_FULL=1
     run_all full
