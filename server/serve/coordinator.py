@@ -23,6 +23,7 @@ from server.catalog.file import read_catalog
 from server.link import LinkContext, ProviderLink
 from server.listener import Listener, server_tls_context
 from server.observe import LinkMetrics, Metrics, RelayMetrics, Supervisor, mint_request_id
+from server.observe.huge_pages import gather_heap_now_and_then
 from server.observe.interpreter import collect_garbage, dump_tasks_on_signal
 from server.observe.loop_lag import measure_loop_lag
 from server.pool import FleetHedging, PoolRunner
@@ -180,6 +181,7 @@ async def _serving(
         supervisor.start(services, "warm_pool", pool.run, restart="backoff")
         supervisor.start(services, "loop_lag", measure_loop_lag, metrics, restart="backoff")
         supervisor.start(services, "garbage", collect_garbage, restart="backoff")
+        supervisor.start(services, "huge_pages", gather_heap_now_and_then, restart="backoff")
         supervisor.start(services, "task_dump", dump_tasks_on_signal, restart="backoff")
         yield Coordinator(
             settings=settings,
