@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ def _reason_for_twin() -> str:
     """Empty if the extension may be used; else a sentence that says why not."""
     if os.environ.get("DARKBLOOM_NATIVE", "1").strip() == "0":
         return "DARKBLOOM_NATIVE=0 asks for the pure-Python twin."
+    if importlib.util.find_spec("native._speed") is None:
+        return "The C extension is not built, as there was no compiler; later: `python setup.py build_ext -i`."
     try:
         from native import self_test
     except (ImportError, AttributeError, TypeError) as error:
