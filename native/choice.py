@@ -17,7 +17,7 @@ def _reason_for_twin() -> str:
     if os.environ.get("DARKBLOOM_NATIVE", "1").strip() == "0":
         return "DARKBLOOM_NATIVE=0 asks for the pure-Python twin."
     if importlib.util.find_spec("native._speed") is None:
-        return "The C extension is not built, as there was no compiler; later: `python setup.py build_ext -i`."
+        return "The C extension is not built; with a compiler and Python's headers: `python setup.py build_ext -i`."
     try:
         from native import self_test
     except (ImportError, AttributeError, TypeError) as error:

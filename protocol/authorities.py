@@ -8,5 +8,5 @@ from functools import cache
 
 @cache
 def trusted_authorities() -> ssl.SSLContext:
-    """Return the one client context of this process; the first call reads some hundred certificates, 10 to 40 ms."""
+    """Return a client context that its users share; the first call reads some hundred certificates, 10 to 40 ms."""
     return ssl.create_default_context()

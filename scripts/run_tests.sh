@@ -38,6 +38,7 @@ run_all() {
     run "$1-e2e" tests/e2e -n 3 --dist loadfile --no-loadscope-reorder
 }
 
+# They go on where Ctrl-C ends the tests: a package manager is not to be stopped half-way.
 programs=.venv/test-programs.log
 sh scripts/install_test_programs.sh >"$programs" 2>&1 &
 if [ "$length" = full ]; then

@@ -113,8 +113,9 @@ class Dialler:
 
     async def _secured(self, stream: trio.abc.Stream, url: MediaUrl) -> trio.abc.Stream:
         try:
-            tls = self._tls if self._tls is not None else await trio.to_thread.run_sync(trusted_authorities)
-            secured = trio.SSLStream(stream, tls, server_hostname=url.host.rstrip("."), https_compatible=True)
+            if self._tls is None:
+                self._tls = await trio.to_thread.run_sync(trusted_authorities)
+            secured = trio.SSLStream(stream, self._tls, server_hostname=url.host.rstrip("."), https_compatible=True)
             await secured.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError, ssl.CertificateError):
             await trio.aclose_forcefully(stream)

@@ -31,5 +31,6 @@ def _restored_collector() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.collect()
     gc.freeze()
     gc.set_threshold(*thresholds)

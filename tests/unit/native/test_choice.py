@@ -51,7 +51,7 @@ def test_extension_is_used_if_it_is_built() -> None:
 def test_missing_extension_means_the_twin() -> None:
     implementation, why = chosen(None, before="sys.modules['native._speed'] = None")
     assert implementation == "python"
-    assert why == "The C extension is not built, as there was no compiler; later: `python setup.py build_ext -i`."
+    assert why == "The C extension is not built; with a compiler and Python's headers: `python setup.py build_ext -i`."
 
 
 def test_missing_libsodium_function_means_the_twin() -> None:

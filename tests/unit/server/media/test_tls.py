@@ -69,8 +69,8 @@ async def serving(identity: Path) -> AsyncIterator[int]:
 
 
 def fetcher(identity: Path, *, trusts: bool = True) -> MediaFetcher:
-    """A fetcher for which loopback is public, with names that all lead there."""
-    context = ssl.create_default_context(cafile=str(identity) if trusts else None)
+    """A fetcher for which loopback is public, with names that all lead there; without `trusts` the system decides."""
+    context = ssl.create_default_context(cafile=str(identity)) if trusts else None
 
     async def resolve(host: str, port: int) -> list[str]:
         await trio.lowlevel.checkpoint()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,53 +30,53 @@ def test_only_whole_blocks_of_private_nameless_memory_and_the_heap_are_looked_at
     assert found == [heap, heap + BLOCK_BYTES, heap + 2 * BLOCK_BYTES, heap + 3 * BLOCK_BYTES, 0x7F0000200000]
 
 
-def test_a_full_block_is_moved_and_an_empty_one_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if not sys.platform.startswith("linux"):
-        pytest.skip("huge pages are asked for on Linux alone")
-    with mmap.mmap(-1, 16 * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        half = 8 * BLOCK_BYTES
-        content = bytes(range(256)) * (half // 256)
-        memory[:half] = content
-        own = [line for line in Path("/proc/self/maps").read_text().splitlines() if _size(line) >= 16 * BLOCK_BYTES]
-        monkeypatch.setattr(huge_pages, "_MAPS", tmp_path / "maps")
-        (tmp_path / "maps").write_text("\n".join(line for line in own if len(line.split()) == 5))
+def test_full_blocks_are_moved_and_nearly_empty_ones_are_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pattern, blocks = bytes(range(256)) * (BLOCK_BYTES // 256), 8
+    with mmap.mmap(-1, (2 * blocks + 1) * BLOCK_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        where = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        first = -(-where // BLOCK_BYTES) * BLOCK_BYTES
+        for start in range(first - where, first - where + blocks * BLOCK_BYTES, BLOCK_BYTES):
+            memory[start : start + BLOCK_BYTES] = pattern
+            memory[start + blocks * BLOCK_BYTES] = 1  # one page of a block in the second half
+        given = tmp_path / "maps"
+        given.write_text(f"{first:x}-{first + 2 * blocks * BLOCK_BYTES:x} rw-p 00000000 00:00 0 \n")
+        monkeypatch.setattr(huge_pages, "_MAPS", given)
         before = _resident()
         moved = gather_heap()
         if not moved:
-            pytest.skip("this kernel moves nothing")
-        assert moved >= 7
-        assert memory[:half] == content
-        assert _resident() - before < 4 * BLOCK_BYTES, "the empty half stays empty"
+            pytest.skip("this system moves nothing")
+        assert moved == blocks
+        assert _resident() - before < BLOCK_BYTES * blocks // 2, "the nearly empty half stays so"
+        for start in range(first - where, first - where + blocks * BLOCK_BYTES, BLOCK_BYTES):
+            assert memory[start : start + BLOCK_BYTES] == pattern
+
+
+@pytest.mark.parametrize("policy", ["always madvise [never]", None])
+def test_nothing_is_moved_where_huge_pages_are_off_or_unknown(
+    policy: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if policy is not None:
+        (tmp_path / "enabled").write_text(policy)
+    monkeypatch.setattr(huge_pages, "_POLICY", tmp_path / "enabled")
+    monkeypatch.setattr(huge_pages, "_blocks", lambda _maps: pytest.fail("the heap was looked at"))
+    assert gather_heap() == 0
 
 
 async def test_it_waits_for_a_warm_process_and_comes_again(
-    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     times: list[float] = []
-    done = trio.Event()
 
     def gather() -> int:
-        times.append(0)
-        trio.from_thread.run_sync(done.set)
+        times.append(trio.from_thread.run_sync(trio.current_time))
+        if len(times) == 2:
+            trio.from_thread.run_sync(scope.cancel)
         return 0
 
     monkeypatch.setattr(huge_pages, "gather_heap", gather)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(gather_heap_now_and_then)
-        await trio.testing.wait_all_tasks_blocked()
-        assert times == []
-        for seconds in (huge_pages.FIRST_SECONDS, huge_pages.EVERY_SECONDS):
-            mock_clock.jump(seconds)
-            await done.wait()
-            done = trio.Event()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-        nursery.cancel_scope.cancel()
-    assert len(times) == 2
-
-
-def _size(line: str) -> int:
-    start, end = (int(part, 16) for part in line.split()[0].split("-"))
-    return end - start
+    with trio.CancelScope() as scope:
+        await gather_heap_now_and_then()
+    assert times == [huge_pages.FIRST_SECONDS, huge_pages.FIRST_SECONDS + huge_pages.EVERY_SECONDS]
 
 
 def _resident() -> int:

@@ -136,6 +136,13 @@ def test_usage_errors_exit_64() -> None:
     assert _run("serve", "--bogus").returncode == 64
 
 
+def test_a_start_imports_no_http_client() -> None:
+    """It takes a tenth of the time, and is used where Privy, Stripe or a download server is set."""
+    lines = "import sys, server.cli.serve, server.serve.run; print({'httpx', 'stripe', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "set()\n"
+
+
 def test_unusable_files_and_addresses_are_named(tmp_path: Path) -> None:
     done = _run("serve", "--port", "0", DARKBLOOM_MODEL_CATALOG=str(tmp_path / "none.toml"))
     assert done.returncode == 2
