@@ -6,10 +6,11 @@ import argparse
 import importlib
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import cast
 
+from bench.machine import Pace, pace
 from bench.page import render
 
 NAMES = ("relay", "native", "connections", "api", "dialects", "engine", "grammar", "store", "routing")
@@ -29,17 +30,19 @@ def main() -> int:
     arguments = parser.parse_args()
     names = NAMES if arguments.name == "all" else (arguments.name,)
     results: dict[str, dict[str, object]] = {}
+    paces: dict[str, Pace] = {}
     for name in names:
         print(f"bench {name} …", file=sys.stderr, flush=True)
-        results[name] = cast("dict[str, object]", _module(name).run(quick=arguments.quick))
+        paces[name] = pace()
+        results[name] = {**_module(name).run(quick=arguments.quick), "machine": asdict(paces[name])}
         if not arguments.json:
-            print(_module(name).table(results[name]), flush=True)
+            print(_module(name).table(results[name]), f"\nJust before, {paces[name]}.", flush=True)
     if arguments.json:
         print(json.dumps(results if arguments.name == "all" else results[arguments.name], indent=2))
     if arguments.write:
         tables = {name: str(_module(name).table(result)) for name, result in results.items()}
         descriptions = {name: (_module(name).__doc__ or "").strip() for name in results}
-        arguments.write.write_text(render(tables, descriptions))
+        arguments.write.write_text(render(tables, descriptions, paces))
     return 0
 
 
