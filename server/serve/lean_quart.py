@@ -34,7 +34,7 @@ class _MatchedRule(QuartRule):
 
 
 def _never_built(*_: object, **_values: object) -> tuple[str, str]:
-    raise NotImplementedError("Addresses are not built from routes.")
+    raise RuntimeError("This application builds no addresses from its routes; write them out.")
 
 
 class LeanQuart(QuartTrio):

@@ -18,6 +18,7 @@ from server.observe import Metrics, mint_request_id, render, request_notes
 from server.observe.log_format import line_fields
 from server.serve import Drain
 from server.serve.app import build_app
+from server.serve.lean_quart import LeanQuart
 from server.serve.metrics_route import metrics_blueprint
 
 from .conftest import OpenCoordinator, ask, get
@@ -238,3 +239,12 @@ async def test_draining_refuses_new_inference_and_finishes_what_runs(site: Site)
     assert answers[0][0] == 200
     site.drain.set(draining=False)
     assert (await ask(site.port, get("/v1/chat/completions", method="POST")))[0] == 200
+
+
+def test_routes_are_matched_and_build_no_addresses() -> None:
+    app = LeanQuart("routes")
+    app.add_url_rule("/things/<name>", "thing", lambda name: name)
+    routes = app.url_map.bind("localhost")
+    assert routes.match("/things/one") == ("thing", {"name": "one"})
+    with pytest.raises(RuntimeError, match="builds no addresses"):
+        routes.build("thing", {"name": "one"})
