@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEEP_SECONDS: Final = 2.0
 KEEP_SECONDS_PER_MACHINE: Final = 0.002
-"""A scan of 1,000 machines took 1.6 ms, a thousandth of the time for which it is kept; one of a single machine 45 µs."""
+"""A scan of 1,000 machines took 1.6 ms, a thousandth of the time for which it is kept; one of a single one 45 µs."""
 
 MICROSECONDS: Final = 1_000_000
 LISTED_FEATURES: Final = ("tools", "json_mode", "structured_outputs", "logprobs", "web_search", "reasoning")
